@@ -1,0 +1,45 @@
+//! One measurement a call, printed as one JSON object. `cargo xtask bench` decides what to measure,
+//! starts the servers and makes a table of it.
+
+mod calls;
+mod commits;
+mod context;
+mod echo;
+mod history;
+mod latency;
+mod load;
+mod options;
+
+use anyhow::{Result, bail};
+
+use crate::options::Options;
+
+const USAGE: &str = "\
+Usage: dacapo-bench <measurement> [--option value]...
+
+  load         --url U --path P [--key K] --body JSON [--expect TEXT] [--concurrency N]
+               [--warmup-seconds N] [--seconds N | --requests N]
+  echo-server  answers JSON with the same JSON, with axum alone, until it is killed
+  commits      --dir D [--concurrency N] [--seconds N]: three durable records a run, SQLite alone
+  calls        --component F --task T --payload JSON --dir D [--seconds N] [--concurrency N]:
+               wasmtime alone and the sandbox, in turn
+  history      --data-dir D --runs N: inserts finished runs into the database of a stopped server
+";
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let Some(measurement) = arguments.next() else {
+        bail!("{USAGE}");
+    };
+    let options = Options::parse(arguments)?;
+    let result = match measurement.as_str() {
+        "load" => load::run(&options)?,
+        "echo-server" => return echo::serve(),
+        "commits" => commits::run(&options)?,
+        "calls" => calls::run(&options)?,
+        "history" => history::run(&options)?,
+        unknown => bail!("there is no measurement `{unknown}`\n\n{USAGE}"),
+    };
+    println!("{result}");
+    Ok(())
+}

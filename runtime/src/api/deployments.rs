@@ -1,0 +1,135 @@
+//! Deployments as the API shows them.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Pagination, serialize_instant, serialize_instant_option};
+use crate::model::task::TaskDefinition;
+
+/// A deployment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeploymentItem {
+    /// `deployment_…`
+    pub id: String,
+    /// When it was uploaded.
+    #[serde(serialize_with = "serialize_instant")]
+    pub created_at: Timestamp,
+    /// When it was made current last.
+    #[serde(serialize_with = "serialize_instant_option", skip_serializing_if = "Option::is_none", default)]
+    pub deployed_at: Option<Timestamp>,
+    /// The first eight digits of the digest.
+    pub short_code: String,
+    /// `YYYYMMDD.N`
+    pub version: String,
+    /// Always `DEPLOYED`: what fails is refused and not kept.
+    pub status: String,
+    /// `wasm`
+    pub runtime: Option<String>,
+    /// The version of WASI that is offered.
+    pub runtime_version: Option<String>,
+    /// Dacapo's: the name under which it was uploaded.
+    pub component: String,
+    /// Dacapo's: SHA-256 of the component, in hexadecimal.
+    pub digest: String,
+    /// Dacapo's: size of the component.
+    pub size_bytes: u64,
+    /// Dacapo's: whether a task runs on it now.
+    pub is_current: bool,
+    /// Dacapo's: what it imports.
+    pub imports: Vec<String>,
+    /// Dacapo's: its tasks; left out of lists.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tasks: Option<Vec<TaskItem>>,
+}
+
+/// A task of a deployment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskItem {
+    /// Its id.
+    pub id: String,
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The queue that its runs join.
+    pub queue: String,
+    /// Attempts in all.
+    pub max_attempts: u32,
+    /// CPU seconds of an attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_duration: Option<u32>,
+    /// Longest time in the queue, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<u64>,
+    /// Machine preset.
+    pub machine: String,
+    /// Cron pattern.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+    /// Time zone of the cron pattern.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    /// JSON Schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload_schema: Option<Value>,
+}
+
+impl From<&TaskDefinition> for TaskItem {
+    fn from(task: &TaskDefinition) -> Self {
+        Self {
+            id: task.id.clone(),
+            description: task.description.clone(),
+            queue: task.queue_name(),
+            max_attempts: task.retry.clone().unwrap_or_default().max_attempts,
+            max_duration: task.max_duration_seconds,
+            ttl_seconds: task.ttl.map(|ttl| ttl.as_secs()),
+            machine: task.machine.unwrap_or_default().name().into(),
+            cron: task.cron.as_ref().map(|cron| cron.pattern.clone()),
+            timezone: task.cron.as_ref().and_then(|cron| cron.timezone.clone()),
+            payload_schema: task.payload_schema.as_ref().and_then(|text| serde_json::from_str(text).ok()),
+        }
+    }
+}
+
+/// The answer to an upload: `POST /api/v1/deployments?name=…&skipPromotion=…`, the component's
+/// bytes as body.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeployReceipt {
+    /// The deployment.
+    pub deployment: DeploymentItem,
+    /// Whether these bytes are new; else the deployment that has them already is the answer.
+    pub is_new: bool,
+    /// What making it current changed; left out where promotion was skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<PromoteReceipt>,
+}
+
+/// The answer to `POST /api/v1/deployments/{version}/promote` and `POST /api/v1/deployments/rollback`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PromoteReceipt {
+    /// The deployment that is current now.
+    pub id: String,
+    /// Its version.
+    pub version: String,
+    /// Its short code.
+    pub short_code: String,
+    /// Dacapo's: the tasks that run on it now.
+    pub tasks: Vec<String>,
+    /// Dacapo's: tasks that its component no longer has; their runs wait for a version.
+    pub retired: Vec<String>,
+    /// Dacapo's: runs that had waited for it.
+    pub released_runs: u64,
+}
+
+/// `GET /api/v1/deployments`
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DeploymentPage {
+    /// Newest first.
+    pub data: Vec<DeploymentItem>,
+    /// Where the next page begins.
+    pub pagination: Pagination,
+}

@@ -1,0 +1,138 @@
+//! Environments, keys and variables as the API shows them.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{serialize_instant, serialize_instant_option};
+
+/// Dacapo's: `GET /admin/v1/environments`
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EnvironmentList {
+    /// Oldest first.
+    pub data: Vec<EnvironmentItem>,
+}
+
+/// An environment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvironmentItem {
+    /// `env_…`
+    pub id: String,
+    /// `dev`, `stg` or `prod`.
+    pub slug: String,
+    /// `DEVELOPMENT`, `STAGING`, `PRODUCTION` or `PREVIEW`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Hosts that its tasks may talk to; see the README for the grammar.
+    pub egress: Vec<String>,
+    /// Runs that have not started yet.
+    pub waiting_runs: u64,
+}
+
+/// Dacapo's: `PUT /admin/v1/environments/{slug}/egress`
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Egress {
+    /// The new rules; an empty list allows nothing.
+    pub rules: Vec<String>,
+}
+
+/// Dacapo's: `GET /admin/v1/keys`
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ApiKeyList {
+    /// Oldest first.
+    pub data: Vec<ApiKeyItem>,
+}
+
+/// A key, without the key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiKeyItem {
+    /// `key_…`
+    pub id: String,
+    /// The slug of what it opens.
+    pub environment: String,
+    /// Its prefix and last four characters.
+    pub hint: String,
+    /// When it was made.
+    #[serde(serialize_with = "serialize_instant")]
+    pub created_at: Timestamp,
+    /// Since when it opens nothing.
+    #[serde(serialize_with = "serialize_instant_option", skip_serializing_if = "Option::is_none", default)]
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// Dacapo's: `POST /admin/v1/keys`
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateKeyRequest {
+    /// The slug of an environment.
+    pub environment: String,
+}
+
+/// The answer to it: the only time the key is shown.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CreatedKey {
+    /// `key_…`
+    pub id: String,
+    /// The slug of what it opens.
+    pub environment: String,
+    /// The secret.
+    pub key: String,
+}
+
+/// An environment variable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VariableItem {
+    /// Its name.
+    pub name: String,
+    /// Its value; of a secret, `<redacted>`.
+    pub value: String,
+    /// Whether the value is never shown again.
+    pub is_secret: bool,
+}
+
+/// `POST /api/v1/projects/{ref}/envvars/{slug}`
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SetVariableRequest {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+    /// Whether to never show the value again.
+    #[serde(default)]
+    pub is_secret: bool,
+}
+
+/// `PUT /api/v1/projects/{ref}/envvars/{slug}/{name}`
+#[derive(Debug, Serialize, Deserialize)]
+pub struct UpdateVariableRequest {
+    /// Its new value.
+    pub value: String,
+}
+
+/// `POST /api/v1/projects/{ref}/envvars/{slug}/import`
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImportVariablesRequest {
+    /// Values by name.
+    pub variables: BTreeMap<String, String>,
+    /// Whether to replace what is there.
+    #[serde(default)]
+    pub r#override: bool,
+    /// Whether to never show the values again.
+    #[serde(default)]
+    pub is_secret: bool,
+}
+
+/// `{"success": true}`
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ChangeReceipt {
+    /// Always true: what fails has another status.
+    pub success: bool,
+}

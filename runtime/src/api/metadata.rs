@@ -1,0 +1,156 @@
+//! A run's metadata and the changes that can be made to it.
+
+use serde_json::{Map, Value};
+
+/// A change of the metadata. A key that begins with `$.` is a path of keys, for example
+/// `$.steps.done`; objects on the way are made where they are missing.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MetadataOperation {
+    /// Puts a value under a key.
+    Set(String, Value),
+    /// Removes a key.
+    Delete(String),
+    /// Adds an item at the end of a list; a missing list begins empty, another value becomes its
+    /// first item.
+    Append(String, Value),
+    /// Removes all items that equal the value from a list.
+    Remove(String, Value),
+    /// Adds to a number; a missing one counts as 0.
+    Increment(String, f64),
+    /// Replaces the whole object.
+    Update(Map<String, Value>),
+}
+
+/// Why a change was refused; nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadOperation {
+    /// Something else than a number is under this key.
+    #[error("`{0}` is not a number")]
+    NotANumber(String),
+    /// The number would be infinite or not a number.
+    #[error("`{0}` cannot be counted so far")]
+    NotFinite(String),
+}
+
+/// Makes a change.
+pub fn apply(metadata: &mut Map<String, Value>, operation: MetadataOperation) -> Result<(), BadOperation> {
+    match operation {
+        MetadataOperation::Set(key, value) => *place(metadata, &key) = value,
+        MetadataOperation::Delete(key) => delete(metadata, &key),
+        MetadataOperation::Append(key, item) => match place(metadata, &key) {
+            Value::Array(items) => items.push(item),
+            empty @ Value::Null => *empty = Value::Array(vec![item]),
+            single => *single = Value::Array(vec![single.take(), item]),
+        },
+        MetadataOperation::Remove(key, item) => {
+            if let Some(Value::Array(items)) = find_mut(metadata, &key) {
+                items.retain(|other| *other != item);
+            }
+        }
+        MetadataOperation::Increment(key, by) => increment(metadata, &key, by)?,
+        MetadataOperation::Update(object) => *metadata = object,
+    }
+    Ok(())
+}
+
+/// The value under a key or path.
+pub fn find<'m>(metadata: &'m Map<String, Value>, key: &str) -> Option<&'m Value> {
+    let (first, rest) = steps(key);
+    rest.into_iter().try_fold(metadata.get(first)?, |value, step| value.as_object()?.get(step))
+}
+
+fn find_mut<'m>(metadata: &'m mut Map<String, Value>, key: &str) -> Option<&'m mut Value> {
+    let (first, rest) = steps(key);
+    rest.into_iter().try_fold(metadata.get_mut(first)?, |value, step| value.as_object_mut()?.get_mut(step))
+}
+
+/// The value under a key or path, `null` where there was none.
+fn place<'m>(metadata: &'m mut Map<String, Value>, key: &str) -> &'m mut Value {
+    let (first, rest) = steps(key);
+    let mut value = metadata.entry(first).or_insert(Value::Null);
+    for step in rest {
+        if !value.is_object() {
+            *value = Value::Object(Map::new());
+        }
+        value = match value {
+            Value::Object(object) => object.entry(step).or_insert(Value::Null),
+            other => return other,
+        };
+    }
+    value
+}
+
+fn delete(metadata: &mut Map<String, Value>, key: &str) {
+    match key.rsplit_once('.').filter(|_| key.starts_with("$.")) {
+        Some(("$", only)) => drop(metadata.remove(only)),
+        Some((parent, last)) => {
+            if let Some(Value::Object(object)) = find_mut(metadata, parent) {
+                object.remove(last);
+            }
+        }
+        None => drop(metadata.remove(key)),
+    }
+}
+
+fn increment(metadata: &mut Map<String, Value>, key: &str, by: f64) -> Result<(), BadOperation> {
+    let number = match find(metadata, key) {
+        None | Some(Value::Null) => 0.0,
+        Some(value) => value.as_f64().ok_or_else(|| BadOperation::NotANumber(key.into()))?,
+    };
+    let sum = number + by;
+    let whole = sum.fract() == 0.0 && sum.abs() < (1_i64 << 53) as f64;
+    let sum = if whole { Value::from(sum as i64) } else { Value::from(sum) };
+    if sum.is_null() {
+        return Err(BadOperation::NotFinite(key.into()));
+    }
+    *place(metadata, key) = sum;
+    Ok(())
+}
+
+/// A key as the steps of its path.
+fn steps(key: &str) -> (&str, Vec<&str>) {
+    match key.strip_prefix("$.") {
+        Some(path) => {
+            let mut steps = path.split('.');
+            (steps.next().unwrap_or(path), steps.collect())
+        }
+        None => (key, Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MetadataOperation::{Append, Delete, Increment, Remove, Set, Update};
+    use super::*;
+    use serde_json::json;
+
+    #[track_caller]
+    fn check(before: Value, operations: Vec<MetadataOperation>, after: Value) {
+        let Value::Object(mut metadata) = before else { panic!("metadata is an object") };
+        for operation in operations {
+            apply(&mut metadata, operation).expect("a good operation");
+        }
+        assert_eq!(Value::Object(metadata), after);
+    }
+
+    #[test]
+    fn operations_do_what_the_contract_says() {
+        check(json!({}), vec![Set("a".into(), json!(1))], json!({"a": 1}));
+        check(json!({"a": 1}), vec![Set("$.b.c".into(), json!(2))], json!({"a": 1, "b": {"c": 2}}));
+        check(json!({"a": 1, "b": {"c": 1, "d": 2}}), vec![Delete("a".into()), Delete("$.b.c".into())], json!({"b": {"d": 2}}));
+        check(json!({}), vec![Delete("a".into()), Delete("$.a.b".into())], json!({}));
+        check(json!({"l": 1}), vec![Append("l".into(), json!(2)), Append("l".into(), json!(3))], json!({"l": [1, 2, 3]}));
+        check(json!({}), vec![Append("l".into(), json!({"x": 1}))], json!({"l": [{"x": 1}]}));
+        check(json!({"l": [1, 2, 1]}), vec![Remove("l".into(), json!(1))], json!({"l": [2]}));
+        check(json!({}), vec![Increment("n".into(), 2.0), Increment("n".into(), 0.5)], json!({"n": 2.5}));
+        check(json!({"a": 1}), vec![Update(Map::new())], json!({}));
+    }
+
+    #[test]
+    fn only_numbers_can_be_incremented() {
+        let mut metadata = Map::from_iter([("a".to_owned(), json!("x"))]);
+        assert_eq!(apply(&mut metadata, Increment("a".into(), 1.0)), Err(BadOperation::NotANumber("a".into())));
+        assert!(apply(&mut metadata, Increment("b".into(), f64::INFINITY)).is_err());
+        assert_eq!(metadata.len(), 1);
+    }
+}

@@ -1,0 +1,53 @@
+//! Every JSON shape on the wire, with its units.
+//!
+//! Shared by `http`, `cli` and the tests. The shapes are those of the Trigger.dev management API
+//! as its client 4.8.3 checks them; what Dacapo adds is marked so. Two rules hold everywhere: a
+//! field without a value is left out and never `null`, and instants are ISO 8601 in UTC with
+//! milliseconds.
+
+mod deployments;
+mod environments;
+mod error;
+mod metadata;
+mod packet;
+mod runs;
+mod trigger;
+
+pub use deployments::{DeployReceipt, DeploymentItem, DeploymentPage, PromoteReceipt, TaskItem};
+pub use environments::{
+    ApiKeyItem, ApiKeyList, ChangeReceipt, CreateKeyRequest, CreatedKey, Egress, EnvironmentItem, EnvironmentList,
+    ImportVariablesRequest, SetVariableRequest, UpdateVariableRequest, VariableItem,
+};
+pub use error::{ErrorBody, SerializedError, TaskRunError};
+pub use metadata::{BadOperation, MetadataOperation, apply, find};
+pub use packet::{BadPacket, plain_json};
+pub use runs::{
+    EnvironmentRef, EventItem, EventList, LogItem, LogPage, Pagination, RelatedRuns, RunCommon, RunDetails, RunId,
+    RunItem, RunList, RunResult, RunStatus, Usage,
+};
+pub use trigger::{
+    IdempotencyKeyOptions, QueueOption, ReplayReceipt, ReplayRequest, StringOrList, TriggerOptions, TriggerReceipt,
+    TriggerRequest, TtlOption,
+};
+
+use jiff::Timestamp;
+use serde::Serializer;
+
+/// An instant as ISO 8601 with milliseconds.
+pub fn instant(at: Timestamp) -> String {
+    format!("{at:.3}")
+}
+
+pub(crate) fn serialize_instant<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{at:.3}"))
+}
+
+pub(crate) fn serialize_instant_option<S: Serializer>(
+    at: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => serialize_instant(at, serializer),
+        None => serializer.serialize_none(),
+    }
+}

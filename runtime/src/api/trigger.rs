@@ -1,0 +1,200 @@
+//! Requests that make runs.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// `POST /api/v1/tasks/{taskId}/trigger`
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct TriggerRequest {
+    /// With `options.payloadType`: text of that type. Without: any JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Box<RawValue>>,
+    /// See there.
+    #[serde(default)]
+    pub options: TriggerOptions,
+}
+
+/// How a run is to be made. What is left out is up to the task, or to the server.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TriggerOptions {
+    /// `application/json`, `application/super+json` or `text/plain`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload_type: Option<String>,
+    /// The queue to join.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueOption>,
+    /// One virtual copy of the queue per key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<Value>,
+    /// A duration such as `10m`, or an ISO date.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay: Option<String>,
+    /// A duration, or seconds; the longest time in the queue. 0: for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<TtlOption>,
+    /// A second trigger with the same key finds the run of the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// A duration; default 30 days.
+    #[serde(rename = "idempotencyKeyTTL", skip_serializing_if = "Option::is_none")]
+    pub idempotency_key_ttl: Option<String>,
+    /// The key as its author wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency_key_options: Option<IdempotencyKeyOptions>,
+    /// Seconds of head start in the queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<f64>,
+    /// Labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<StringOrList>,
+    /// A JSON object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Value>,
+    /// Attempts in all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// CPU seconds of an attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_duration: Option<f64>,
+    /// A machine preset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    /// A deployed version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock_to_version: Option<String>,
+    /// Marks the run as a test.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<bool>,
+    /// Not offered yet; a request that has it is refused rather than done by halves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub debounce: Option<Value>,
+}
+
+/// `{"name": "…"}`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct QueueOption {
+    /// The queue's name.
+    pub name: String,
+}
+
+/// `"10m"` or seconds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum TtlOption {
+    /// Seconds.
+    Seconds(u64),
+    /// A duration.
+    Duration(String),
+}
+
+/// One string or several.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum StringOrList {
+    /// One.
+    One(String),
+    /// Several.
+    List(Vec<String>),
+}
+
+impl StringOrList {
+    /// The strings that are not empty.
+    pub fn into_list(self) -> Vec<String> {
+        let mut list = match self {
+            Self::One(one) => vec![one],
+            Self::List(list) => list,
+        };
+        list.retain(|text| !text.is_empty());
+        list
+    }
+}
+
+/// The idempotency key as its author wrote it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct IdempotencyKeyOptions {
+    /// Before hashing.
+    pub key: String,
+    /// `run`, `attempt` or `global`.
+    pub scope: String,
+}
+
+/// The answer to a trigger.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TriggerReceipt {
+    /// The run.
+    pub id: String,
+    /// Whether an idempotency key named an older run.
+    pub is_cached: bool,
+    /// Dacapo's: with `?wait=`, what became of the run, where it ended in time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<super::RunResult>,
+}
+
+/// `POST /api/v1/runs/{runId}/replay`: what the replay does not take from its source. An empty
+/// body changes nothing.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ReplayRequest {
+    /// As in a trigger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Box<RawValue>>,
+    /// `application/json` or `application/super+json`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload_type: Option<String>,
+    /// A JSON object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Value>,
+    /// Instead of the source's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<StringOrList>,
+    /// A queue's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// As in a trigger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<Value>,
+    /// A machine preset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    /// A deployed version, promoted or not. Default: the current one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Taken and ignored: there is one region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// As in a trigger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay: Option<String>,
+    /// As in a trigger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<TtlOption>,
+    /// As in a trigger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// As in a trigger.
+    #[serde(rename = "idempotencyKeyTTL", skip_serializing_if = "Option::is_none")]
+    pub idempotency_key_ttl: Option<String>,
+    /// As in a trigger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// As in a trigger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_duration: Option<f64>,
+    /// As in a trigger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<f64>,
+}
+
+/// The answer to a replay.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplayReceipt {
+    /// The new run.
+    pub id: String,
+    /// Dacapo's: whether an idempotency key named an older run, which stands for the replay.
+    #[serde(default)]
+    pub is_cached: bool,
+}

@@ -1,0 +1,303 @@
+//! Puts the parts together, starts them, and stops them in order.
+//!
+//! The only place that names concrete pieces together. The order of a shutdown: not ready any
+//! more, no new connections, no new claims; running attempts end, or are interrupted after the
+//! grace; what they said is written; the database closes.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::serve::ListenerExt;
+use bytes::Bytes;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::artifacts::Artifacts;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::deploy::Deploys;
+use crate::http::{self, Auth, Server};
+use crate::keys;
+use crate::model::digest::Digest;
+use crate::model::egress::EgressPolicy;
+use crate::runs::Runs;
+use crate::sandbox::{self, ComponentSource, Sandbox, WasmSandbox};
+use crate::secrets::{self, ServerKey};
+use crate::storage::{self, Environment, EnvironmentKind, Storage};
+use crate::worker::{self, Worker, upkeep};
+
+/// Components that are kept linked and ready in memory.
+const MAX_READY_COMPONENTS: usize = 1_000;
+/// How long a shutdown waits for requests that are being answered, after the runs have ended.
+const REQUESTS_GRACE: Duration = Duration::from_secs(5);
+const SERVER_KEY_FILE: &str = "server.key";
+const ADMIN_KEY_FILE: &str = "admin.key";
+const DEV_KEY_FILE: &str = "dev.key";
+const ARTIFACTS_DIR: &str = "components";
+const CODE_DIR: &str = "compiled";
+const SCRATCH_DIR: &str = "scratch";
+/// The environments of a new data directory: slug and kind.
+const ENVIRONMENTS: [(&str, EnvironmentKind); 3] = [
+    ("dev", EnvironmentKind::Development),
+    ("stg", EnvironmentKind::Staging),
+    ("prod", EnvironmentKind::Production),
+];
+
+/// Why the server did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data directory or the address cannot be used.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// Storage did not open, or failed.
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
+    /// Keys could not be read or made.
+    #[error(transparent)]
+    Secrets(#[from] secrets::Error),
+    /// The sandbox could not be set up.
+    #[error(transparent)]
+    Sandbox(#[from] sandbox::SetupError),
+}
+
+/// A running server.
+pub struct App {
+    address: SocketAddr,
+    router: Router,
+    storage: Storage,
+    clock: Clock,
+    keys: Keys,
+    ready: Arc<AtomicBool>,
+    stop_working: watch::Sender<bool>,
+    stop_serving: watch::Sender<bool>,
+    worker: JoinHandle<()>,
+    upkeep: JoinHandle<()>,
+    serving: JoinHandle<std::io::Result<()>>,
+}
+
+/// The keys that an operator needs to begin with.
+#[derive(Clone)]
+pub struct Keys {
+    /// The admin key.
+    pub admin: String,
+    /// Slugs and keys of the environments that were made by this start. Shown this once; the key of
+    /// `dev` is also kept in the file `dev.key`, for the command line.
+    pub environments: Vec<(String, String)>,
+}
+
+impl App {
+    /// Starts a server. When this returns it accepts requests and runs tasks.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        Self::start_with(config, Clock::system(), None).await
+    }
+
+    /// Starts a server with a clock, and with a sandbox instead of the real one where one is given.
+    pub async fn start_with(
+        mut config: Config,
+        clock: Clock,
+        sandbox: Option<Arc<dyn Sandbox>>,
+    ) -> Result<Self, Error> {
+        let data_dir = config.data_dir.clone();
+        let storage = Storage::open(&data_dir, &clock)?;
+        let server_key = Arc::new(match config.server_key.take() {
+            Some(key) => key,
+            None => ServerKey::load_or_create(&data_dir.join(SERVER_KEY_FILE))?,
+        });
+        let admin = match &config.admin_key {
+            Some(key) => key.0.clone(),
+            None => secrets::load_or_create_text(&data_dir.join(ADMIN_KEY_FILE), || secrets::new_api_key("dacapo_admin_"))?,
+        };
+        let environments = make_environments(&storage, &server_key, &clock, &data_dir).await?;
+        let artifacts = Artifacts::open(&data_dir.join(ARTIFACTS_DIR)).map_err(io("components"))?;
+        let sandbox = match sandbox {
+            Some(sandbox) => sandbox,
+            None => Arc::new(wasm_sandbox(&config, &server_key, artifacts.clone())?),
+        };
+        let limits = worker::Limits {
+            max_concurrent_runs: config.max_concurrent_runs as usize,
+            default_max_duration: config.default_max_duration,
+            max_host_wait: config.max_host_wait,
+            scratch_bytes: config.scratch_quota_bytes,
+            grace: config.shutdown_grace,
+        };
+        let ready = Arc::new(AtomicBool::new(true));
+        let server = Arc::new(Server {
+            runs: Runs::new(storage.clone(), clock.clone(), config.max_waiting_runs),
+            deploys: Deploys::new(storage.clone(), artifacts, sandbox.clone(), clock.clone()),
+            auth: Auth::new(storage.clone(), &admin),
+            storage: storage.clone(),
+            server_key: server_key.clone(),
+            clock: clock.clone(),
+            ready: ready.clone(),
+        });
+        let listener = TcpListener::bind(config.listen).await.map_err(io(&format!("listening on {}", config.listen)))?;
+        let address = listener.local_addr().map_err(io("listening"))?;
+        let (stop_working, stopped) = watch::channel(false);
+        let (stop_serving, stop_listening) = watch::channel(false);
+        let worker = Worker::new(storage.clone(), sandbox, server_key, clock.clone(), limits);
+        let router = http::router(server);
+        Ok(Self {
+            address,
+            worker: tokio::spawn(worker.run(stopped.clone())),
+            upkeep: tokio::spawn(upkeep::run(storage.clone(), clock.clone(), stopped)),
+            serving: tokio::spawn(serve(listener, router.clone(), stop_listening)),
+            router,
+            storage,
+            clock,
+            keys: Keys { admin, environments },
+            ready,
+            stop_working,
+            stop_serving,
+        })
+    }
+
+    /// Where the server listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What answers requests, for callers in this process.
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// The keys that an operator needs to begin with.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Moves the server's time forward, for tests.
+    pub fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+        self.storage.nudge();
+    }
+
+    /// Serves until `shutdown` resolves, then stops.
+    pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        shutdown.await;
+        self.stop().await
+    }
+
+    /// Stops in order; when this returns, everything that was acknowledged is on disk.
+    pub async fn stop(self) -> Result<(), Error> {
+        self.ready.store(false, Ordering::Release);
+        self.stop_working.send_replace(true);
+        let worked = self.worker.await;
+        let kept = self.upkeep.await;
+        self.stop_serving.send_replace(true);
+        // Requests that wait for a run may wait for long: they are cut off.
+        let served = tokio::time::timeout(REQUESTS_GRACE, self.serving).await;
+        self.storage.close().await;
+        let panicked = |error: tokio::task::JoinError| Error::Io { what: "stopping".into(), source: error.into() };
+        worked.map_err(panicked)?;
+        kept.map_err(panicked)?;
+        match served {
+            Ok(served) => served.map_err(panicked)?.map_err(io("serving")),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Copies everything that a data directory holds, and that cannot be made again, into a new
+/// directory. A server may be using the data directory.
+pub async fn backup(data_dir: &Path, target: &Path) -> Result<(), Error> {
+    let (data_dir, target) = (data_dir.to_owned(), target.to_owned());
+    let copied = tokio::task::spawn_blocking(move || copy_data(&data_dir, &target)).await;
+    copied.map_err(|error| Error::Io { what: "backup".into(), source: error.into() })?
+}
+
+/// The database first: a component that it names was stored before.
+fn copy_data(data_dir: &Path, target: &Path) -> Result<(), Error> {
+    std::fs::create_dir(target).map_err(io(&format!("making {}", target.display())))?;
+    storage::backup(data_dir, target)?;
+    let components = target.join(ARTIFACTS_DIR);
+    std::fs::create_dir(&components).map_err(io("components"))?;
+    for entry in std::fs::read_dir(data_dir.join(ARTIFACTS_DIR)).map_err(io("components"))? {
+        let entry = entry.map_err(io("components"))?;
+        // Other names are files that are being written.
+        if entry.file_name().to_str().is_some_and(|name| name.parse::<Digest>().is_ok()) {
+            std::fs::copy(entry.path(), components.join(entry.file_name())).map_err(io("components"))?;
+        }
+    }
+    for file in [SERVER_KEY_FILE, ADMIN_KEY_FILE, DEV_KEY_FILE] {
+        let source: PathBuf = data_dir.join(file);
+        if source.is_file() {
+            std::fs::copy(&source, target.join(file)).map_err(io(file))?;
+        }
+    }
+    Ok(())
+}
+
+async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
+    let listener = listener.tap_io(|connection| {
+        // Small answers must not wait for the acknowledgement of earlier ones.
+        let _ = connection.set_nodelay(true);
+    });
+    let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
+    axum::serve(listener, router).with_graceful_shutdown(stopped).await
+}
+
+fn io(what: &str) -> impl Fn(std::io::Error) -> Error {
+    let what = what.to_owned();
+    move |source| Error::Io { what: what.clone(), source }
+}
+
+/// Makes the environments of a new data directory, each with a key.
+async fn make_environments(
+    storage: &Storage,
+    server_key: &ServerKey,
+    clock: &Clock,
+    data_dir: &Path,
+) -> Result<Vec<(String, String)>, Error> {
+    let mut made = Vec::new();
+    for (slug, kind) in ENVIRONMENTS {
+        let now = clock.now();
+        let environment = Environment {
+            id: secrets::environment_id(now),
+            slug: slug.into(),
+            kind,
+            egress: EgressPolicy::default().rules().collect(),
+            created_at: now,
+        };
+        if storage.insert_environment(environment.clone()).await? {
+            let (_, key) = keys::create(storage, server_key, &environment, now).await?;
+            if slug == "dev" {
+                secrets::load_or_create_text(&data_dir.join(DEV_KEY_FILE), || key.clone())?;
+            }
+            made.push((slug.into(), key));
+        }
+    }
+    Ok(made)
+}
+
+struct ArtifactSource(Artifacts);
+
+#[async_trait]
+impl ComponentSource for ArtifactSource {
+    async fn component(&self, digest: Digest) -> std::io::Result<Bytes> {
+        self.0.get(digest).await
+    }
+}
+
+fn wasm_sandbox(config: &Config, server_key: &ServerKey, artifacts: Artifacts) -> Result<WasmSandbox, Error> {
+    let sandbox = sandbox::Config {
+        max_concurrent_calls: config.max_concurrent_runs,
+        guest_memory_bytes: config.max_task_memory_bytes,
+        max_ready_components: MAX_READY_COMPONENTS,
+        code_dir: Some(config.data_dir.join(CODE_DIR)),
+        code_key: server_key.derive("dacapo 2026-11 compiled code"),
+        scratch_dir: config.data_dir.join(SCRATCH_DIR),
+    };
+    Ok(WasmSandbox::new(sandbox, Arc::new(ArtifactSource(artifacts)))?)
+}

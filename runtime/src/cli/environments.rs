@@ -1,0 +1,102 @@
+//! `dacapo environments`: the environments of a server, and where their tasks may connect to.
+
+use clap::{Args, Subcommand};
+use ureq::http::Method;
+
+use super::client::{Client, Route};
+use super::connection::{Connection, Slug};
+use super::output::{DIM, Field, GOOD, Output, clean};
+use super::{Exit, Usage};
+use crate::api::{Egress, EnvironmentItem, EnvironmentList};
+
+/// `dacapo environments`
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List environments
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show or replace the hosts that tasks of an environment may connect to
+    Egress {
+        /// The environment
+        #[arg(value_name = "ENV")]
+        slug: Slug,
+        /// All rules from now on (for example api.example.com:443); without any, shows what is
+        #[arg(value_name = "RULE")]
+        rules: Vec<String>,
+        /// Allow nothing
+        #[arg(long, conflicts_with = "rules")]
+        none: bool,
+    },
+}
+
+/// Runs one of the subcommands.
+pub(super) fn run(arguments: Arguments, output: Output) -> anyhow::Result<Exit> {
+    let client = arguments.connection.admin_client()?;
+    match arguments.command {
+        Command::List => show_list(&client, output)?,
+        Command::Egress { slug, rules, none: false } if rules.is_empty() => show_egress(&client, slug, output)?,
+        Command::Egress { slug, rules, none: _ } => replace_egress(&client, slug, rules, output)?,
+    }
+    Ok(Exit::Done)
+}
+
+fn show_list(client: &Client, output: Output) -> anyhow::Result<()> {
+    let answer = client.get::<EnvironmentList>(Route::new("/admin/v1/environments"))?;
+    match output {
+        Output::Json => output.json(&answer.text)?,
+        Output::Human => output.table(
+            &["environment", "type", "waiting runs", "egress", "id"],
+            answer.value.data.iter().map(row).collect(),
+        )?,
+    }
+    Ok(())
+}
+
+fn row(environment: &EnvironmentItem) -> Vec<Field> {
+    vec![
+        environment.slug.clone().into(),
+        environment.kind.to_lowercase().into(),
+        environment.waiting_runs.to_string().into(),
+        rules_text(&environment.egress).into(),
+        Field::Dim(environment.id.clone()),
+    ]
+}
+
+fn rules_text(rules: &[String]) -> String {
+    if rules.is_empty() { "nothing".into() } else { rules.join(", ") }
+}
+
+fn show_egress(client: &Client, slug: Slug, output: Output) -> anyhow::Result<()> {
+    let list = client.get::<EnvironmentList>(Route::new("/admin/v1/environments"))?.value;
+    let found = list.data.into_iter().find(|environment| environment.slug == slug.as_str());
+    let environment = found.ok_or_else(|| Usage::new(format!("the server has no environment {}", slug.as_str())))?;
+    match output {
+        Output::Json => output.json(&serde_json::to_string(&environment)?)?,
+        Output::Human if environment.egress.is_empty() => output.note("nothing is allowed")?,
+        Output::Human => environment.egress.iter().try_for_each(|rule| output.line(clean(rule)))?,
+    }
+    Ok(())
+}
+
+fn replace_egress(client: &Client, slug: Slug, rules: Vec<String>, output: Output) -> anyhow::Result<()> {
+    let route = Route::new("/admin/v1/environments").segment(slug.as_str()).path("/egress");
+    let answer = client.send::<EnvironmentItem>(Method::PUT, route, &Egress { rules })?;
+    match output {
+        Output::Json => output.json(&answer.text)?,
+        Output::Human => {
+            let environment = &answer.value;
+            let (slug, rules) = (clean(&environment.slug), rules_text(&environment.egress));
+            output.line(format_args!("{GOOD}✓{GOOD:#} tasks of {slug} may connect to: {}", clean(&rules)))?;
+            output.note(format_args!("{DIM}  attempts that begin from now on follow it{DIM:#}"))?;
+        }
+    }
+    Ok(())
+}

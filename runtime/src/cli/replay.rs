@@ -1,0 +1,120 @@
+//! `dacapo runs replay`: runs an old payload again, by default on the newest version.
+
+use clap::Args;
+use ureq::http::Method;
+
+use super::client::{Client, Route};
+use super::connection::Slug;
+use super::input::{self, PayloadArguments};
+use super::output::{DIM, GOOD, Output, clean};
+use super::wait::{self, WaitArguments};
+use super::{Exit, Usage};
+use crate::api::{ReplayReceipt, ReplayRequest, StringOrList, TtlOption};
+
+/// `dacapo runs replay`
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The run: its id, the beginning of it, or `latest`
+    pub(super) run: String,
+    #[command(flatten)]
+    payload: PayloadArguments,
+    #[command(flatten)]
+    wait: WaitArguments,
+    #[command(flatten)]
+    options: Options,
+    /// Replay into another environment
+    #[arg(long, value_name = "ENV", conflicts_with = "wait")]
+    to: Option<Slug>,
+}
+
+#[derive(Debug, Default, Args)]
+struct Options {
+    /// Run on this version, promoted or not, and not on the current one
+    #[arg(long, value_name = "VERSION")]
+    version: Option<String>,
+    /// Instead of the labels of the run; may be given several times
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// A JSON object instead of the metadata that the run began with
+    #[arg(long, value_name = "JSON")]
+    metadata: Option<String>,
+    /// A second replay with the same key finds the run of the first
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// Start later: a length of time (10m) or an ISO date
+    #[arg(long, value_name = "TIME")]
+    delay: Option<String>,
+    /// Longest time in the queue (for example 1h)
+    #[arg(long, value_name = "TIME")]
+    ttl: Option<String>,
+    /// Attempts in all
+    #[arg(long, value_name = "N")]
+    max_attempts: Option<u32>,
+    /// CPU seconds of an attempt
+    #[arg(long, value_name = "SECONDS")]
+    max_duration: Option<f64>,
+    /// The queue to join
+    #[arg(long, value_name = "NAME")]
+    queue: Option<String>,
+    /// A machine preset
+    #[arg(long, value_name = "PRESET")]
+    machine: Option<String>,
+}
+
+impl Options {
+    fn into_wire(self) -> Result<ReplayRequest, Usage> {
+        Ok(ReplayRequest {
+            version: self.version,
+            tags: (!self.tags.is_empty()).then_some(StringOrList::List(self.tags)),
+            metadata: self.metadata.map(|text| input::json("--metadata", &text)).transpose()?,
+            idempotency_key: self.idempotency_key,
+            delay: self.delay,
+            ttl: self.ttl.map(TtlOption::Duration),
+            max_attempts: self.max_attempts,
+            max_duration: self.max_duration,
+            queue: self.queue,
+            machine: self.machine,
+            ..ReplayRequest::default()
+        })
+    }
+}
+
+/// Replays `run`, whose full id it is, and says which run that became.
+pub(super) fn run(client: &Client, run: &str, arguments: Arguments, output: Output) -> anyhow::Result<Exit> {
+    let mut request = arguments.options.into_wire()?;
+    request.payload = arguments.payload.read()?;
+    let deadline = arguments.wait.begin();
+    let route = Route::new("/api/v1/runs").segment(run).path("/replay");
+    let route = route.query_if("environment", arguments.to.map(Slug::as_str));
+    let spinner = output.spinner("the replay is on its way");
+    let answer = client.send::<ReplayReceipt>(Method::POST, route, &request)?;
+    let id = answer.value.id;
+    if let Some(deadline) = deadline {
+        let result = wait::result_of(client, &id, deadline, &spinner)?;
+        drop(spinner);
+        return wait::show(output, &result);
+    }
+    drop(spinner);
+    match output {
+        Output::Json => output.json(&answer.text)?,
+        Output::Human => {
+            let (run, id) = (clean(run), clean(&id));
+            let what = if answer.value.is_cached { "was replayed before with this key:" } else { "replayed:" };
+            output.line(format_args!("{GOOD}✓{GOOD:#} {run} {what} {id}"))?;
+            output.note(format_args!("{DIM}  dacapo runs logs {id} --follow{DIM:#}"))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replay_changes_only_what_was_given() {
+        assert_eq!(serde_json::to_string(&Options::default().into_wire().unwrap()).unwrap(), "{}");
+        let options = Options { version: Some("20260101.2".into()), ..Default::default() };
+        assert_eq!(serde_json::to_string(&options.into_wire().unwrap()).unwrap(), r#"{"version":"20260101.2"}"#);
+    }
+}

@@ -1,0 +1,285 @@
+//! What an operator can set: read raw from flags, environment and file, then checked.
+//!
+//! A flag wins over an environment variable, that over the file, that over the default. Unknown
+//! keys of the file are errors. The rest of the program sees only the checked [`Config`].
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use serde::Deserialize;
+
+use crate::model::duration;
+use crate::secrets::ServerKey;
+
+/// The settings of a server, as they are written.
+#[derive(Debug, Default, Clone, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct ServerArgs {
+    /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:3040]
+    #[arg(long, env = "DACAPO_LISTEN", value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
+    /// Directory of the database, the components and the keys [default: dacapo-data]
+    #[arg(long, env = "DACAPO_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Most attempts that run at the same time [default: 200]
+    #[arg(long, env = "DACAPO_MAX_CONCURRENT_RUNS", value_name = "N")]
+    pub max_concurrent_runs: Option<u32>,
+    /// Most runs of an environment that may wait to start; more are refused [default: 1000000]
+    #[arg(long, env = "DACAPO_MAX_WAITING_RUNS", value_name = "N")]
+    pub max_waiting_runs: Option<u64>,
+    /// CPU time of an attempt whose task does not say [default: 5m]
+    #[arg(long, env = "DACAPO_DEFAULT_MAX_DURATION", value_name = "DURATION")]
+    pub default_max_duration: Option<String>,
+    /// How long an attempt may wait in host calls, beyond its CPU time [default: 1h]
+    #[arg(long, env = "DACAPO_MAX_HOST_WAIT", value_name = "DURATION")]
+    pub max_host_wait: Option<String>,
+    /// Files that an attempt may write [default: 512MiB]
+    #[arg(long, env = "DACAPO_SCRATCH_QUOTA", value_name = "SIZE")]
+    pub scratch_quota: Option<String>,
+    /// Memory of all tasks together [default: three quarters of the machine's]
+    #[arg(long, env = "DACAPO_MAX_TASK_MEMORY", value_name = "SIZE")]
+    pub max_task_memory: Option<String>,
+    /// How long a shutdown waits for running attempts [default: 30s]
+    #[arg(long, env = "DACAPO_SHUTDOWN_GRACE", value_name = "DURATION")]
+    pub shutdown_grace: Option<String>,
+    /// A file with these settings (TOML, the names without the dashes in front)
+    #[arg(long, env = "DACAPO_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Print the settings that are in effect, secrets masked, and exit
+    #[arg(long)]
+    #[serde(skip)]
+    pub print_config: bool,
+    /// 64 hexadecimal digits that encrypt secrets at rest [default: made once, in server.key]
+    #[arg(long, env = "DACAPO_SERVER_KEY", hide_env_values = true, value_name = "HEX")]
+    #[serde(skip)]
+    pub server_key: Option<String>,
+    /// The key of the operator [default: made once, in admin.key]
+    #[arg(long, env = "DACAPO_ADMIN_KEY", hide_env_values = true, value_name = "KEY")]
+    #[serde(skip)]
+    pub admin_key: Option<String>,
+}
+
+/// The checked settings of a server.
+#[derive(Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Attempts at a time.
+    pub max_concurrent_runs: u32,
+    /// Runs of an environment that may wait to start.
+    pub max_waiting_runs: u64,
+    /// CPU time of an attempt whose task does not say.
+    pub default_max_duration: Duration,
+    /// Wall time of an attempt beyond its CPU time.
+    pub max_host_wait: Duration,
+    /// Files of an attempt.
+    pub scratch_quota_bytes: u64,
+    /// Linear memory of all attempts.
+    pub max_task_memory_bytes: u64,
+    /// How long a shutdown waits.
+    pub shutdown_grace: Duration,
+    /// Encrypts secrets at rest; `None`: the data directory's own.
+    pub server_key: Option<ServerKey>,
+    /// The operator's key; `None`: the data directory's own.
+    pub admin_key: Option<AdminKey>,
+}
+
+/// The operator's key. Never printed.
+#[derive(Clone)]
+pub struct AdminKey(pub String);
+
+impl std::fmt::Debug for AdminKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AdminKey(…)")
+    }
+}
+
+/// What is wrong with the settings.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("{path}: {problem}")]
+    Syntax {
+        /// The file.
+        path: String,
+        /// Why.
+        problem: String,
+    },
+    /// A setting has a wrong value.
+    #[error("`{name}`: {problem}")]
+    Value {
+        /// The setting.
+        name: &'static str,
+        /// What to write.
+        problem: String,
+    },
+}
+
+/// The shortest admin key that is accepted.
+const MIN_ADMIN_KEY_CHARS: usize = 24;
+
+impl ServerArgs {
+    /// Reads the file, if there is one, fills in the defaults and checks everything.
+    pub fn into_config(self) -> Result<Config, Error> {
+        let args = match self.config.clone() {
+            Some(path) => self.or(read(&path)?),
+            None => self,
+        };
+        let listen = args.listen.unwrap_or_else(|| "127.0.0.1:3040".into());
+        let machine_memory = rustix::system::sysinfo();
+        let machine_bytes = machine_memory.totalram as u64 * u64::from(machine_memory.mem_unit);
+        let server_key = args.server_key.map(|hex| ServerKey::parse(&hex).ok_or(hex)).transpose();
+        Ok(Config {
+            listen: listen.parse().map_err(|_| wrong("listen", "write an address and a port, such as 127.0.0.1:3040"))?,
+            data_dir: args.data_dir.unwrap_or_else(|| "dacapo-data".into()),
+            max_concurrent_runs: within("max-concurrent-runs", args.max_concurrent_runs.unwrap_or(200), 1, 2_000)?,
+            max_waiting_runs: args.max_waiting_runs.unwrap_or(1_000_000),
+            default_max_duration: length("default-max-duration", args.default_max_duration, 300)?,
+            max_host_wait: length("max-host-wait", args.max_host_wait, 3_600)?,
+            scratch_quota_bytes: size("scratch-quota", args.scratch_quota, 512 << 20)?,
+            max_task_memory_bytes: size("max-task-memory", args.max_task_memory, machine_bytes / 4 * 3)?,
+            shutdown_grace: length("shutdown-grace", args.shutdown_grace, 30)?,
+            server_key: server_key.map_err(|_| wrong("server-key", "write 64 hexadecimal digits"))?,
+            admin_key: args.admin_key.map(admin_key).transpose()?,
+        })
+    }
+
+    /// These settings, and those of `other` where there are none.
+    fn or(self, other: Self) -> Self {
+        Self {
+            listen: self.listen.or(other.listen),
+            data_dir: self.data_dir.or(other.data_dir),
+            max_concurrent_runs: self.max_concurrent_runs.or(other.max_concurrent_runs),
+            max_waiting_runs: self.max_waiting_runs.or(other.max_waiting_runs),
+            default_max_duration: self.default_max_duration.or(other.default_max_duration),
+            max_host_wait: self.max_host_wait.or(other.max_host_wait),
+            scratch_quota: self.scratch_quota.or(other.scratch_quota),
+            max_task_memory: self.max_task_memory.or(other.max_task_memory),
+            shutdown_grace: self.shutdown_grace.or(other.shutdown_grace),
+            ..self
+        }
+    }
+}
+
+impl Config {
+    /// The settings in effect, in the form of the file, secrets masked.
+    pub fn print(&self) -> String {
+        let masked = |is_set: bool| if is_set { "(set)" } else { "(from the data directory)" };
+        format!(
+            "listen = \"{}\"\ndata-dir = \"{}\"\nmax-concurrent-runs = {}\nmax-waiting-runs = {}\n\
+             default-max-duration = \"{}s\"\nmax-host-wait = \"{}s\"\nscratch-quota = \"{}B\"\n\
+             max-task-memory = \"{}B\"\nshutdown-grace = \"{}s\"\n# server-key {}\n# admin-key {}\n",
+            self.listen,
+            self.data_dir.display(),
+            self.max_concurrent_runs,
+            self.max_waiting_runs,
+            self.default_max_duration.as_secs(),
+            self.max_host_wait.as_secs(),
+            self.scratch_quota_bytes,
+            self.max_task_memory_bytes,
+            self.shutdown_grace.as_secs(),
+            masked(self.server_key.is_some()),
+            masked(self.admin_key.is_some()),
+        )
+    }
+}
+
+fn read(path: &Path) -> Result<ServerArgs, Error> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|source| Error::File { path: name.clone(), source })?;
+    toml::from_str(&text).map_err(|error| Error::Syntax { path: name, problem: error.to_string() })
+}
+
+fn wrong(name: &'static str, problem: &str) -> Error {
+    Error::Value { name, problem: problem.into() }
+}
+
+fn within(name: &'static str, value: u32, least: u32, most: u32) -> Result<u32, Error> {
+    if (least..=most).contains(&value) {
+        return Ok(value);
+    }
+    Err(Error::Value { name, problem: format!("write a number from {least} to {most}") })
+}
+
+fn admin_key(key: String) -> Result<AdminKey, Error> {
+    if key.len() < MIN_ADMIN_KEY_CHARS {
+        return Err(wrong("admin-key", "it must have 24 characters at least"));
+    }
+    Ok(AdminKey(key))
+}
+
+fn length(name: &'static str, text: Option<String>, default_seconds: u64) -> Result<Duration, Error> {
+    match text {
+        None => Ok(Duration::from_secs(default_seconds)),
+        Some(text) => duration::parse(&text).map_err(|error| Error::Value { name, problem: error.to_string() }),
+    }
+}
+
+fn size(name: &'static str, text: Option<String>, default_bytes: u64) -> Result<u64, Error> {
+    let Some(text) = text else { return Ok(default_bytes) };
+    parse_size(&text).ok_or_else(|| wrong(name, "write a whole number with B, KiB, MiB or GiB, such as 512MiB"))
+}
+
+fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let unit = match text[digits..].trim_start() {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    text[..digits].parse::<u64>().ok()?.checked_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(parse_size("512MiB"), Some(512 << 20));
+        assert_eq!(parse_size("1 GiB"), Some(1 << 30));
+        for text in ["", "512", "MiB", "-1MiB", "1.5GiB", "99999999999GiB", "1MB"] {
+            assert_eq!(parse_size(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_good_and_printed_in_the_form_of_the_file() {
+        let config = ServerArgs::default().into_config().unwrap();
+        assert_eq!(config.listen.port(), 3040);
+        let again: ServerArgs = toml::from_str(&config.print()).unwrap();
+        assert_eq!(again.into_config().unwrap().print(), config.print());
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        let check = |args: ServerArgs, expected: &str| {
+            assert!(args.into_config().unwrap_err().to_string().starts_with(expected));
+        };
+        check(ServerArgs { listen: Some("x".into()), ..ServerArgs::default() }, "`listen`: write an address");
+        check(ServerArgs { shutdown_grace: Some("5".into()), ..ServerArgs::default() }, "`shutdown-grace`: `5` is not");
+        check(ServerArgs { max_concurrent_runs: Some(0), ..ServerArgs::default() }, "`max-concurrent-runs`: write");
+        check(ServerArgs { server_key: Some("0".into()), ..ServerArgs::default() }, "`server-key`: write 64");
+    }
+
+    #[test]
+    fn unknown_keys_of_the_file_are_errors() {
+        assert!(toml::from_str::<ServerArgs>("listn = \"127.0.0.1:1\"").is_err());
+        assert!(toml::from_str::<ServerArgs>("server-key = \"00\"").is_err());
+    }
+}

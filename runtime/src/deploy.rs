@@ -1,0 +1,195 @@
+//! The verb on code: check a component, store it, make it current.
+//!
+//! A component becomes current only after it was compiled, linked and described, and after its
+//! bytes and the deployment are on disk. Whatever fails before changes nothing.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::artifacts::Artifacts;
+use crate::clock::Clock;
+use crate::model::id::{DeploymentId, EnvironmentId};
+use crate::model::limits;
+use crate::model::task::{DefinitionProblem, TaskDefinition, is_queue_name};
+use crate::sandbox::{InspectError, Sandbox};
+use crate::storage::{self, Deployment, NewDeployment, Promotion, Storage};
+
+/// The verb. Clones share everything.
+#[derive(Clone)]
+pub struct Deploys {
+    storage: Storage,
+    artifacts: Artifacts,
+    sandbox: Arc<dyn Sandbox>,
+    clock: Clock,
+}
+
+/// Whether a deployment becomes current at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promote {
+    /// At once.
+    Now,
+    /// When somebody says so.
+    Later,
+}
+
+/// What an upload led to.
+#[derive(Debug, Clone)]
+pub struct Deployed {
+    /// The deployment that has the bytes.
+    pub deployment: Deployment,
+    /// Whether it was made by this upload.
+    pub is_new: bool,
+    /// What making it current changed, where that was asked for.
+    pub promotion: Option<Promotion>,
+}
+
+/// Why nothing was deployed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// The name cannot be used.
+    #[error("`{0}` cannot be the name of a component: use 1 to 128 of the characters A-Z a-z 0-9 _ - /")]
+    BadName(String),
+    /// The component was looked at and refused.
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
+    /// What it says of its tasks cannot be.
+    #[error("the component describes its tasks wrongly")]
+    BadDefinitions(Vec<DefinitionProblem>),
+    /// Its bytes could not be stored.
+    #[error("the component could not be stored")]
+    Artifacts(#[from] std::io::Error),
+    /// Storage failed.
+    #[error("storage failed")]
+    Storage(#[from] storage::Error),
+}
+
+impl Deploys {
+    /// Deploys with these.
+    pub fn new(storage: Storage, artifacts: Artifacts, sandbox: Arc<dyn Sandbox>, clock: Clock) -> Self {
+        Self { storage, artifacts, sandbox, clock }
+    }
+
+    /// Checks `component`, stores it as the next version of `environment` and, where asked, makes
+    /// it current. The bytes of the newest deployment of this name again make no new version.
+    pub async fn deploy(
+        &self,
+        environment: EnvironmentId,
+        name: &str,
+        component: Bytes,
+        promote: Promote,
+    ) -> Result<Deployed, DeployError> {
+        if !is_queue_name(name) {
+            return Err(DeployError::BadName(name.chars().take(64).collect()));
+        }
+        let size_bytes = component.len() as u64;
+        let inspection = self.sandbox.inspect(component.clone()).await?;
+        let problems = check_grammars(&inspection.tasks);
+        if !problems.is_empty() {
+            return Err(DeployError::BadDefinitions(problems));
+        }
+        let digest = self.artifacts.put(component).await?;
+        let now = self.clock.now();
+        let new = NewDeployment {
+            id: crate::secrets::deployment_id(now),
+            environment,
+            component: name.into(),
+            digest,
+            size_bytes,
+            imports: inspection.imports,
+            tasks: inspection.tasks,
+            created_at: now,
+        };
+        let (mut deployment, is_new) = self.storage.insert_deployment(new).await?;
+        let promotion = match promote {
+            Promote::Later => None,
+            Promote::Now => self.promote(environment, deployment.id).await?,
+        };
+        if promotion.is_some() {
+            deployment = self.storage.deployment(deployment.id).await?.unwrap_or(deployment);
+        }
+        tracing::info!(deployment.version = %deployment.version, component = name, is_new, "component deployed");
+        Ok(Deployed { deployment, is_new, promotion })
+    }
+
+    /// Makes a deployment current; `None` where there is none of this name in the environment.
+    pub async fn promote(
+        &self,
+        environment: EnvironmentId,
+        deployment: DeploymentId,
+    ) -> Result<Option<Promotion>, storage::Error> {
+        self.storage.promote(environment, deployment, self.clock.now()).await
+    }
+}
+
+/// Checks what has a grammar of its own: cron patterns, time zones and schemas.
+fn check_grammars(tasks: &[TaskDefinition]) -> Vec<DefinitionProblem> {
+    let mut problems = Vec::new();
+    for task in tasks {
+        let mut report = |problem: String| problems.push(DefinitionProblem { task: task.id.clone(), problem });
+        if let Some(cron) = &task.cron {
+            if let Err(error) = check_cron(&cron.pattern) {
+                report(format!("its cron pattern `{}` is wrong: {error}", shorten(&cron.pattern)));
+            }
+            if let Some(zone) = cron.timezone.as_ref().filter(|zone| jiff::tz::TimeZone::get(zone).is_err()) {
+                report(format!("`{}` is not an IANA time zone such as `Europe/Berlin`", shorten(zone)));
+            }
+        }
+        if let Some(Err(error)) = task.payload_schema.as_deref().map(check_schema) {
+            report(format!("its payload schema is wrong: {error}"));
+        }
+    }
+    problems
+}
+
+fn check_cron(pattern: &str) -> Result<(), String> {
+    let fields = pattern.split_whitespace().count();
+    if fields != 5 {
+        return Err(format!("it has {fields} fields instead of 5: minute, hour, day, month, weekday"));
+    }
+    pattern.parse::<croner::Cron>().map(drop).map_err(|error| error.to_string())
+}
+
+fn check_schema(text: &str) -> Result<(), String> {
+    let schema = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+    jsonschema::validator_for(&schema).map(drop).map_err(|error| error.to_string())
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(limits::MAX_TASK_ID_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::task::Cron;
+
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut TaskDefinition), expected: &str) {
+        let mut task = TaskDefinition::new("t");
+        change(&mut task);
+        let problems: Vec<_> = check_grammars(&[task]).iter().map(ToString::to_string).collect();
+        let found = problems.join("; ");
+        assert!(found.starts_with(expected) && found.is_empty() == expected.is_empty(), "{found}");
+    }
+
+    fn cron(pattern: &str, timezone: Option<&str>) -> Option<Cron> {
+        Some(Cron { pattern: pattern.into(), timezone: timezone.map(Into::into) })
+    }
+
+    #[test]
+    fn cron_patterns_have_five_good_fields_and_a_known_zone() {
+        check(|task| task.cron = cron("15 3 * * *", Some("Europe/Berlin")), "");
+        check(|task| task.cron = cron("0 0 L * *", None), "");
+        check(|task| task.cron = cron("* * *", None), "task `t`: its cron pattern `* * *` is wrong: it has 3 fields");
+        check(|task| task.cron = cron("61 * * * *", None), "task `t`: its cron pattern `61 * * * *` is wrong");
+        check(|task| task.cron = cron("0 3 * * *", Some("Mars/Olympus")), "task `t`: `Mars/Olympus` is not an IANA");
+    }
+
+    #[test]
+    fn schemas_are_json_schemas() {
+        check(|task| task.payload_schema = Some(r#"{"type": "object"}"#.into()), "");
+        check(|task| task.payload_schema = Some("{".into()), "task `t`: its payload schema is wrong: not JSON");
+        check(|task| task.payload_schema = Some(r#"{"type": 7}"#.into()), "task `t`: its payload schema is wrong");
+    }
+}

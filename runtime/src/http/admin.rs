@@ -1,0 +1,102 @@
+//! What the operator does: environments and keys. All of it takes the admin key.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use super::Server;
+use super::auth::Admin;
+use super::body::{Body, Segments, json};
+use super::error::{ApiError, Result};
+use crate::api::{
+    ApiKeyItem, ApiKeyList, ChangeReceipt, CreateKeyRequest, CreatedKey, Egress, EnvironmentItem, EnvironmentList,
+};
+use crate::keys;
+use crate::model::egress::Rule;
+use crate::model::limits::MAX_EGRESS_RULES;
+use crate::storage::{Environment, EnvironmentKind};
+
+/// `GET /admin/v1/environments`
+pub(super) async fn environments(State(server): State<Arc<Server>>, _: Admin) -> Result<Json<EnvironmentList>> {
+    let environments = server.storage.environments().await?;
+    json(EnvironmentList { data: environments.into_iter().map(|environment| item(&server, environment)).collect() })
+}
+
+/// `PUT /admin/v1/environments/{environment}/egress`
+pub(super) async fn set_egress(
+    State(server): State<Arc<Server>>,
+    _: Admin,
+    Segments(slug): Segments<String>,
+    Body(body): Body<Egress>,
+) -> Result<Json<EnvironmentItem>> {
+    let mut environment = server.auth.environment(&slug).await?;
+    if body.rules.len() > MAX_EGRESS_RULES {
+        return Err(ApiError::unprocessable("an environment can have 500 egress rules at most"));
+    }
+    let rules: std::result::Result<Vec<Rule>, _> = body.rules.iter().map(|rule| rule.trim().parse()).collect();
+    let rules = rules.map_err(|error| ApiError::bad_request(error.to_string()))?;
+    environment.egress = rules.iter().map(ToString::to_string).collect();
+    server.storage.set_egress(environment.id, environment.egress.clone()).await?;
+    json(item(&server, environment))
+}
+
+/// `GET /admin/v1/keys`
+pub(super) async fn keys(State(server): State<Arc<Server>>, _: Admin) -> Result<Json<ApiKeyList>> {
+    let environments = server.storage.environments().await?;
+    let slugs: HashMap<_, _> = environments.into_iter().map(|environment| (environment.id, environment.slug)).collect();
+    let item = |key: crate::storage::ApiKey| {
+        let environment = slugs.get(&key.environment).cloned().unwrap_or_default();
+        ApiKeyItem {
+            id: key.id.to_string(),
+            hint: format!("{}…{}", keys::prefix(&environment), key.hint),
+            environment,
+            created_at: key.created_at,
+            revoked_at: key.revoked_at,
+        }
+    };
+    json(ApiKeyList { data: server.storage.keys().await?.into_iter().map(item).collect() })
+}
+
+/// `POST /admin/v1/keys`
+pub(super) async fn create_key(
+    State(server): State<Arc<Server>>,
+    _: Admin,
+    Body(body): Body<CreateKeyRequest>,
+) -> Result<(StatusCode, Json<CreatedKey>)> {
+    let environment = server.auth.environment(&body.environment).await?;
+    let (id, key) = keys::create(&server.storage, &server.server_key, &environment, server.clock.now()).await?;
+    let created = CreatedKey { id: id.to_string(), environment: environment.slug, key };
+    Ok((StatusCode::CREATED, Json(created)))
+}
+
+/// `DELETE /admin/v1/keys/{key}`
+pub(super) async fn revoke_key(
+    State(server): State<Arc<Server>>,
+    _: Admin,
+    Segments(key): Segments<String>,
+) -> Result<Json<ChangeReceipt>> {
+    let not_found = || ApiError::not_found("there is no such key, or it was revoked before");
+    let id = key.parse().map_err(|_| not_found())?;
+    if !server.storage.revoke_key(id, server.clock.now()).await? {
+        return Err(not_found());
+    }
+    json(ChangeReceipt { success: true })
+}
+
+fn item(server: &Server, environment: Environment) -> EnvironmentItem {
+    EnvironmentItem {
+        id: environment.id.to_string(),
+        slug: environment.slug,
+        kind: match environment.kind {
+            EnvironmentKind::Development => "DEVELOPMENT".into(),
+            EnvironmentKind::Staging => "STAGING".into(),
+            EnvironmentKind::Production => "PRODUCTION".into(),
+            EnvironmentKind::Preview => "PREVIEW".into(),
+        },
+        egress: environment.egress,
+        waiting_runs: server.storage.waiting_runs(environment.id),
+    }
+}

@@ -1,0 +1,60 @@
+//! Cursors of pages.
+//!
+//! A client that has gone forward, back and forward again sends both cursors it was given last,
+//! each time. A cursor therefore carries a number that grows with every one that is given out, and
+//! the younger of two counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::error::{ApiError, Result};
+use crate::model::Timestamp;
+use crate::model::id::RunId;
+use crate::storage::Place;
+
+static ISSUED: AtomicU64 = AtomicU64::new(0);
+
+/// A new cursor that points at `run`.
+pub(super) fn issue(run: RunId, now: Timestamp) -> String {
+    // A thousand to a millisecond, so that a restarted server goes on with larger numbers.
+    let from_time = now.as_millisecond().max(0).unsigned_abs() * 1_000;
+    let next = |last: u64| Some(last.max(from_time) + 1);
+    let last = ISSUED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or(0);
+    format!("{:x}-{run}", last.max(from_time) + 1)
+}
+
+/// Where the page begins that these cursors ask for.
+pub(super) fn place(after: Option<&str>, before: Option<&str>) -> Result<Place> {
+    let after = after.map(|text| parse("page[after]", text)).transpose()?;
+    let before = before.map(|text| parse("page[before]", text)).transpose()?;
+    Ok(match (after, before) {
+        (None, None) => Place::Start,
+        (Some((after_age, _)), Some((before_age, run))) if before_age > after_age => Place::Before(run),
+        (Some((_, run)), _) => Place::After(run),
+        (None, Some((_, run))) => Place::Before(run),
+    })
+}
+
+/// A run's own id is a cursor, too: the oldest.
+fn parse(name: &str, text: &str) -> Result<(u64, RunId)> {
+    let bad = || ApiError::bad_request(format!("`{name}` is not a cursor that this server gave out"));
+    let (number, run) = text.split_once('-').unwrap_or(("0", text));
+    Ok((u64::from_str_radix(number, 16).map_err(|_| bad())?, run.parse().map_err(|_| bad())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_younger_of_two_cursors_counts() {
+        let now = Timestamp::UNIX_EPOCH;
+        let (one, two) = (RunId::from_bits(1), RunId::from_bits(2));
+        let older = issue(one, now);
+        let younger = issue(two, now);
+        assert_eq!(place(Some(&older), Some(&younger)).unwrap(), Place::Before(two));
+        assert_eq!(place(Some(&younger), Some(&older)).unwrap(), Place::After(two));
+        assert_eq!(place(None, None).unwrap(), Place::Start);
+        assert_eq!(place(Some(&one.to_string()), None).unwrap(), Place::After(one));
+        assert!(place(Some("nonsense"), None).is_err());
+    }
+}

@@ -1,0 +1,151 @@
+//! Deployments: uploading, promoting, reading.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use super::Server;
+use super::auth::Caller;
+use super::body::{Params, Raw, Segments, json};
+use super::error::{ApiError, Result};
+use super::list::page_size;
+use crate::api::{DeployReceipt, DeploymentItem, DeploymentPage, Pagination, PromoteReceipt};
+use crate::deploy::Promote;
+use crate::model::id::EnvironmentId;
+use crate::storage::{Deployment, Promotion};
+
+fn not_found() -> ApiError {
+    ApiError::not_found("Deployment not found")
+}
+
+/// `POST /api/v1/deployments?name=…[&skipPromotion=true]`
+pub(super) async fn deploy(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    params: Params,
+    Raw(component): Raw,
+) -> Result<(StatusCode, Json<DeployReceipt>)> {
+    params.only(&["name", "skipPromotion"])?;
+    let name = params.get("name").ok_or_else(|| {
+        ApiError::bad_request("name the component: `?name=…`. A later upload of the same name takes its place")
+    })?;
+    if component.is_empty() {
+        return Err(ApiError::bad_request("Request body is empty: send the bytes of the component"));
+    }
+    let promote = if params.flag("skipPromotion")? { Promote::Later } else { Promote::Now };
+    let deployed = server.deploys.deploy(caller.environment.id, name, component, promote).await?;
+    let deployment = with_tasks(&server, &deployed.deployment).await?;
+    let promotion = deployed.promotion.map(|promotion| receipt(&deployed.deployment, promotion));
+    let status = if deployed.is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(DeployReceipt { deployment, is_new: deployed.is_new, promotion })))
+}
+
+/// `GET /api/v1/deployments`
+pub(super) async fn list(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    params: Params,
+) -> Result<Json<DeploymentPage>> {
+    params.only(&["page[size]", "page[after]"])?;
+    let limit = page_size(&params)?;
+    let bad = |_| ApiError::bad_request("`page[after]` is not a cursor that this server gave out");
+    let after = params.get("page[after]").map(str::parse).transpose().map_err(bad)?;
+    let mut deployments = server.storage.deployments(caller.environment.id, after, limit + 1).await?;
+    let more = deployments.len() > limit as usize;
+    deployments.truncate(limit as usize);
+    let next = deployments.last().filter(|_| more).map(|last| last.id.to_string());
+    json(DeploymentPage {
+        data: deployments.iter().map(item).collect(),
+        pagination: Pagination { next, previous: None },
+    })
+}
+
+/// `GET /api/v1/deployments/current`
+pub(super) async fn current(State(server): State<Arc<Server>>, caller: Caller) -> Result<Json<DeploymentItem>> {
+    let current = server.storage.current_deployment(caller.environment.id).await?;
+    let (current, _) = current.ok_or_else(not_found)?;
+    json(with_tasks(&server, &current).await?)
+}
+
+/// `GET /api/v1/deployments/{version or id}`
+pub(super) async fn retrieve(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(name): Segments<String>,
+) -> Result<Json<DeploymentItem>> {
+    let deployment = find(&server, caller.environment.id, &name).await?;
+    json(with_tasks(&server, &deployment).await?)
+}
+
+/// `POST /api/v1/deployments/{version or id}/promote`
+pub(super) async fn promote(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(name): Segments<String>,
+) -> Result<Json<PromoteReceipt>> {
+    let deployment = find(&server, caller.environment.id, &name).await?;
+    promote_it(&server, &deployment).await
+}
+
+/// `POST /api/v1/deployments/rollback`: makes the deployment current that was current before the
+/// last promotion, of the same component.
+pub(super) async fn rollback(State(server): State<Arc<Server>>, caller: Caller) -> Result<Json<PromoteReceipt>> {
+    let current = server.storage.current_deployment(caller.environment.id).await?;
+    let (current, before) = current.ok_or_else(not_found)?;
+    let before = before.ok_or_else(|| {
+        let text = format!("version {} is the first of `{}` that was current", current.version, current.component);
+        ApiError::unprocessable(text)
+    })?;
+    promote_it(&server, &before).await
+}
+
+async fn promote_it(server: &Server, deployment: &Deployment) -> Result<Json<PromoteReceipt>> {
+    let promotion = server.deploys.promote(deployment.environment, deployment.id).await?;
+    json(receipt(deployment, promotion.ok_or_else(not_found)?))
+}
+
+async fn find(server: &Server, environment: EnvironmentId, name: &str) -> Result<Deployment> {
+    let found = match (name.parse(), name.parse()) {
+        (Ok(version), _) => server.storage.deployment_of_version(environment, version).await?,
+        (_, Ok(id)) => server.storage.deployment(id).await?,
+        _ => None,
+    };
+    found.filter(|deployment| deployment.environment == environment).ok_or_else(not_found)
+}
+
+async fn with_tasks(server: &Server, deployment: &Deployment) -> Result<DeploymentItem> {
+    let tasks = server.storage.tasks(deployment.id).await?;
+    Ok(DeploymentItem { tasks: Some(tasks.iter().map(Into::into).collect()), ..item(deployment) })
+}
+
+fn item(deployment: &Deployment) -> DeploymentItem {
+    DeploymentItem {
+        id: deployment.id.to_string(),
+        created_at: deployment.created_at,
+        deployed_at: deployment.promoted_at,
+        short_code: deployment.short_code(),
+        version: deployment.version.to_string(),
+        status: "DEPLOYED".into(),
+        runtime: Some("wasm".into()),
+        runtime_version: Some("wasi-0.2".into()),
+        component: deployment.component.clone(),
+        digest: deployment.digest.to_string(),
+        size_bytes: deployment.size_bytes,
+        is_current: deployment.current_tasks > 0,
+        imports: deployment.imports.clone(),
+        tasks: None,
+    }
+}
+
+fn receipt(deployment: &Deployment, promotion: Promotion) -> PromoteReceipt {
+    PromoteReceipt {
+        id: deployment.id.to_string(),
+        version: deployment.version.to_string(),
+        short_code: deployment.short_code(),
+        tasks: promotion.tasks,
+        retired: promotion.retired,
+        released_runs: promotion.released_runs as u64,
+    }
+}

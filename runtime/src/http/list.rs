@@ -1,0 +1,92 @@
+//! The query of a list of runs.
+
+use std::time::Duration;
+
+use super::body::Params;
+use super::cursor;
+use super::error::{ApiError, Result};
+use crate::api::RunStatus;
+use crate::model::{Timestamp, duration, limits};
+use crate::storage::{Place, RunFilter};
+
+const KNOWN: &[&str] = &[
+    "page[size]",
+    "page[after]",
+    "page[before]",
+    "filter[status]",
+    "filter[taskIdentifier]",
+    "filter[createdAt][from]",
+    "filter[createdAt][to]",
+    "filter[createdAt][period]",
+];
+/// Tasks that one filter may name.
+const MAX_TASKS: usize = 20;
+
+/// What a list asks for.
+#[derive(Debug)]
+pub(super) struct ListQuery {
+    pub(super) filter: RunFilter,
+    pub(super) place: Place,
+    pub(super) limit: u32,
+}
+
+/// Reads the query of a list at `now`. What is not offered is refused, so that nobody takes an
+/// unfiltered list for a filtered one.
+pub(super) fn parse(params: &Params, now: Timestamp) -> Result<ListQuery> {
+    params.only(KNOWN)?;
+    let mut filter = RunFilter::default();
+    for word in params.list("filter[status]") {
+        let status = parse_status(word)?.stored();
+        if !filter.statuses.contains(&status) {
+            filter.statuses.push(status);
+        }
+    }
+    filter.tasks = params.list("filter[taskIdentifier]").into_iter().map(Into::into).collect();
+    filter.tasks.sort();
+    filter.tasks.dedup();
+    if filter.tasks.len() > MAX_TASKS {
+        return Err(ApiError::bad_request("Query Error: filter[taskIdentifier] can name 20 tasks at most"));
+    }
+    filter.from = instant(params, "filter[createdAt][from]")?;
+    filter.to = instant(params, "filter[createdAt][to]")?;
+    if let Some(period) = params.get("filter[createdAt][period]") {
+        let period = duration::parse(period)
+            .map_err(|error| ApiError::bad_request(format!("Query Error: filter[createdAt][period]: {error}")))?;
+        filter.from = filter.from.max(Some(before(now, period)));
+    }
+    Ok(ListQuery {
+        filter,
+        place: cursor::place(params.get("page[after]"), params.get("page[before]"))?,
+        limit: page_size(params)?,
+    })
+}
+
+/// The number of items on a page, from 1 to 100.
+pub(super) fn page_size(params: &Params) -> Result<u32> {
+    match params.number("page[size]")? {
+        None => Ok(limits::DEFAULT_PAGE_ITEMS),
+        Some(size @ 1..=100) => Ok(u32::try_from(size).unwrap_or(limits::MAX_PAGE_ITEMS)),
+        Some(_) => Err(ApiError::bad_request("`page[size]` must be 1 to 100")),
+    }
+}
+
+fn parse_status(word: &str) -> Result<RunStatus> {
+    serde_json::from_value(serde_json::Value::from(word)).map_err(|_| {
+        let word: String = word.chars().take(40).collect();
+        ApiError::bad_request(format!("Query Error: filter[status]: `{word}` is not a status of a run"))
+    })
+}
+
+/// Milliseconds since 1970, or ISO 8601.
+fn instant(params: &Params, name: &str) -> Result<Option<Timestamp>> {
+    let Some(text) = params.get(name) else { return Ok(None) };
+    let from_ms = text.parse().ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    let at = from_ms.or_else(|| text.parse().ok());
+    at.map(Some).ok_or_else(|| {
+        ApiError::bad_request(format!("Query Error: {name} must be milliseconds since 1970 or an ISO date"))
+    })
+}
+
+fn before(now: Timestamp, period: Duration) -> Timestamp {
+    now.checked_sub(period).unwrap_or(Timestamp::MIN)
+}

@@ -1,0 +1,94 @@
+//! The door: the HTTP API.
+//!
+//! Handlers decode a request, call one verb or one query, and encode the answer; they decide
+//! nothing about runs. Every route is in [`router`]; every error leaves through [`error::ApiError`].
+//! Bodies have limits, unknown routes and methods get a JSON error, and a panic answers 500.
+
+mod admin;
+mod auth;
+mod body;
+mod cursor;
+mod deployments;
+mod error;
+mod health;
+mod list;
+mod options;
+mod runs;
+mod trigger;
+mod variables;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{delete, get, post, put};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::clock::Clock;
+use crate::deploy::Deploys;
+use crate::model::limits;
+use crate::runs::Runs;
+use crate::secrets::ServerKey;
+use crate::storage::Storage;
+
+pub use auth::Auth;
+
+/// What handlers use.
+pub struct Server {
+    /// What is remembered.
+    pub storage: Storage,
+    /// The verbs on runs.
+    pub runs: Runs,
+    /// The verb on code.
+    pub deploys: Deploys,
+    /// Who may do what.
+    pub auth: Auth,
+    /// Encrypts what is stored secretly.
+    pub server_key: Arc<ServerKey>,
+    /// The time.
+    pub clock: Clock,
+    /// Whether requests are welcome: false while the server shuts down.
+    pub ready: Arc<AtomicBool>,
+}
+
+/// The table of routes.
+pub fn router(server: Arc<Server>) -> Router {
+    let runs = Router::new()
+        .route("/api/v1/tasks/{task}/trigger", post(trigger::trigger))
+        .route("/api/v1/runs/{run}/replay", post(trigger::replay))
+        .layer(DefaultBodyLimit::max(limits::MAX_TRIGGER_BODY_BYTES));
+    let upload = Router::new()
+        .route("/api/v1/deployments", get(deployments::list).post(deployments::deploy))
+        .layer(DefaultBodyLimit::max(limits::MAX_COMPONENT_BYTES));
+    let rest = Router::new()
+        .route("/api/v1/runs", get(runs::list))
+        .route("/api/v3/runs/{run}", get(runs::retrieve))
+        .route("/api/v1/runs/{run}/result", get(runs::result))
+        .route("/api/v1/runs/{run}/events", get(runs::events))
+        .route("/api/v1/runs/{run}/logs", get(runs::logs))
+        .route("/api/v2/runs/{run}/cancel", post(runs::cancel))
+        .route("/api/v1/deployments/current", get(deployments::current))
+        .route("/api/v1/deployments/rollback", post(deployments::rollback))
+        .route("/api/v1/deployments/{deployment}", get(deployments::retrieve))
+        .route("/api/v1/deployments/{deployment}/promote", post(deployments::promote))
+        .route("/api/v1/projects/{project}/envvars/{environment}", get(variables::list).post(variables::create))
+        .route("/api/v1/projects/{project}/envvars/{environment}/import", post(variables::import))
+        .route(
+            "/api/v1/projects/{project}/envvars/{environment}/{name}",
+            get(variables::retrieve).put(variables::update).delete(variables::delete),
+        )
+        .route("/admin/v1/environments", get(admin::environments))
+        .route("/admin/v1/environments/{environment}/egress", put(admin::set_egress))
+        .route("/admin/v1/keys", get(admin::keys).post(admin::create_key))
+        .route("/admin/v1/keys/{key}", delete(admin::revoke_key))
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+        .layer(DefaultBodyLimit::max(limits::MAX_BODY_BYTES));
+    runs.merge(upload)
+        .merge(rest)
+        .fallback(error::no_such_route)
+        .method_not_allowed_fallback(error::no_such_method)
+        .layer(CatchPanicLayer::custom(error::panicked))
+        .with_state(server)
+}

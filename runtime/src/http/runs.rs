@@ -1,0 +1,175 @@
+//! Reading runs, and canceling them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::value::RawValue;
+
+use super::Server;
+use super::auth::Caller;
+use super::body::{Params, Segments, json};
+use super::error::{ApiError, Result};
+use super::trigger::result_in_time;
+use super::{cursor, list};
+use crate::api::{
+    self, EnvironmentRef, EventItem, EventList, LogItem, LogPage, Pagination, RelatedRuns, RunCommon, RunDetails,
+    RunItem, RunList, RunResult,
+};
+use crate::model::id::RunId;
+use crate::model::run::Run;
+use crate::storage::{Canceled, LogKind, LogRow};
+
+/// Log entries on a page when the caller does not say, and at most.
+const LOG_PAGE: u64 = 1_000;
+/// How long a page of logs waits for new entries before it looks again.
+const LOG_LOOK: Duration = Duration::from_millis(250);
+
+fn not_found() -> ApiError {
+    ApiError::not_found("Run not found")
+}
+
+async fn find(server: &Server, caller: &Caller, run: &str) -> Result<Run> {
+    let id: RunId = run.parse().map_err(|_| not_found())?;
+    server.storage.run(caller.environment.id, id).await?.ok_or_else(not_found)
+}
+
+/// `GET /api/v3/runs/{run}`
+pub(super) async fn retrieve(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(run): Segments<String>,
+) -> Result<Json<RunDetails>> {
+    let run = find(&server, &caller, &run).await?;
+    let payload = server.storage.payload(run.id).await?;
+    let payload = payload.filter(|(packet, _)| packet.data.is_some());
+    let payload = payload.and_then(|(packet, _)| api::plain_json(&packet).ok());
+    let replays = server.storage.replays_of(run.id).await?;
+    json(RunDetails {
+        common: RunCommon::from(&run),
+        depth: 0,
+        trigger_function: "trigger".into(),
+        payload: payload.and_then(|text| RawValue::from_string(text).ok()),
+        output: run.output.clone().and_then(|text| RawValue::from_string(text).ok()),
+        error: run.error.as_ref().map(Into::into),
+        related_runs: RelatedRuns::default(),
+        attempt_count: run.attempt,
+        replays: replays.iter().map(ToString::to_string).collect(),
+        queue: run.queue,
+        peak_memory_bytes: run.peak_memory_bytes,
+    })
+}
+
+/// `GET /api/v1/runs`
+pub(super) async fn list(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    params: Params,
+) -> Result<Json<RunList>> {
+    let now = server.runs.now();
+    let query = list::parse(&params, now)?;
+    let environment = &caller.environment;
+    let page = server.storage.runs(environment.id, query.filter, query.place, query.limit).await?;
+    let cursor = |run: Option<&Run>| run.map(|run| cursor::issue(run.id, now));
+    let pagination = Pagination {
+        next: cursor(page.runs.last().filter(|_| page.has_older)),
+        previous: cursor(page.runs.first().filter(|_| page.has_newer)),
+    };
+    let env = EnvironmentRef { id: environment.id.to_string(), name: environment.slug.clone() };
+    let item = |run: &Run| RunItem { common: run.into(), env: env.clone() };
+    json(RunList { data: page.runs.iter().map(item).collect(), pagination })
+}
+
+/// `GET /api/v1/runs/{run}/result[?wait=30s]`
+pub(super) async fn result(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(run): Segments<String>,
+    params: Params,
+) -> Result<Json<RunResult>> {
+    params.only(&["wait"])?;
+    let id: RunId = run.parse().map_err(|_| not_found())?;
+    let wait = params.duration("wait")?.unwrap_or_default();
+    let result = result_in_time(&server, caller.environment.id, id, wait).await?;
+    json(result.ok_or_else(|| ApiError::not_found("the run has not ended yet"))?)
+}
+
+/// `GET /api/v1/runs/{run}/events`
+pub(super) async fn events(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(run): Segments<String>,
+) -> Result<Json<EventList>> {
+    let run = find(&server, &caller, &run).await?;
+    let events = server.storage.events(run.id).await?;
+    let item = |event: crate::storage::RunEvent| EventItem {
+        seq: event.seq,
+        at: event.at,
+        status: event.status.into(),
+        attempt: event.attempt,
+        detail: event.detail,
+    };
+    json(EventList { events: events.into_iter().map(item).collect() })
+}
+
+/// `GET /api/v1/runs/{run}/logs?after=0&limit=1000&wait=10s`
+pub(super) async fn logs(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(run): Segments<String>,
+    params: Params,
+) -> Result<Json<LogPage>> {
+    params.only(&["after", "limit", "wait"])?;
+    let after = params.number("after")?.unwrap_or(0);
+    let limit = params.number("limit")?.unwrap_or(LOG_PAGE).clamp(1, LOG_PAGE);
+    let limit = u32::try_from(limit).unwrap_or(1);
+    let wait = params.duration("wait")?.unwrap_or_default().min(crate::model::limits::MAX_RESULT_WAIT);
+    let deadline = tokio::time::Instant::now() + wait;
+    loop {
+        // The status first: what a run has logged is written before it ends.
+        let found = find(&server, &caller, &run).await?;
+        let rows = server.storage.logs(found.id, after, limit).await?;
+        let is_last = rows.len() < limit as usize;
+        if !rows.is_empty() || found.status.is_final() || tokio::time::Instant::now() >= deadline {
+            let next = rows.last().map_or(after, |(seq, _)| *seq);
+            let logs = rows.into_iter().map(log_item).collect();
+            return json(LogPage { logs, next, is_complete: is_last && found.status.is_final() });
+        }
+        let end = server.storage.end_of(found.id);
+        let _ = tokio::time::timeout(LOG_LOOK, end).await;
+        server.storage.forget_end_of(found.id);
+    }
+}
+
+fn log_item((seq, row): (u64, LogRow)) -> LogItem {
+    LogItem {
+        seq,
+        at: row.at,
+        attempt: row.attempt,
+        kind: match row.kind {
+            LogKind::Line => "line".into(),
+            LogKind::Span => "span".into(),
+        },
+        level: row.level,
+        source: row.source,
+        message: row.message,
+        attributes: row.attributes.and_then(|text| serde_json::from_str(&text).ok()),
+        span_id: row.span,
+        parent_span_id: row.parent_span,
+        duration_ms: row.duration_us.map(|us| us as f64 / 1_000.0),
+    }
+}
+
+/// `POST /api/v2/runs/{run}/cancel`
+pub(super) async fn cancel(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(run): Segments<String>,
+) -> Result<Json<api::RunId>> {
+    let id: RunId = run.parse().map_err(|_| not_found())?;
+    match server.runs.cancel(caller.environment.id, id).await? {
+        Canceled::Now | Canceled::HadEnded => json(api::RunId { id: id.to_string() }),
+        Canceled::NoSuchRun => Err(not_found()),
+    }
+}

@@ -1,0 +1,145 @@
+//! Making runs: triggering and replaying.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use tokio::sync::oneshot;
+
+use super::Server;
+use super::auth::Caller;
+use super::body::{Body, OptionalBody, Params, Segments, json};
+use super::error::{ApiError, Result};
+use super::options;
+use crate::api::{ReplayReceipt, ReplayRequest, RunResult, TriggerReceipt, TriggerRequest};
+use crate::model::id::{DeploymentId, EnvironmentId, RunId};
+use crate::model::limits::{MAX_IDEMPOTENCY_KEY_CHARS, MAX_RESULT_WAIT};
+use crate::model::run::Status;
+use crate::model::version::Version;
+
+/// The same on all tries of one request.
+const REQUEST_KEY_HEADER: &str = "x-trigger-request-idempotency-key";
+/// The claims from which the client makes a public token.
+const CLAIMS_HEADER: HeaderName = HeaderName::from_static("x-trigger-jwt-claims");
+
+/// `POST /api/v1/tasks/{task}/trigger[?wait=30s]`
+pub(super) async fn trigger(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(task): Segments<String>,
+    params: Params,
+    headers: HeaderMap,
+    Body(body): Body<TriggerRequest>,
+) -> Result<Response> {
+    params.only(&["wait"])?;
+    let wait = params.duration("wait")?;
+    let environment = caller.environment.id;
+    let (mut request, version) = options::request(task, body, server.runs.now())?;
+    request.request_key = request_key(&headers);
+    request.locked = match version {
+        Some(version) => Some(locked(&server, environment, &version).await?),
+        None => None,
+    };
+    let id = server.runs.new_id();
+    // Ask for the end before the run begins: it may be over before this returns.
+    let end = wait.map(|_| server.storage.end_of(id));
+    let triggered = server.runs.trigger(id, environment, request).await?;
+    let result = match (wait, end) {
+        (Some(wait), Some(_)) if !triggered.is_new => result_in_time(&server, environment, triggered.run, wait).await?,
+        (Some(wait), Some(end)) => wait_for_end(&server, environment, triggered.run, end, wait).await?,
+        _ => None,
+    };
+    let receipt = TriggerReceipt { id: triggered.run.to_string(), is_cached: triggered.is_cached, result };
+    let mut response = Json(receipt).into_response();
+    let claims = format!(r#"{{"sub":"{environment}","pub":true}}"#);
+    if let Ok(claims) = HeaderValue::from_str(&claims) {
+        response.headers_mut().insert(CLAIMS_HEADER, claims);
+    }
+    Ok(response)
+}
+
+/// `POST /api/v1/runs/{run}/replay[?environment=staging]`
+pub(super) async fn replay(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(run): Segments<String>,
+    params: Params,
+    headers: HeaderMap,
+    OptionalBody(body): OptionalBody<ReplayRequest>,
+) -> Result<Json<ReplayReceipt>> {
+    params.only(&["environment"])?;
+    let source = run.parse().map_err(|_| ApiError::not_found("Run not found"))?;
+    let target = target(&server, &caller, params.get("environment")).await?;
+    let (mut overrides, version) = options::overrides(body, server.runs.now())?;
+    overrides.request_key = request_key(&headers);
+    overrides.locked = match version {
+        Some(version) => Some(locked(&server, target, &version).await?),
+        None => None,
+    };
+    let replay = server.runs.replay(caller.environment.id, source, target, overrides).await?;
+    json(ReplayReceipt { id: replay.run.to_string(), is_cached: replay.is_cached })
+}
+
+/// Where a replay goes. Another environment has other secrets and other data, so that the key of
+/// one does not open it.
+async fn target(server: &Server, caller: &Caller, slug: Option<&str>) -> Result<EnvironmentId> {
+    let Some(slug) = slug else { return Ok(caller.environment.id) };
+    let target = server.auth.environment(slug).await?;
+    if target.id != caller.environment.id && !caller.is_admin {
+        let text = "a replay into another environment takes the admin key (and the header x-dacapo-environment for the \
+                    environment of the run)";
+        return Err(ApiError::forbidden(text));
+    }
+    Ok(target.id)
+}
+
+fn request_key(headers: &HeaderMap) -> Option<String> {
+    let key = headers.get(REQUEST_KEY_HEADER)?.to_str().ok()?;
+    (1..=MAX_IDEMPOTENCY_KEY_CHARS).contains(&key.len()).then(|| key.to_owned())
+}
+
+async fn locked(server: &Server, environment: EnvironmentId, version: &str) -> Result<DeploymentId> {
+    let unknown = || ApiError::unprocessable(format!("version `{}` does not exist in this environment", shown(version)));
+    let version: Version = version.parse().map_err(|_| unknown())?;
+    let deployment = server.storage.deployment_of_version(environment, version).await?;
+    deployment.map(|deployment| deployment.id).ok_or_else(unknown)
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+/// How `run` ended, if it ends within `wait`.
+pub(super) async fn result_in_time(
+    server: &Server,
+    environment: EnvironmentId,
+    run: RunId,
+    wait: Duration,
+) -> Result<Option<RunResult>> {
+    let end = server.storage.end_of(run);
+    let found = server.storage.run(environment, run).await?;
+    let found = found.ok_or_else(|| ApiError::not_found("Run not found"))?;
+    if let Some(result) = RunResult::of(&found) {
+        drop(end);
+        server.storage.forget_end_of(run);
+        return Ok(Some(result));
+    }
+    wait_for_end(server, environment, run, end, wait).await
+}
+
+async fn wait_for_end(
+    server: &Server,
+    environment: EnvironmentId,
+    run: RunId,
+    end: oneshot::Receiver<Status>,
+    wait: Duration,
+) -> Result<Option<RunResult>> {
+    if tokio::time::timeout(wait.min(MAX_RESULT_WAIT), end).await.is_err() {
+        server.storage.forget_end_of(run);
+        return Ok(None);
+    }
+    Ok(server.storage.run(environment, run).await?.as_ref().and_then(RunResult::of))
+}

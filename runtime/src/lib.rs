@@ -1,0 +1,28 @@
+//! Dacapo: a self-hosted task runtime.
+//!
+//! A run is a row. Guests decide *what*, [`model`] decides *what next*, [`storage`] records it,
+//! [`worker`] makes it happen, [`http`] shows it. Modules stand here in reading order; each may
+//! import only modules of lower floors (`tests/it/floors.rs`). The README has the map and the
+//! invariants.
+
+pub mod model;
+
+pub mod clock;
+pub mod secrets;
+
+pub mod api;
+pub mod artifacts;
+pub mod config;
+pub mod sandbox;
+pub mod storage;
+
+pub mod deploy;
+pub mod keys;
+pub mod runs;
+
+pub mod http;
+pub mod worker;
+
+pub mod app;
+
+pub mod cli;

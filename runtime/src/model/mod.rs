@@ -1,0 +1,17 @@
+//! What Dacapo decides, as pure functions over plain values.
+//!
+//! Nothing here reads a clock, touches a file, waits, or knows JSON, SQL or WebAssembly: time and
+//! chance are arguments. Start with [`run`], which says what can happen to a run.
+
+pub mod admission;
+pub mod digest;
+pub mod duration;
+pub mod egress;
+pub mod id;
+pub mod limits;
+pub mod retry;
+pub mod run;
+pub mod task;
+pub mod version;
+
+pub use jiff::Timestamp;

@@ -1,0 +1,187 @@
+//! The verbs on runs: trigger, replay, cancel.
+//!
+//! Whoever wants a run comes through [`Runs::trigger`]: the API, a replay and, later, schedules and
+//! other runs. It finds the task's definition, checks the payload against its schema, lets
+//! `model::admission` decide how the run begins, and stores it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+
+use crate::api;
+use crate::clock::Clock;
+use crate::model::admission::{self, Overrides, Refusal, Request};
+use crate::model::id::{DeploymentId, EnvironmentId, RunId};
+use crate::model::task::TaskDefinition;
+use crate::storage::{self, Canceled, Inserted, Storage};
+
+/// Compiled schemas that are kept.
+const MAX_SCHEMAS: usize = 1_000;
+/// Problems of one payload that are named.
+const MAX_PROBLEMS: usize = 10;
+
+/// The verbs. Clones share everything.
+#[derive(Clone)]
+pub struct Runs {
+    storage: Storage,
+    clock: Clock,
+    max_waiting: u64,
+    schemas: Arc<Mutex<HashMap<(DeploymentId, String), Arc<jsonschema::Validator>>>>,
+}
+
+/// A run that was made, or found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Triggered {
+    /// The run.
+    pub run: RunId,
+    /// Whether the idempotency key named an older run.
+    pub is_cached: bool,
+    /// Whether the run was there before: by either key.
+    pub is_new: bool,
+}
+
+/// Why there is no run.
+#[derive(Debug, thiserror::Error)]
+pub enum TriggerError {
+    /// The request asks for something that cannot be.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The payload is not what its type says.
+    #[error(transparent)]
+    BadPayload(#[from] api::BadPacket),
+    /// The payload does not fit the task's schema.
+    #[error("the payload does not fit the schema of task `{task}`")]
+    PayloadRejected {
+        /// The task.
+        task: String,
+        /// What does not fit, with the place.
+        problems: Vec<String>,
+    },
+    /// The run to replay does not exist.
+    #[error("run {0} does not exist")]
+    NoSuchRun(RunId),
+    /// The version it is locked to does not have the task.
+    #[error("version {0} has no task `{1}`")]
+    NoSuchTask(DeploymentId, String),
+    /// So many runs are waiting already.
+    #[error("{waiting} runs are waiting to start in this environment, which is the limit")]
+    QueueFull {
+        /// Runs that have not started.
+        waiting: u64,
+    },
+    /// Storage failed.
+    #[error("storage failed")]
+    Storage(#[from] storage::Error),
+}
+
+impl Runs {
+    /// `max_waiting` runs of an environment may wait to start.
+    pub fn new(storage: Storage, clock: Clock, max_waiting: u64) -> Self {
+        Self { storage, clock, max_waiting, schemas: Arc::default() }
+    }
+
+    /// A name for a run that is to be triggered, so that one can ask for its end before it begins.
+    pub fn new_id(&self) -> RunId {
+        crate::secrets::run_id(self.clock.now())
+    }
+
+    /// Makes a run named `id`, unless a key of the request names an older one.
+    pub async fn trigger(
+        &self,
+        id: RunId,
+        environment: EnvironmentId,
+        request: Request,
+    ) -> Result<Triggered, TriggerError> {
+        let deployment = match request.locked {
+            Some(locked) => Some(locked),
+            None => self.storage.current_deployment_of(environment, &request.task).await?,
+        };
+        let definition = match deployment {
+            Some(deployment) => self.storage.task(deployment, &request.task).await?,
+            None => None,
+        };
+        match (&definition, deployment) {
+            (Some(definition), Some(deployment)) => self.check_payload(deployment, definition, &request)?,
+            (None, Some(locked)) if request.locked.is_some() => {
+                return Err(TriggerError::NoSuchTask(locked, request.task));
+            }
+            _ => drop(api::plain_json(&request.payload)?),
+        }
+        let run = admission::admit(id, environment, request, definition.as_deref(), self.clock.now())?;
+        match self.storage.insert_run(run, self.max_waiting).await? {
+            Inserted::New => Ok(Triggered { run: id, is_cached: false, is_new: true }),
+            Inserted::Existing { run, by_idempotency_key } => {
+                Ok(Triggered { run, is_cached: by_idempotency_key, is_new: false })
+            }
+            Inserted::QueueFull { waiting } => Err(TriggerError::QueueFull { waiting }),
+        }
+    }
+
+    /// Runs the payload of `source` again: a new run of the same task, on the version that is
+    /// current in `target`, whatever became of the source.
+    pub async fn replay(
+        &self,
+        environment: EnvironmentId,
+        source: RunId,
+        target: EnvironmentId,
+        overrides: Overrides,
+    ) -> Result<Triggered, TriggerError> {
+        let no_such_run = || TriggerError::NoSuchRun(source);
+        let run = self.storage.run(environment, source).await?.ok_or_else(no_such_run)?;
+        let (payload, metadata) = self.storage.payload(source).await?.ok_or_else(no_such_run)?;
+        let request = overrides.apply(admission::replay_of(&run, payload, metadata));
+        self.trigger(self.new_id(), target, request).await
+    }
+
+    /// Ends a run that has not ended.
+    pub async fn cancel(&self, environment: EnvironmentId, run: RunId) -> Result<Canceled, storage::Error> {
+        self.storage.cancel(environment, run, self.clock.now()).await
+    }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn check_payload(
+        &self,
+        deployment: DeploymentId,
+        task: &TaskDefinition,
+        request: &Request,
+    ) -> Result<(), TriggerError> {
+        let payload = api::plain_json(&request.payload)?;
+        let Some(schema) = &task.payload_schema else { return Ok(()) };
+        let Some(validator) = self.validator(deployment, &task.id, schema) else { return Ok(()) };
+        let payload = serde_json::from_str(&payload).map_err(api::BadPacket::Json)?;
+        let problems: Vec<String> = validator
+            .iter_errors(&payload)
+            .take(MAX_PROBLEMS)
+            .map(|problem| match problem.instance_path().as_str() {
+                "" => problem.to_string(),
+                place => format!("{place}: {problem}"),
+            })
+            .collect();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(TriggerError::PayloadRejected { task: task.id.clone(), problems })
+    }
+
+    /// The compiled schema. A schema that does not compile is refused at the deploy; one that does
+    /// not compile now was accepted by an older server, and is not enforced.
+    fn validator(&self, deployment: DeploymentId, task: &str, schema: &str) -> Option<Arc<jsonschema::Validator>> {
+        let key = (deployment, task.to_owned());
+        let mut schemas = self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = schemas.get(&key) {
+            return Some(known.clone());
+        }
+        let schema = serde_json::from_str(schema).ok()?;
+        let validator = Arc::new(jsonschema::validator_for(&schema).ok()?);
+        if schemas.len() >= MAX_SCHEMAS {
+            schemas.clear();
+        }
+        schemas.insert(key, validator.clone());
+        Some(validator)
+    }
+}

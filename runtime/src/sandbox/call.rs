@@ -1,0 +1,275 @@
+//! One call: a fresh instance, its limits, and what came of it.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dacapo_host_api::guest::{RetryDecision as GuestRetry, TaskError as GuestError};
+use dacapo_host_api::{Limits as HostLimits, Logger, Services, TaskCtx, TaskPre, TaskSetup};
+use serde::de::IgnoredAny;
+use wasmtime::Store;
+
+use super::cpu::Meter;
+use super::memory::{Memory, Refusal};
+use super::state::State;
+use super::{Call, Limits, Report, WasmSandbox, trap};
+use crate::model::limits::MAX_ERROR_TEXT_BYTES;
+use crate::model::run::{Crash, Outcome, RetryDecision, TaskError, TimeLimit, Usage};
+
+/// What a guest may pass to the host in one call besides an output of the largest size.
+const HOST_CALL_SLACK_BYTES: usize = 256 * 1024;
+
+/// How what runs in a guest ended.
+pub(super) enum End<T> {
+    /// It returned to the host.
+    Returned(T),
+    /// wasmtime stopped it.
+    Stopped(wasmtime::Error),
+    /// The wall time ran out.
+    WallTime,
+    /// The host panicked.
+    Panicked,
+}
+
+/// A guest that is about to run.
+pub(super) struct Guest {
+    pub(super) store: Store<State>,
+    pub(super) meter: Arc<Meter>,
+    limits: Limits,
+    logger: Logger,
+}
+
+impl Guest {
+    pub(super) fn new(
+        sandbox: &WasmSandbox,
+        pre: &TaskPre<State>,
+        setup: TaskSetup,
+        limits: Limits,
+    ) -> Self {
+        let task = TaskCtx::new(setup);
+        let logger = task.logger().clone();
+        let memory = Memory::new(limits.memory_bytes, Arc::clone(&sandbox.budget));
+        let mut store = Store::new(pre.engine(), State { task, memory });
+        store.limiter(|state| &mut state.memory);
+        store.set_hostcall_fuel(limits.output_bytes + HOST_CALL_SLACK_BYTES);
+        let meter = Arc::new(Meter::new(limits.cpu, Arc::clone(&sandbox.turns)));
+        let ticks = Arc::clone(&meter);
+        store.epoch_deadline_callback(move |_| Ok(ticks.tick()?));
+        store.set_epoch_deadline(1);
+        Self {
+            store,
+            meter,
+            limits,
+            logger,
+        }
+    }
+
+    /// The outcome of an end that is no return, and the memory at the end.
+    pub(super) fn outcome<T>(
+        self,
+        end: End<T>,
+        returned: impl FnOnce(T) -> Outcome,
+    ) -> (Outcome, u64) {
+        let memory = &self.store.data().memory;
+        let (peak, refusal): (u64, Option<Refusal>) = (memory.peak_bytes(), memory.refusal());
+        let outcome = match end {
+            End::Returned(value) => returned(value),
+            End::WallTime => Outcome::TimedOut(TimeLimit::Wall(self.limits.wall)),
+            End::Panicked => Outcome::HostFault("the host panicked while it ran the guest".into()),
+            End::Stopped(error) => {
+                let stderr = self.logger.stderr_tail();
+                let Limits {
+                    cpu: cpu_limit,
+                    output_bytes,
+                    ..
+                } = self.limits;
+                trap::outcome(
+                    &error,
+                    &trap::Circumstances {
+                        cpu_limit,
+                        output_bytes,
+                        refusal,
+                        stderr: &stderr,
+                    },
+                )
+            }
+        };
+        (outcome, peak)
+    }
+}
+
+/// Runs `work` within its wall time, and measures it.
+pub(super) async fn run<T>(
+    meter: &Meter,
+    wall: Duration,
+    work: impl Future<Output = wasmtime::Result<T>>,
+) -> End<T> {
+    let mut work = pin!(work);
+    let guarded = std::future::poll_fn(|context| {
+        // What a panic leaves behind is dropped with the store; nothing else is shared.
+        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+            Ok(poll) => poll.map(|result| match result {
+                Ok(value) => End::Returned(value),
+                Err(error) => End::Stopped(error),
+            }),
+            Err(_) => std::task::Poll::Ready(End::Panicked),
+        }
+    });
+    tokio::time::timeout(wall, meter.measure(guarded))
+        .await
+        .unwrap_or(End::WallTime)
+}
+
+pub(super) async fn call(sandbox: &WasmSandbox, call: Call) -> Report {
+    let Call {
+        component,
+        task,
+        context,
+        payload,
+        limits,
+        variables,
+        egress,
+        services,
+    } = call;
+    let permit = sandbox.calls.acquire().await;
+    let pre = match (sandbox.cache.get(component).await, permit.is_ok()) {
+        (Ok(pre), true) => pre,
+        (Err(fault), _) => return not_started(fault, services),
+        (Ok(_), false) => return not_started("the sandbox is closed".into(), services),
+    };
+    let setup = TaskSetup {
+        services,
+        outbound: sandbox.egress.for_call(&context.environment.id, egress),
+        variables,
+        scratch: Some(Arc::clone(&sandbox.scratch)),
+        limits: host_limits(&limits),
+    };
+    let started = Instant::now();
+    let _ticking = sandbox.ticker.running();
+    let mut guest = Guest::new(sandbox, &pre, setup, limits);
+    let (meter, logger, store) = (
+        Arc::clone(&guest.meter),
+        guest.logger.clone(),
+        &mut guest.store,
+    );
+    let end = run(&meter, limits.wall, async {
+        let instance = pre.instantiate_async(&mut *store).await?;
+        instance
+            .dacapo_task_guest()
+            .call_run(store, &task, &context, &payload)
+            .await
+    })
+    .await;
+    let (outcome, peak_memory_bytes) = guest.outcome(end, |returned| match returned {
+        Ok(output) => check_output(output, limits.output_bytes),
+        Err(error) => Outcome::Failed(task_error(error)),
+    });
+    let usage = Usage {
+        cpu: meter.used(),
+        wall: started.elapsed(),
+        peak_memory_bytes,
+    };
+    Report {
+        outcome,
+        usage,
+        services: logger.into_services(),
+    }
+}
+
+fn not_started(fault: String, services: Box<dyn Services>) -> Report {
+    Report {
+        outcome: Outcome::HostFault(fault),
+        usage: Usage::default(),
+        services: Some(services),
+    }
+}
+
+pub(super) fn host_limits(limits: &Limits) -> HostLimits {
+    let Limits {
+        scratch_bytes,
+        log_lines,
+        log_bytes,
+        log_line_bytes,
+        metadata_bytes,
+        ..
+    } = *limits;
+    HostLimits {
+        scratch_bytes,
+        log_lines,
+        log_bytes,
+        log_line_bytes,
+        metadata_bytes,
+    }
+}
+
+fn check_output(output: String, limit_bytes: usize) -> Outcome {
+    let message = if output.len() > limit_bytes {
+        trap::too_large(limit_bytes)
+    } else if let Err(error) = serde_json::from_str::<IgnoredAny>(&output) {
+        format!("returned something that is not JSON: {error}")
+    } else {
+        return Outcome::Returned(output);
+    };
+    Outcome::Crashed(Crash {
+        out_of_memory: false,
+        message,
+        backtrace: None,
+    })
+}
+
+fn task_error(error: GuestError) -> TaskError {
+    TaskError {
+        name: bounded(error.name),
+        message: bounded(error.message),
+        stack: error.stack.map(bounded),
+        retry: match error.retry {
+            GuestRetry::ByPolicy => RetryDecision::ByPolicy,
+            GuestRetry::After(ms) => RetryDecision::After(Duration::from_millis(ms)),
+            GuestRetry::Never => RetryDecision::Never,
+        },
+    }
+}
+
+fn bounded(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(MAX_ERROR_TEXT_BYTES));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(output: &str, expected: &str) {
+        match check_output(output.into(), 10) {
+            Outcome::Crashed(crash) => assert_eq!(crash.message, expected),
+            other => assert_eq!(other, Outcome::Returned(expected.into())),
+        }
+    }
+
+    #[test]
+    fn an_output_is_json_of_bounded_size() {
+        check("[1, 2]", "[1, 2]");
+        check(
+            "[1, 2",
+            "returned something that is not JSON: EOF while parsing a list at line 1 column 5",
+        );
+        check("\"12345678\"", "\"12345678\"");
+        check(
+            "\"123456789\"",
+            "returned an output that is larger than 10 bytes",
+        );
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_host_is_an_end_like_others() {
+        let meter = Meter::new(Duration::MAX, super::super::cpu::turns());
+        let end = run::<()>(&meter, Duration::from_secs(1), async {
+            panic!("on purpose")
+        })
+        .await;
+        assert!(matches!(end, End::Panicked));
+    }
+}

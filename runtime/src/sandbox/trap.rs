@@ -1,0 +1,239 @@
+//! Tells the author of a task why it ended, in the author's terms.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use dacapo_host_api::{I32Exit, ScratchUnavailable};
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+
+use super::cpu::CpuTimeUsedUp;
+use super::engine::MAX_STACK_BYTES;
+use super::memory::Refusal;
+use crate::model::limits::MAX_ERROR_TEXT_BYTES;
+use crate::model::run::{Crash, Outcome, TimeLimit};
+
+/// What is known about a call that ended with an error of wasmtime.
+pub(super) struct Circumstances<'a> {
+    pub(super) cpu_limit: Duration,
+    pub(super) output_bytes: usize,
+    pub(super) refusal: Option<Refusal>,
+    pub(super) stderr: &'a [String],
+}
+
+/// The outcome of a call that ended with an error of wasmtime.
+pub(super) fn outcome(error: &wasmtime::Error, about: &Circumstances<'_>) -> Outcome {
+    if error.is::<CpuTimeUsedUp>() {
+        return Outcome::TimedOut(TimeLimit::Cpu(about.cpu_limit));
+    }
+    if error.is::<PoolConcurrencyLimitError>() || error.is::<ScratchUnavailable>() {
+        return Outcome::HostFault(format!("{error:#}"));
+    }
+    let exited = error.downcast_ref::<I32Exit>();
+    let out_of_memory = match about.refusal {
+        Some(Refusal::Process(bytes)) if exited.is_none() => {
+            return Outcome::HostFault(format!(
+                "guests have used up the {} MiB that they may have together",
+                mib(bytes)
+            ));
+        }
+        Some(Refusal::Machine(bytes)) if exited.is_none() => Some(bytes),
+        Some(Refusal::Process(_) | Refusal::Machine(_)) | None => None,
+    };
+    let mut message = match (out_of_memory, exited) {
+        (Some(bytes), _) => format!(
+            "out of memory: the machine of the run has {} MiB",
+            mib(bytes as u64)
+        ),
+        // WASI 0.2 says only that the status was not 0, as 1.
+        (None, Some(I32Exit(1))) => {
+            "called exit with a status other than 0; return an error instead".into()
+        }
+        (None, Some(I32Exit(status))) => format!("called exit({status}); return a value instead"),
+        (None, None) => describe(error, about.output_bytes),
+    };
+    if let Some(panic) = panic_message(about.stderr) {
+        let _ = write!(message, ": {panic}");
+    }
+    message.truncate(message.floor_char_boundary(MAX_ERROR_TEXT_BYTES));
+    let backtrace = error
+        .downcast_ref::<WasmBacktrace>()
+        .map(backtrace)
+        .filter(|text| !text.is_empty());
+    Outcome::Crashed(Crash {
+        out_of_memory: out_of_memory.is_some(),
+        message,
+        backtrace,
+    })
+}
+
+fn mib(bytes: u64) -> u64 {
+    bytes / (1024 * 1024)
+}
+
+fn describe(error: &wasmtime::Error, output_bytes: usize) -> String {
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::StackOverflow) => {
+            return format!(
+                "trap: stack overflow (the stack has {} KiB)",
+                MAX_STACK_BYTES / 1024
+            );
+        }
+        Some(Trap::UnreachableCodeReached) => {
+            return "trap: wasm `unreachable` instruction executed".into();
+        }
+        Some(trap) => {
+            let text = trap.to_string();
+            return format!(
+                "trap: {}",
+                text.strip_prefix("wasm trap: ").unwrap_or(&text)
+            );
+        }
+        None => {}
+    }
+    let cause = error.root_cause().to_string();
+    if cause.contains("fuel allocated for hostcalls") {
+        // Without a backtrace nothing called the host: the output itself was too large.
+        return if error.is::<WasmBacktrace>() {
+            "passed too much to the host in one call".into()
+        } else {
+            too_large(output_bytes)
+        };
+    }
+    format!("broke the contract: {cause}")
+}
+
+/// The message for an output that is larger than the limit.
+pub(super) fn too_large(limit_bytes: usize) -> String {
+    format!("returned an output that is larger than {limit_bytes} bytes")
+}
+
+/// What Rust, and most others, print before they abort.
+fn panic_message(stderr: &[String]) -> Option<String> {
+    let begins =
+        |line: &String| line.contains("panicked at") || line.contains("memory allocation of");
+    let from = stderr.iter().rposition(begins)?;
+    let lines = stderr[from..]
+        .iter()
+        .map(|line| line.trim())
+        .filter(|line| !line.is_empty() && !line.starts_with("note:"));
+    Some(lines.collect::<Vec<_>>().join(" "))
+}
+
+/// One frame a line, innermost first, names without the compiler's hashes.
+fn backtrace(trace: &WasmBacktrace) -> String {
+    let mut frames = String::new();
+    for line in trace.to_string().lines() {
+        let Some((_, name)) = line.split_once(" - ") else {
+            continue;
+        };
+        let name = name.split_once('!').map_or(name, |(_, function)| function);
+        let _ = writeln!(frames, "{}", without_hash(name));
+    }
+    frames.truncate(frames.floor_char_boundary(MAX_ERROR_TEXT_BYTES));
+    frames.truncate(frames.trim_end().len());
+    frames
+}
+
+fn without_hash(name: &str) -> &str {
+    match name.rsplit_once("::h") {
+        Some((rest, hash))
+            if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
+        {
+            rest
+        }
+        Some(_) | None => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn about(stderr: &[String], refusal: Option<Refusal>) -> Circumstances<'_> {
+        Circumstances {
+            cpu_limit: Duration::from_secs(1),
+            output_bytes: 10,
+            refusal,
+            stderr,
+        }
+    }
+
+    #[track_caller]
+    fn check(error: wasmtime::Error, refusal: Option<Refusal>, stderr: &[&str], expected: &str) {
+        let stderr: Vec<_> = stderr.iter().map(ToString::to_string).collect();
+        match outcome(&error, &about(&stderr, refusal)) {
+            Outcome::Crashed(crash) => assert_eq!(crash.message, expected),
+            other => assert_eq!(format!("{other:?}"), expected),
+        }
+    }
+
+    #[test]
+    fn ends_are_told_in_the_authors_terms() {
+        let unreachable = || wasmtime::Error::from(Trap::UnreachableCodeReached);
+        check(
+            unreachable(),
+            None,
+            &[],
+            "trap: wasm `unreachable` instruction executed",
+        );
+        check(
+            Trap::StackOverflow.into(),
+            None,
+            &[],
+            "trap: stack overflow (the stack has 1024 KiB)",
+        );
+        check(
+            Trap::IntegerDivisionByZero.into(),
+            None,
+            &[],
+            "trap: integer divide by zero",
+        );
+        check(
+            I32Exit(0).into(),
+            None,
+            &[],
+            "called exit(0); return a value instead",
+        );
+        check(
+            I32Exit(1).into(),
+            None,
+            &[],
+            "called exit with a status other than 0; return an error instead",
+        );
+        check(CpuTimeUsedUp.into(), None, &[], "TimedOut(Cpu(1s))");
+        check(
+            unreachable(),
+            None,
+            &[
+                "hello",
+                "thread 'main' panicked at src/lib.rs:3:5:",
+                "no luck",
+                "note: run with `RUST_BACKTRACE=1`",
+            ],
+            "trap: wasm `unreachable` instruction executed: thread 'main' panicked at src/lib.rs:3:5: no luck",
+        );
+    }
+
+    #[test]
+    fn a_crash_after_a_refusal_is_for_want_of_memory() {
+        let error = || wasmtime::Error::from(Trap::UnreachableCodeReached);
+        let refusal = Refusal::Machine(512 << 20);
+        check(
+            error(),
+            Some(refusal),
+            &[],
+            "out of memory: the machine of the run has 512 MiB",
+        );
+        let shared = "HostFault(\"guests have used up the 1 MiB that they may have together\")";
+        check(error(), Some(Refusal::Process(1 << 20)), &[], shared);
+    }
+
+    #[test]
+    fn names_lose_their_hashes() {
+        assert_eq!(
+            without_hash("core::panicking::panic::h0123456789abcdef"),
+            "core::panicking::panic"
+        );
+        assert_eq!(without_hash("app::handler"), "app::handler");
+    }
+}

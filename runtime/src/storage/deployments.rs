@@ -1,0 +1,480 @@
+//! Deployments: versions of components, and which of them runs a task.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::runs::release_parked;
+use super::sql::{Row, Tx, values};
+use super::{Error, Storage};
+use crate::model::digest::Digest;
+use crate::model::id::{DeploymentId, EnvironmentId, RunId};
+use crate::model::retry::RetryPolicy;
+use crate::model::task::{Cron, QueueDefinition, TaskDefinition};
+use crate::model::version::Version;
+
+/// A component that is to be stored as a deployment. Its bytes are stored already.
+#[derive(Debug, Clone)]
+pub struct NewDeployment {
+    /// Its name.
+    pub id: DeploymentId,
+    /// Where it will run.
+    pub environment: EnvironmentId,
+    /// The name under which it was uploaded.
+    pub component: String,
+    /// Its bytes.
+    pub digest: Digest,
+    /// How many they are.
+    pub size_bytes: u64,
+    /// What it imports.
+    pub imports: Vec<String>,
+    /// Its tasks, at least one.
+    pub tasks: Vec<TaskDefinition>,
+    /// Now.
+    pub created_at: Timestamp,
+}
+
+/// A deployment, without its tasks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployment {
+    /// Its name.
+    pub id: DeploymentId,
+    /// Where it runs.
+    pub environment: EnvironmentId,
+    /// `YYYYMMDD.N`
+    pub version: Version,
+    /// The name under which it was uploaded.
+    pub component: String,
+    /// Its bytes.
+    pub digest: Digest,
+    /// How many they are.
+    pub size_bytes: u64,
+    /// What it imports.
+    pub imports: Vec<String>,
+    /// When it was uploaded.
+    pub created_at: Timestamp,
+    /// When it was made current last.
+    pub promoted_at: Option<Timestamp>,
+    /// How many tasks run on it now.
+    pub current_tasks: u64,
+}
+
+impl Deployment {
+    /// The first eight digits of its digest: enough for people to tell it from others.
+    pub fn short_code(&self) -> String {
+        self.digest.to_string()[..8].into()
+    }
+}
+
+/// What a promotion changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Promotion {
+    /// Tasks that run on this deployment now.
+    pub tasks: Vec<String>,
+    /// Tasks of the same component that this deployment no longer has; their runs wait.
+    pub retired: Vec<String>,
+    /// Runs that had waited for it and are queued now.
+    pub released_runs: usize,
+}
+
+macro_rules! deployment_columns {
+    () => {
+        "id, environment_id, version, component, digest, size_bytes, imports, created_at, promoted_at,
+         (SELECT COUNT(*) FROM current_tasks c WHERE c.environment_id = deployments.environment_id
+                                               AND c.deployment_id = deployments.id) AS current_tasks"
+    };
+}
+
+macro_rules! task_columns {
+    () => {
+        "t.task_id, t.description, t.retry_max_attempts, t.retry_factor, t.retry_min_delay_ms, t.retry_max_delay_ms,
+         t.retry_randomize, t.queue_name, t.queue_limit, t.max_duration_seconds, t.ttl_ms, t.machine, t.cron_pattern,
+         t.cron_timezone, t.payload_schema"
+    };
+}
+impl Storage {
+    /// Stores a deployment under the next version of its environment, unless its newest
+    /// deployment of the same component has the same bytes: then that one is the answer. The flag
+    /// says whether it is new.
+    pub async fn insert_deployment(
+        &self,
+        deployment: NewDeployment,
+    ) -> Result<(Deployment, bool), Error> {
+        self.writer
+            .write(move |tx| insert_deployment(tx, &deployment))
+            .await
+    }
+
+    /// Makes a deployment current: its tasks run on it from now on, tasks that its component no
+    /// longer has run nowhere, and the runs that waited for it are queued. `None`: there is no such
+    /// deployment in this environment.
+    pub async fn promote(
+        &self,
+        environment: EnvironmentId,
+        deployment: DeploymentId,
+        now: Timestamp,
+    ) -> Result<Option<Promotion>, Error> {
+        self.writer
+            .write(move |tx| promote(tx, environment, deployment, now))
+            .await
+    }
+
+    /// A deployment by its id.
+    pub async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>, Error> {
+        let sql = concat!(
+            "SELECT ",
+            deployment_columns!(),
+            " FROM deployments WHERE id = ?1"
+        );
+        self.read(move |tx| tx.row(sql, values![id], read_deployment))
+            .await
+    }
+
+    /// A deployment by its version.
+    pub async fn deployment_of_version(
+        &self,
+        environment: EnvironmentId,
+        version: Version,
+    ) -> Result<Option<Deployment>, Error> {
+        let sql = concat!(
+            "SELECT ",
+            deployment_columns!(),
+            " FROM deployments WHERE environment_id = ?1 AND version = ?2"
+        );
+        self.read(move |tx| tx.row(sql, values![environment, version], read_deployment))
+            .await
+    }
+
+    /// The deployment that was promoted last and is still current, and the one before it (of the
+    /// same component), to which a roll back leads.
+    pub async fn current_deployment(
+        &self,
+        environment: EnvironmentId,
+    ) -> Result<Option<(Deployment, Option<Deployment>)>, Error> {
+        self.read(move |tx| current_deployment(tx, environment))
+            .await
+    }
+
+    /// Deployments of an environment, newest first, older than `after`, `limit` at most.
+    pub async fn deployments(
+        &self,
+        environment: EnvironmentId,
+        after: Option<DeploymentId>,
+        limit: u32,
+    ) -> Result<Vec<Deployment>, Error> {
+        let sql = concat!(
+            "SELECT ",
+            deployment_columns!(),
+            " FROM deployments WHERE environment_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3"
+        );
+        let after = after.unwrap_or(DeploymentId::from_bits(u128::MAX));
+        self.read(move |tx| tx.rows(sql, values![environment, after, limit], read_deployment))
+            .await
+    }
+
+    /// The tasks of a deployment, by id. See [`Storage::task`] for one of them.
+    pub async fn tasks(&self, deployment: DeploymentId) -> Result<Vec<TaskDefinition>, Error> {
+        let sql = concat!(
+            "SELECT ",
+            task_columns!(),
+            " FROM deployment_tasks t WHERE t.deployment_id = ?1 ORDER BY t.task_id"
+        );
+        self.read(move |tx| tx.rows(sql, values![deployment], read_task))
+            .await
+    }
+
+    /// A task of a deployment. Cached: a deployment never changes.
+    pub async fn task(&self, deployment: DeploymentId, task: &str) -> Result<Option<Arc<TaskDefinition>>, Error> {
+        if let Some(known) = self.catalog.task(deployment, task) {
+            return Ok(Some(known));
+        }
+        let sql = concat!(
+            "SELECT ",
+            task_columns!(),
+            " FROM deployment_tasks t WHERE t.deployment_id = ?1 AND t.task_id = ?2"
+        );
+        let id = task.to_owned();
+        let found = self.read(move |tx| tx.row(sql, values![deployment, &id], read_task)).await?;
+        Ok(found.map(|found| self.catalog.remember_task(deployment, found)))
+    }
+
+    /// The deployment on which a task runs now. Cached until a promotion.
+    pub async fn current_deployment_of(
+        &self,
+        environment: EnvironmentId,
+        task: &str,
+    ) -> Result<Option<DeploymentId>, Error> {
+        let settings = self.listeners.settings();
+        if let Some(known) = self.catalog.current(settings, environment, task) {
+            return Ok(known);
+        }
+        let sql = "SELECT deployment_id FROM current_tasks WHERE environment_id = ?1 AND task_id = ?2";
+        let id = task.to_owned();
+        let found = self.read(move |tx| tx.row(sql, values![environment, &id], |row| row.column())).await?;
+        self.catalog.remember_current(settings, environment, task, found);
+        Ok(found)
+    }
+}
+
+fn insert_deployment(tx: &Tx<'_>, new: &NewDeployment) -> Result<(Deployment, bool), Error> {
+    let same = concat!(
+        "SELECT ",
+        deployment_columns!(),
+        " FROM deployments WHERE environment_id = ?1 AND component = ?2 ORDER BY id DESC LIMIT 1"
+    );
+    let newest = tx.row(
+        same,
+        values![new.environment, &new.component],
+        read_deployment,
+    )?;
+    if let Some(existing) = newest.filter(|newest| newest.digest == new.digest) {
+        return Ok((existing, false));
+    }
+    let latest =
+        "SELECT version FROM deployments WHERE environment_id = ?1 ORDER BY id DESC LIMIT 1";
+    let latest = tx.row(latest, values![new.environment], |row| row.column())?;
+    let version = Version::after(latest, new.created_at);
+    tx.execute(
+        "INSERT INTO deployments (id, environment_id, version, component, digest, size_bytes, imports, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        values![
+            new.id,
+            new.environment,
+            version,
+            &new.component,
+            new.digest,
+            new.size_bytes,
+            new.imports.join("\n"),
+            new.created_at,
+        ],
+    )?;
+    new.tasks
+        .iter()
+        .try_for_each(|task| insert_task(tx, new.id, task))?;
+    let deployment = Deployment {
+        id: new.id,
+        environment: new.environment,
+        version,
+        component: new.component.clone(),
+        digest: new.digest,
+        size_bytes: new.size_bytes,
+        imports: new.imports.clone(),
+        created_at: new.created_at,
+        promoted_at: None,
+        current_tasks: 0,
+    };
+    Ok((deployment, true))
+}
+
+fn insert_task(tx: &Tx<'_>, deployment: DeploymentId, task: &TaskDefinition) -> Result<(), Error> {
+    let sql = "INSERT INTO deployment_tasks (
+                   deployment_id, task_id, description, retry_max_attempts, retry_factor, retry_min_delay_ms,
+                   retry_max_delay_ms, retry_randomize, queue_name, queue_limit, max_duration_seconds, ttl_ms, machine,
+                   cron_pattern, cron_timezone, payload_schema)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+    let retry = task.retry.as_ref();
+    let queue = task.queue.as_ref();
+    let cron = task.cron.as_ref();
+    let values = values![
+        deployment,
+        &task.id,
+        task.description.as_ref(),
+        retry.map(|retry| retry.max_attempts),
+        retry.map(|retry| retry.factor.to_string()),
+        retry.map(|retry| retry.min_delay),
+        retry.map(|retry| retry.max_delay),
+        retry.map(|retry| retry.randomize),
+        queue.map(|queue| &queue.name),
+        queue.and_then(|queue| queue.concurrency_limit),
+        task.max_duration_seconds,
+        task.ttl,
+        task.machine.map(|machine| machine.name()),
+        cron.map(|cron| &cron.pattern),
+        cron.and_then(|cron| cron.timezone.as_ref()),
+        task.payload_schema.as_ref(),
+    ];
+    tx.execute(sql, values).map(drop)
+}
+
+fn promote(
+    tx: &mut Tx<'_>,
+    environment: EnvironmentId,
+    deployment: DeploymentId,
+    now: Timestamp,
+) -> Result<Option<Promotion>, Error> {
+    let marked = tx.row(
+        "UPDATE deployments SET promoted_at = ?3 WHERE id = ?1 AND environment_id = ?2 RETURNING component",
+        values![deployment, environment, now],
+        |row| row.column::<String>(),
+    )?;
+    let Some(component) = marked else {
+        return Ok(None);
+    };
+    tx.execute(
+        "INSERT INTO promotions (environment_id, seq, deployment_id, at)
+         VALUES (?1, COALESCE((SELECT MAX(seq) FROM promotions WHERE environment_id = ?1), 0) + 1, ?2, ?3)",
+        values![environment, deployment, now],
+    )?;
+    let tasks = tx.rows(
+        "INSERT INTO current_tasks (environment_id, task_id, deployment_id)
+         SELECT ?1, t.task_id, ?2 FROM deployment_tasks t WHERE t.deployment_id = ?2
+         ON CONFLICT (environment_id, task_id) DO UPDATE SET deployment_id = excluded.deployment_id
+         RETURNING task_id",
+        values![environment, deployment],
+        |row| row.column(),
+    )?;
+    let retired = tx.rows(
+        "DELETE FROM current_tasks
+         WHERE  environment_id = ?1 AND deployment_id <> ?2
+         AND    deployment_id IN (SELECT d.id FROM deployments d WHERE d.environment_id = ?1 AND d.component = ?3)
+         RETURNING task_id",
+        values![environment, deployment, &component],
+        |row| row.column(),
+    )?;
+    tx.effects.settings_changed();
+    park_queued(tx, environment, &retired, now)?;
+    let released_runs = release_runs(tx, environment, &tasks, now)?;
+    Ok(Some(Promotion {
+        tasks: sorted(tasks),
+        retired: sorted(retired),
+        released_runs,
+    }))
+}
+
+/// Runs of retired tasks that have no version yet wait for one.
+fn park_queued(
+    tx: &mut Tx<'_>,
+    environment: EnvironmentId,
+    tasks: &[String],
+    now: Timestamp,
+) -> Result<(), Error> {
+    let sql = "UPDATE runs
+               SET    status = 'pending-version', updated_at = ?3
+               WHERE  environment_id = ?1 AND task_id = ?2 AND status = 'queued' AND deployment_id IS NULL
+               RETURNING id";
+    for task in tasks {
+        let parked: Vec<RunId> =
+            tx.rows(sql, values![environment, task, now], |row| row.column())?;
+        for run in parked {
+            let why = "no current deployment has the task any more";
+            super::runs::add_event(
+                tx,
+                run,
+                now,
+                crate::model::run::Status::PendingVersion,
+                0,
+                Some(why),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn release_runs(
+    tx: &mut Tx<'_>,
+    environment: EnvironmentId,
+    tasks: &[String],
+    now: Timestamp,
+) -> Result<usize, Error> {
+    let sql = "SELECT id FROM runs
+               WHERE  environment_id = ?1 AND task_id = ?2 AND status = 'pending-version'
+               ORDER BY id";
+    let mut released = 0;
+    for task in tasks {
+        let parked: Vec<RunId> = tx.rows(sql, values![environment, task], |row| row.column())?;
+        for run in parked {
+            released += usize::from(release_parked(tx, run, now)?);
+        }
+    }
+    Ok(released)
+}
+
+fn current_deployment(
+    tx: &Tx<'_>,
+    environment: EnvironmentId,
+) -> Result<Option<(Deployment, Option<Deployment>)>, Error> {
+    let current = concat!(
+        "SELECT ",
+        deployment_columns!(),
+        " FROM deployments WHERE id = (
+               SELECT p.deployment_id FROM promotions p WHERE p.environment_id = ?1 ORDER BY p.seq DESC LIMIT 1)"
+    );
+    let Some(current) = tx.row(current, values![environment], read_deployment)? else {
+        return Ok(None);
+    };
+    let before = concat!(
+        "SELECT ",
+        deployment_columns!(),
+        " FROM deployments WHERE id = (
+               SELECT p.deployment_id FROM promotions p JOIN deployments d ON d.id = p.deployment_id
+               WHERE  p.environment_id = ?1 AND d.component = ?2 AND p.deployment_id <> ?3
+               ORDER BY p.seq DESC LIMIT 1)"
+    );
+    let before = tx.row(
+        before,
+        values![environment, &current.component, current.id],
+        read_deployment,
+    )?;
+    Ok(Some((current, before)))
+}
+
+fn read_deployment(row: &mut Row<'_>) -> Result<Deployment, Error> {
+    Ok(Deployment {
+        id: row.column()?,
+        environment: row.column()?,
+        version: row.column()?,
+        component: row.column()?,
+        digest: row.column()?,
+        size_bytes: row.column()?,
+        imports: row.parsed(|text| Some(text.lines().map(Into::into).collect()))?,
+        created_at: row.column()?,
+        promoted_at: row.column()?,
+        current_tasks: row.column()?,
+    })
+}
+
+fn read_task(row: &mut Row<'_>) -> Result<TaskDefinition, Error> {
+    Ok(TaskDefinition {
+        id: row.column()?,
+        description: row.column()?,
+        retry: read_retry(row)?,
+        queue: {
+            let name: Option<String> = row.column()?;
+            let concurrency_limit = row.column()?;
+            name.map(|name| QueueDefinition {
+                name,
+                concurrency_limit,
+            })
+        },
+        max_duration_seconds: row.column()?,
+        ttl: row.column()?,
+        machine: row.parsed_option(|name| name.parse().ok())?,
+        cron: {
+            let pattern: Option<String> = row.column()?;
+            let timezone = row.column()?;
+            pattern.map(|pattern| Cron { pattern, timezone })
+        },
+        payload_schema: row.column()?,
+    })
+}
+
+fn read_retry(row: &mut Row<'_>) -> Result<Option<RetryPolicy>, Error> {
+    let max_attempts: Option<u32> = row.column()?;
+    let factor = row.parsed_option(|text| text.parse().ok())?;
+    let min_delay = row.column::<Option<_>>()?;
+    let max_delay = row.column::<Option<_>>()?;
+    let randomize = row.column::<Option<bool>>()?;
+    let default = RetryPolicy::default();
+    Ok(max_attempts.map(|max_attempts| RetryPolicy {
+        max_attempts,
+        factor: factor.unwrap_or(default.factor),
+        min_delay: min_delay.unwrap_or(default.min_delay),
+        max_delay: max_delay.unwrap_or(default.max_delay),
+        randomize: randomize.unwrap_or(default.randomize),
+    }))
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort();
+    names
+}

@@ -1,0 +1,146 @@
+//! What the rest of the process learns of a transaction, once it is committed and not before.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, broadcast, oneshot};
+
+use crate::model::id::{EnvironmentId, RunId};
+use crate::model::run::Status;
+
+/// Cancellations that a slow listener may lag behind before it must look for itself.
+const CANCELLATIONS_KEPT: usize = 4_096;
+
+/// What one transaction did, beside its rows.
+#[derive(Debug, Default)]
+pub(super) struct Effects {
+    changed: Vec<(RunId, Status)>,
+    waiting: Vec<(EnvironmentId, i64)>,
+    /// The earliest moment at which a run that was queued here may be claimed.
+    pub(super) ready_at: Option<Timestamp>,
+    timers: bool,
+    settings: bool,
+}
+
+impl Effects {
+    /// A run has this status now.
+    pub(super) fn run_changed(&mut self, run: RunId, status: Status) {
+        self.changed.push((run, status));
+    }
+
+    /// So many more (or fewer) runs of the environment have not started yet.
+    pub(super) fn waiting(&mut self, environment: EnvironmentId, change: i64) {
+        self.waiting.push((environment, change));
+    }
+
+    /// A queued run may be claimed from `at` on.
+    pub(super) fn ready(&mut self, at: Timestamp) {
+        self.ready_at = Some(self.ready_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    /// Something will become due that the upkeep loop does not know of.
+    pub(super) fn timer_set(&mut self) {
+        self.timers = true;
+    }
+
+    /// An environment's keys, rules, variables or current deployments changed.
+    pub(super) fn settings_changed(&mut self) {
+        self.settings = true;
+    }
+
+    /// The change in the number of waiting runs of `environment`.
+    pub(super) fn waiting_change(&self, environment: EnvironmentId) -> i64 {
+        self.waiting
+            .iter()
+            .filter(|(of, _)| *of == environment)
+            .map(|(_, change)| change)
+            .sum()
+    }
+}
+
+/// The listeners of this process.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    ends: Mutex<HashMap<RunId, Vec<oneshot::Sender<Status>>>>,
+    waiting: Mutex<HashMap<EnvironmentId, i64>>,
+    cancellations: broadcast::Sender<RunId>,
+    settings: AtomicU64,
+    pub(super) timers: Notify,
+}
+
+impl Listeners {
+    /// `waiting` is the number of runs that have not started, by environment.
+    pub(super) fn new(waiting: HashMap<EnvironmentId, i64>) -> Self {
+        Self {
+            ends: Mutex::default(),
+            waiting: Mutex::new(waiting),
+            cancellations: broadcast::Sender::new(CANCELLATIONS_KEPT),
+            settings: AtomicU64::new(0),
+            timers: Notify::new(),
+        }
+    }
+
+    /// Answers with the final status that `run` takes after this call.
+    pub(super) fn end_of(&self, run: RunId) -> oneshot::Receiver<Status> {
+        let (sender, receiver) = oneshot::channel();
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = ends.entry(run).or_default();
+        waiting.retain(|sender| !sender.is_closed());
+        waiting.push(sender);
+        receiver
+    }
+
+    /// Forgets those who wait for the end of `run` and went away.
+    pub(super) fn forget_end_of(&self, run: RunId) {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiting) = ends.get_mut(&run) {
+            waiting.retain(|sender| !sender.is_closed());
+            if waiting.is_empty() {
+                ends.remove(&run);
+            }
+        }
+    }
+
+    /// A number that grows whenever the settings of an environment change.
+    pub(super) fn settings(&self) -> u64 {
+        self.settings.load(Ordering::Acquire)
+    }
+
+    /// Every run that is canceled from now on.
+    pub(super) fn cancellations(&self) -> broadcast::Receiver<RunId> {
+        self.cancellations.subscribe()
+    }
+
+    /// Runs of `environment` that have not started yet.
+    pub(super) fn waiting(&self, environment: EnvironmentId) -> i64 {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.get(&environment).copied().unwrap_or(0)
+    }
+
+    /// Tells everyone.
+    pub(super) fn committed(&self, effects: Effects) {
+        if !effects.waiting.is_empty() {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            for (environment, change) in effects.waiting {
+                *waiting.entry(environment).or_default() += change;
+            }
+        }
+        if effects.settings {
+            self.settings.fetch_add(1, Ordering::Release);
+        }
+        for (run, status) in effects.changed.into_iter().filter(|(_, status)| status.is_final()) {
+            let waiting = self.ends.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
+            for sender in waiting.into_iter().flatten() {
+                let _ = sender.send(status);
+            }
+            if status == Status::Canceled {
+                let _ = self.cancellations.send(run);
+            }
+        }
+        if effects.timers {
+            self.timers.notify_one();
+        }
+    }
+}

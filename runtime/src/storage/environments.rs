@@ -1,0 +1,287 @@
+//! Environments, their keys and their variables.
+
+use jiff::Timestamp;
+
+use super::sql::{Row, values};
+use super::{Error, Storage};
+use crate::model::id::{EnvironmentId, KeyId};
+
+/// An environment: a space of deployments and runs with keys of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Environment {
+    /// Its name.
+    pub id: EnvironmentId,
+    /// `dev`, `stg` or `prod`.
+    pub slug: String,
+    /// What it is for.
+    pub kind: EnvironmentKind,
+    /// The text of its egress rules.
+    pub egress: Vec<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// What an environment is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnvironmentKind {
+    /// A developer's own.
+    Development,
+    /// A rehearsal.
+    Staging,
+    /// The real thing.
+    Production,
+    /// One of many, each for a branch.
+    Preview,
+}
+
+impl EnvironmentKind {
+    /// The word that is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Development => "development",
+            Self::Staging => "staging",
+            Self::Production => "production",
+            Self::Preview => "preview",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [
+            Self::Development,
+            Self::Staging,
+            Self::Production,
+            Self::Preview,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == word)
+    }
+}
+
+/// An API key as it is kept: never the key itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Its name.
+    pub id: KeyId,
+    /// What it opens.
+    pub environment: EnvironmentId,
+    /// SHA-256 of the key.
+    pub hash: [u8; 32],
+    /// The key, encrypted.
+    pub sealed: Vec<u8>,
+    /// Its last four characters.
+    pub hint: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Since when it opens nothing.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// An environment variable as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// Its value, encrypted.
+    pub sealed: Vec<u8>,
+    /// Whether the value is never shown again.
+    pub is_secret: bool,
+}
+
+const KEY_COLUMNS: &str = "id, environment_id, hash, sealed, hint, created_at, revoked_at";
+
+impl Storage {
+    /// Makes an environment, unless there is one of this slug.
+    pub async fn insert_environment(&self, environment: Environment) -> Result<bool, Error> {
+        let sql = "INSERT INTO environments (id, slug, kind, egress, created_at) VALUES (?1, ?2, ?3, ?4, ?5)
+                   ON CONFLICT (slug) DO NOTHING";
+        self.writer
+            .write(move |tx| {
+                let Environment {
+                    id,
+                    slug,
+                    kind,
+                    egress,
+                    created_at,
+                } = &environment;
+                Ok(tx.execute(
+                    sql,
+                    values![*id, slug, kind.as_str(), egress.join("\n"), *created_at],
+                )? == 1)
+            })
+            .await
+    }
+
+    /// All environments, oldest first.
+    pub async fn environments(&self) -> Result<Vec<Environment>, Error> {
+        let sql = "SELECT id, slug, kind, egress, created_at FROM environments ORDER BY id";
+        self.read(move |tx| tx.rows(sql, &[], read_environment))
+            .await
+    }
+
+    /// Replaces the egress rules of an environment.
+    pub async fn set_egress(
+        &self,
+        environment: EnvironmentId,
+        rules: Vec<String>,
+    ) -> Result<(), Error> {
+        let sql = "UPDATE environments SET egress = ?2 WHERE id = ?1";
+        self.writer
+            .write(move |tx| {
+                tx.execute(sql, values![environment, rules.join("\n")])
+                    .map(drop)
+            })
+            .await
+    }
+
+    /// Stores a new key.
+    pub async fn insert_key(&self, key: ApiKey) -> Result<(), Error> {
+        let sql = "INSERT INTO api_keys (id, environment_id, hash, sealed, hint, created_at)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        self.writer
+            .write(move |tx| {
+                let hash: &[u8] = &key.hash;
+                let values = values![
+                    key.id,
+                    key.environment,
+                    hash,
+                    key.sealed.as_slice(),
+                    &key.hint,
+                    key.created_at
+                ];
+                tx.execute(sql, values).map(drop)
+            })
+            .await
+    }
+
+    /// The key with this hash that has not been revoked, with its environment.
+    pub async fn key_by_hash(
+        &self,
+        hash: [u8; 32],
+    ) -> Result<Option<(ApiKey, Environment)>, Error> {
+        let key = "SELECT id, environment_id, hash, sealed, hint, created_at, revoked_at
+                   FROM api_keys WHERE hash = ?1 AND revoked_at IS NULL";
+        let environment =
+            "SELECT id, slug, kind, egress, created_at FROM environments WHERE id = ?1";
+        self.read(move |tx| {
+            let hash: &[u8] = &hash;
+            let Some(key) = tx.row(key, values![hash], read_key)? else {
+                return Ok(None);
+            };
+            let environment = tx.row(environment, values![key.environment], read_environment)?;
+            Ok(environment.map(|environment| (key, environment)))
+        })
+        .await
+    }
+
+    /// All keys, oldest first, the revoked ones included.
+    pub async fn keys(&self) -> Result<Vec<ApiKey>, Error> {
+        self.read(move |tx| {
+            tx.rows(
+                &format!("SELECT {KEY_COLUMNS} FROM api_keys ORDER BY id"),
+                &[],
+                read_key,
+            )
+        })
+        .await
+    }
+
+    /// Revokes a key. `false`: there is none, or it was revoked before.
+    pub async fn revoke_key(&self, id: KeyId, now: Timestamp) -> Result<bool, Error> {
+        let sql = "UPDATE api_keys SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL";
+        self.writer
+            .write(move |tx| Ok(tx.execute(sql, values![id, now])? == 1))
+            .await
+    }
+
+    /// Sets variables of an environment, all or none: where `replace` is false, a variable that is
+    /// there already keeps its value. Answers `false`, and sets none, where there would be more
+    /// than `max_variables`.
+    pub async fn set_variables(
+        &self,
+        environment: EnvironmentId,
+        variables: Vec<Variable>,
+        replace: bool,
+        max_variables: usize,
+    ) -> Result<bool, Error> {
+        let insert = "INSERT INTO variables (environment_id, name, sealed, is_secret) VALUES (?1, ?2, ?3, ?4)
+                      ON CONFLICT (environment_id, name) DO NOTHING";
+        let upsert = "INSERT INTO variables (environment_id, name, sealed, is_secret) VALUES (?1, ?2, ?3, ?4)
+                      ON CONFLICT (environment_id, name)
+                      DO UPDATE SET sealed = excluded.sealed, is_secret = excluded.is_secret";
+        let count = "SELECT COUNT(*) FROM variables WHERE environment_id = ?1";
+        let sql = if replace { upsert } else { insert };
+        self.writer
+            .write(move |tx| {
+                let there: u64 = tx
+                    .row(count, values![environment], |row| row.column())?
+                    .unwrap_or(0);
+                if there as usize + variables.len() > max_variables {
+                    return Ok(false);
+                }
+                for Variable {
+                    name,
+                    sealed,
+                    is_secret,
+                } in &variables
+                {
+                    tx.execute(
+                        sql,
+                        values![environment, name, sealed.as_slice(), *is_secret],
+                    )?;
+                }
+                Ok(true)
+            })
+            .await
+    }
+
+    /// The variables of an environment, by name.
+    pub async fn variables(&self, environment: EnvironmentId) -> Result<Vec<Variable>, Error> {
+        let sql =
+            "SELECT name, sealed, is_secret FROM variables WHERE environment_id = ?1 ORDER BY name";
+        self.read(move |tx| {
+            tx.rows(sql, values![environment], |row| {
+                Ok(Variable {
+                    name: row.column()?,
+                    sealed: row.column()?,
+                    is_secret: row.column()?,
+                })
+            })
+        })
+        .await
+    }
+
+    /// Removes a variable. `false`: there was none.
+    pub async fn delete_variable(
+        &self,
+        environment: EnvironmentId,
+        name: String,
+    ) -> Result<bool, Error> {
+        let sql = "DELETE FROM variables WHERE environment_id = ?1 AND name = ?2";
+        self.writer
+            .write(move |tx| Ok(tx.execute(sql, values![environment, &name])? == 1))
+            .await
+    }
+}
+
+fn read_environment(row: &mut Row<'_>) -> Result<Environment, Error> {
+    Ok(Environment {
+        id: row.column()?,
+        slug: row.column()?,
+        kind: row.parsed(EnvironmentKind::parse)?,
+        egress: row.parsed(|text| Some(text.lines().map(Into::into).collect()))?,
+        created_at: row.column()?,
+    })
+}
+
+fn read_key(row: &mut Row<'_>) -> Result<ApiKey, Error> {
+    let bad_hash = |_| Error::Corrupt("the hash of a key has a wrong length".into());
+    Ok(ApiKey {
+        id: row.column()?,
+        environment: row.column()?,
+        hash: row.column::<Vec<u8>>()?.try_into().map_err(bad_hash)?,
+        sealed: row.column()?,
+        hint: row.column()?,
+        created_at: row.column()?,
+        revoked_at: row.column()?,
+    })
+}

@@ -1,0 +1,165 @@
+//! What is remembered: all SQL of the product, behind verbs of the domain.
+//!
+//! A write is one closure that the writer thread runs in a transaction, together with whatever
+//! else has arrived ([`writer`]); when its future resolves, the change is on disk. A read runs on
+//! a connection of its own and sees everything that was committed before it began. A change of a
+//! run's status is one statement whose `WHERE` repeats the expected status (and lease), with one
+//! row of `run_events` in the same transaction.
+//!
+//! Start with [`queue`] for the life of a run, with `migrations/` for what there is.
+
+mod backup;
+mod catalog;
+mod deployments;
+mod effects;
+mod environments;
+mod logs;
+mod queue;
+mod readers;
+mod runs;
+mod schema;
+mod sql;
+mod writer;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use deployments::{Deployment, NewDeployment, Promotion};
+pub use environments::{ApiKey, Environment, EnvironmentKind, Variable};
+pub use logs::{LogKind, LogRow};
+pub use queue::{AttemptEnd, ClaimRequest, Claimed, Lease};
+pub use backup::backup;
+pub use runs::{Canceled, Inserted, Place, RunEvent, RunFilter, RunPage};
+
+use crate::clock::Clock;
+use crate::model::id::EnvironmentId;
+use catalog::Catalog;
+use effects::Listeners;
+use readers::Readers;
+use sql::Tx;
+use writer::Writer;
+
+/// Why storage did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database said no.
+    #[error("the database failed: {0}")]
+    Database(#[from] rusqlite::Error),
+    /// The file system said no.
+    #[error("the data directory cannot be used: {0}")]
+    Io(#[from] std::io::Error),
+    /// A row holds something that this program cannot have written.
+    #[error("the database holds something unexpected: {0}")]
+    Corrupt(String),
+    /// Too many writes are waiting; try again.
+    #[error("too many writes are waiting")]
+    Busy,
+    /// The server is shutting down.
+    #[error("storage is closed")]
+    Closed,
+    /// Nothing was changed, because something else in the transaction failed.
+    #[error("the transaction was rolled back")]
+    RolledBack,
+    /// Another server uses the data directory.
+    #[error("another dacapo server uses {}; stop it first, or give this one a directory of its own", .0.display())]
+    InUse(PathBuf),
+    /// A newer program made the database.
+    #[error(
+        "the data directory was written by a newer dacapo (schema {found}, this program knows {known}); \
+         install that version or restore an older backup"
+    )]
+    TooNew {
+        /// The version of the schema.
+        found: usize,
+        /// The newest that this program knows.
+        known: usize,
+    },
+}
+
+impl Error {
+    /// The same error for another caller.
+    fn again(&self) -> Self {
+        match self {
+            Self::Busy => Self::Busy,
+            Self::Closed => Self::Closed,
+            Self::RolledBack => Self::RolledBack,
+            Self::Corrupt(text) => Self::Corrupt(text.clone()),
+            Self::InUse(path) => Self::InUse(path.clone()),
+            Self::TooNew { found, known } => Self::TooNew {
+                found: *found,
+                known: *known,
+            },
+            Self::Database(error) => Self::Corrupt(error.to_string()),
+            Self::Io(error) => Self::Io(std::io::Error::new(error.kind(), error.to_string())),
+        }
+    }
+}
+
+/// The database of one data directory. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    writer: Writer,
+    readers: Arc<Readers>,
+    listeners: Arc<Listeners>,
+    catalog: Arc<Catalog>,
+    /// Held as long as anything may be written.
+    _lock: Arc<File>,
+}
+
+impl Storage {
+    /// Opens the database in `data_dir`, makes or migrates it where necessary, and takes the
+    /// directory for this process. Runs that an earlier process left executing are found by the
+    /// next [`Self::upkeep`].
+    pub fn open(data_dir: &Path, clock: &Clock) -> Result<Self, Error> {
+        std::fs::create_dir_all(data_dir)?;
+        let lock = schema::lock(data_dir)?;
+        let connection = schema::open_for_writing(data_dir)?;
+        schema::migrate(&connection, clock.now())?;
+        let tx = Tx::new(&connection);
+        queue::end_all_leases(&tx)?;
+        let listeners = Arc::new(Listeners::new(count_waiting(&tx)?));
+        drop(tx);
+        Ok(Self {
+            writer: Writer::start(connection, listeners.clone(), clock.clone())?,
+            readers: Arc::new(Readers::new(data_dir)),
+            listeners,
+            catalog: Arc::default(),
+            _lock: Arc::new(lock),
+        })
+    }
+
+    /// Runs of `environment` that have not started yet.
+    pub fn waiting_runs(&self, environment: EnvironmentId) -> u64 {
+        self.listeners.waiting(environment).max(0).unsigned_abs()
+    }
+
+    /// A number that grows whenever the keys, rules, variables or current deployments of an
+    /// environment change: what was read of them before may be stale then.
+    pub fn settings_generation(&self) -> u64 {
+        self.listeners.settings()
+    }
+
+    /// Commits what is on its way, then closes. Later writes fail with [`Error::Closed`].
+    pub async fn close(&self) {
+        self.writer.stop().await;
+    }
+
+    async fn read<T, F>(&self, query: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        self.readers.read(query).await
+    }
+}
+
+fn count_waiting(tx: &Tx<'_>) -> Result<HashMap<EnvironmentId, i64>, Error> {
+    let sql = "SELECT environment_id, COUNT(*)
+               FROM   runs
+               WHERE  status IN ('pending-version', 'delayed', 'queued')
+               GROUP BY environment_id";
+    let counts = tx.rows(sql, &[], |row| Ok((row.column()?, row.column()?)))?;
+    Ok(counts.into_iter().collect())
+}

@@ -1,0 +1,478 @@
+//! The queue: claiming runs, settling attempts, and what time does to runs by itself.
+//!
+//! A claim takes a lease: the pair of a run and a number that grows with every claim. Whatever is
+//! written about an attempt names its lease, and is refused when the run has been claimed again,
+//! canceled or settled since. A worker proves that it lives by one row of its own
+//! ([`Storage::renew`]); the runs of a worker that does not are lost, and are queued again.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::effects::Effects;
+use super::logs::{LogRow, append_logs};
+use super::runs::{add_event, packet, read_run, release_parked, run_columns};
+use super::sql::{Tx, values};
+use super::{Error, Storage};
+use crate::model::id::{EnvironmentId, RunId, WorkerId};
+use crate::model::run::{
+    ErrorKind, Packet, Run, RunError, Settlement, Status, Usage, after_loss, later,
+};
+
+/// Runs that one pass of upkeep changes at most.
+const MAX_UPKEEP_RUNS: u32 = 500;
+
+/// A worker that is ready for runs.
+#[derive(Debug, Clone, Copy)]
+pub struct ClaimRequest {
+    /// Who asks.
+    pub worker: WorkerId,
+    /// The most runs it can take, at least 1.
+    pub max_runs: usize,
+}
+
+/// The right to say how an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// The run.
+    pub run: RunId,
+    /// Where it runs.
+    pub environment: EnvironmentId,
+    /// Grows with every claim of the run.
+    pub number: u64,
+    /// The attempt, from 1.
+    pub attempt: u32,
+}
+
+/// A run that has been claimed, and what its attempt needs.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// To be named when the attempt ends.
+    pub lease: Lease,
+    /// As it is now: executing.
+    pub run: Run,
+    /// What the task is given.
+    pub payload: Packet,
+    /// How often the run was lost before.
+    pub losses: u32,
+}
+
+/// How an attempt ended, to be written in one transaction.
+#[derive(Debug, Clone)]
+pub struct AttemptEnd {
+    /// Whose attempt.
+    pub lease: Lease,
+    /// What was decided.
+    pub settlement: Settlement,
+    /// What the attempt used.
+    pub usage: Usage,
+    /// The metadata, where the attempt changed it.
+    pub metadata: Option<String>,
+    /// What the attempt logged and nobody wrote yet.
+    pub logs: Vec<LogRow>,
+    /// When it ended.
+    pub at: Timestamp,
+}
+
+impl AttemptEnd {
+    /// The end of an attempt of which nothing is known.
+    fn without_attempt(lease: Lease, settlement: Settlement, at: Timestamp) -> Self {
+        Self {
+            lease,
+            settlement,
+            usage: Usage::default(),
+            metadata: None,
+            logs: Vec::new(),
+            at,
+        }
+    }
+}
+
+impl Storage {
+    /// Waits until runs can be claimed and claims up to `request.max_runs` of them, in the order
+    /// of the queue. Cancel-safe.
+    pub async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, Error> {
+        self.writer.claim(request).await
+    }
+
+    /// Applies what `model::run::settle` decided, if the lease still holds.
+    ///
+    /// Returns `false` when it does not: the run belongs to someone else now, or was canceled, and
+    /// the result must be dropped. The logs are kept all the same.
+    pub async fn settle(&self, end: AttemptEnd) -> Result<bool, Error> {
+        self.writer.write(move |tx| settle(tx, &end)).await
+    }
+
+    /// Says that `worker` lives, until `lease_until` at least.
+    pub async fn renew(
+        &self,
+        worker: WorkerId,
+        now: Timestamp,
+        lease_until: Timestamp,
+    ) -> Result<(), Error> {
+        let sql = "INSERT INTO workers (id, started_at, lease_until) VALUES (?1, ?2, ?3)
+                   ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until";
+        self.writer
+            .write(move |tx| tx.execute(sql, values![worker, now, lease_until]).map(drop))
+            .await
+    }
+
+    /// Says that `worker` has ended.
+    pub async fn retire(&self, worker: WorkerId) -> Result<(), Error> {
+        self.writer
+            .write(move |tx| {
+                tx.execute("DELETE FROM workers WHERE id = ?1", values![worker])
+                    .map(drop)
+            })
+            .await
+    }
+
+    /// Does what time demands at `now`: delayed runs become queued, queued runs expire, runs of
+    /// dead workers are queued again, old keys are forgotten. Answers with the next moment at which
+    /// there is something to do, as far as that is known.
+    pub async fn upkeep(&self, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+        self.writer.write(move |tx| upkeep(tx, now)).await
+    }
+
+    /// Resolves when something was stored that makes an earlier [`Self::upkeep`] necessary.
+    pub async fn timer_set(&self) {
+        self.listeners.timers.notified().await;
+    }
+
+    /// Makes waiting claims look at the clock, after it was set.
+    pub fn nudge(&self) {
+        self.writer.nudge();
+        self.listeners.timers.notify_one();
+    }
+}
+
+pub(super) fn claim(
+    tx: &mut Tx<'_>,
+    request: &ClaimRequest,
+    now: Timestamp,
+) -> Result<Vec<Claimed>, Error> {
+    let sql = concat!(
+        "UPDATE runs
+         SET    status = 'executing', attempt = attempt + 1, lease = lease + 1, worker_id = ?2,
+                started_at = COALESCE(started_at, ?1), updated_at = ?1,
+                deployment_id = COALESCE(deployment_id, (
+                    SELECT c.deployment_id FROM current_tasks c
+                    WHERE  c.environment_id = runs.environment_id AND c.task_id = runs.task_id))
+         WHERE  status = 'queued' AND id IN (
+                    SELECT r.id FROM runs r
+                    WHERE  r.status = 'queued' AND r.dequeue_at <= ?1
+                    ORDER BY r.dequeue_at, r.id
+                    LIMIT  ?3)
+         RETURNING ",
+        run_columns!(),
+        ", dequeue_at, lease, losses,
+           (SELECT p.data   FROM run_payloads p WHERE p.run_id = runs.id),
+           (SELECT p.format FROM run_payloads p WHERE p.run_id = runs.id)"
+    );
+    let limit = request.max_runs as i64;
+    let mut claimed = tx.rows(sql, values![now, request.worker, limit], |row| {
+        let run = read_run(row)?;
+        let order: Timestamp = row.column()?;
+        let lease = Lease {
+            run: run.id,
+            environment: run.environment,
+            number: row.column()?,
+            attempt: run.attempt,
+        };
+        let losses = row.column()?;
+        let payload = packet(row)?;
+        Ok((
+            order,
+            Claimed {
+                lease,
+                run,
+                payload,
+                losses,
+            },
+        ))
+    })?;
+    // A RETURNING clause promises no order.
+    claimed.sort_by_key(|(order, claimed)| (*order, claimed.run.id));
+    for (_, Claimed { run, .. }) in &claimed {
+        tx.effects.waiting(run.environment, -1);
+        add_event(tx, run.id, now, Status::Executing, run.attempt, None)?;
+    }
+    Ok(claimed.into_iter().map(|(_, claimed)| claimed).collect())
+}
+
+/// When the first queued run may be claimed.
+pub(super) fn next_ready(tx: &Tx<'_>) -> Result<Option<Timestamp>, Error> {
+    let sql = "SELECT dequeue_at FROM runs WHERE status = 'queued' ORDER BY dequeue_at, id LIMIT 1";
+    tx.row(sql, &[], |row| row.column())
+}
+
+/// Takes a claim back as if it had not been.
+pub(super) fn give_back(tx: &mut Tx<'_>, claimed: &Claimed, now: Timestamp) -> Result<(), Error> {
+    settle(
+        tx,
+        &AttemptEnd::without_attempt(
+            claimed.lease,
+            Settlement::Requeued {
+                at: now,
+                loss: false,
+            },
+            now,
+        ),
+    )
+    .map(drop)
+}
+
+fn settle(tx: &mut Tx<'_>, end: &AttemptEnd) -> Result<bool, Error> {
+    append_logs(tx, end.lease.run, &end.logs)?;
+    match &end.settlement {
+        Settlement::Completed(output) => finish(tx, end, Status::Completed, Some(output), None),
+        Settlement::Ended { status, error } => finish(tx, end, *status, None, Some(error)),
+        Settlement::RetryAt { at, error } => requeue(
+            tx,
+            end,
+            Requeue {
+                at: *at,
+                attempt_counts: true,
+                loss: false,
+                error: Some(error),
+            },
+        ),
+        Settlement::Requeued { at, loss } => requeue(
+            tx,
+            end,
+            Requeue {
+                at: *at,
+                attempt_counts: false,
+                loss: *loss,
+                error: None,
+            },
+        ),
+    }
+}
+
+fn finish(
+    tx: &mut Tx<'_>,
+    end: &AttemptEnd,
+    status: Status,
+    output: Option<&String>,
+    error: Option<&RunError>,
+) -> Result<bool, Error> {
+    let sql = "UPDATE runs
+               SET    status = ?3, output = ?4, error_kind = ?5, error_name = ?6, error_message = ?7, error_stack = ?8,
+                      finished_at = ?9, updated_at = ?9, worker_id = NULL, cpu_us = cpu_us + ?10,
+                      peak_memory_bytes = CASE WHEN peak_memory_bytes < ?11 THEN ?11 ELSE peak_memory_bytes END,
+                      metadata = COALESCE(?12, metadata)
+               WHERE  id = ?1 AND lease = ?2 AND status = 'executing'";
+    let Lease {
+        run,
+        number,
+        attempt,
+        ..
+    } = end.lease;
+    let finished = tx.execute(
+        sql,
+        values![
+            run,
+            number,
+            status.as_str(),
+            output,
+            error.map(|error| error.kind.as_str()),
+            error.map(|error| &error.name),
+            error.map(|error| &error.message),
+            error.and_then(|error| error.stack.as_ref()),
+            end.at,
+            micros(end.usage.cpu),
+            end.usage.peak_memory_bytes,
+            end.metadata.as_ref(),
+        ],
+    )? == 1;
+    if finished {
+        add_event(
+            tx,
+            run,
+            end.at,
+            status,
+            attempt,
+            error.map(|error| error.message.as_str()),
+        )?;
+    }
+    Ok(finished)
+}
+
+/// How a run goes back to the queue.
+struct Requeue<'e> {
+    at: Timestamp,
+    attempt_counts: bool,
+    loss: bool,
+    error: Option<&'e RunError>,
+}
+
+fn requeue(tx: &mut Tx<'_>, end: &AttemptEnd, how: Requeue<'_>) -> Result<bool, Error> {
+    let sql = "UPDATE runs
+               SET    status = 'queued', dequeue_at = ?3, updated_at = ?4, worker_id = NULL,
+                      attempt = attempt - ?5, losses = losses + ?6, expires_at = NULL,
+                      error_kind = COALESCE(?7, error_kind), error_name = COALESCE(?8, error_name),
+                      error_message = COALESCE(?9, error_message), error_stack = COALESCE(?10, error_stack),
+                      metadata = COALESCE(?11, metadata), cpu_us = cpu_us + ?12
+               WHERE  id = ?1 AND lease = ?2 AND status = 'executing'";
+    let AttemptEnd { lease, at: now, .. } = end;
+    let error = how.error;
+    let requeued = tx.execute(
+        sql,
+        values![
+            lease.run,
+            lease.number,
+            how.at,
+            *now,
+            !how.attempt_counts,
+            how.loss,
+            error.map(|error| error.kind.as_str()),
+            error.map(|error| &error.name),
+            error.map(|error| &error.message),
+            error.and_then(|error| error.stack.as_ref()),
+            end.metadata.as_ref(),
+            micros(end.usage.cpu),
+        ],
+    )? == 1;
+    if requeued {
+        tx.effects.waiting(lease.environment, 1);
+        tx.effects.ready(how.at);
+        let why = match error {
+            Some(error) => &error.message,
+            None if how.loss => "the attempt was lost with its server, or the server failed it",
+            None => "the attempt was interrupted and does not count",
+        };
+        add_event(
+            tx,
+            lease.run,
+            *now,
+            Status::Queued,
+            lease.attempt,
+            Some(why),
+        )?;
+    }
+    Ok(requeued)
+}
+
+fn upkeep(tx: &mut Tx<'_>, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+    let due = queue_due(tx, now)?;
+    let expired = expire(tx, now)?;
+    requeue_lost(tx, now)?;
+    tx.execute(
+        "DELETE FROM trigger_keys WHERE expires_at <= ?1",
+        values![now],
+    )?;
+    if due == MAX_UPKEEP_RUNS as usize || expired == MAX_UPKEEP_RUNS as usize {
+        return Ok(Some(now));
+    }
+    let sql = "SELECT MIN(at) FROM (
+                   SELECT MIN(dequeue_at) AS at FROM runs WHERE status = 'delayed'
+                   UNION ALL
+                   SELECT MIN(expires_at) AS at FROM runs WHERE status = 'queued' AND expires_at IS NOT NULL
+               ) AS next";
+    Ok(tx.row(sql, &[], |row| row.column())?.flatten())
+}
+
+/// Delayed runs whose time has come are queued, or wait for a version. Their ttl begins.
+fn queue_due(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize, Error> {
+    let sql = "UPDATE runs
+               SET    status = 'pending-version', updated_at = ?1
+               WHERE  status = 'delayed' AND id IN (
+                          SELECT r.id FROM runs r
+                          WHERE  r.status = 'delayed' AND r.dequeue_at <= ?1
+                          ORDER BY r.dequeue_at, r.id
+                          LIMIT  ?2)
+               RETURNING id";
+    let due: Vec<RunId> = tx.rows(sql, values![now, MAX_UPKEEP_RUNS], |row| row.column())?;
+    for run in &due {
+        if !release_parked(tx, *run, now)? {
+            add_event(tx, *run, now, Status::PendingVersion, 0, None)?;
+        }
+    }
+    Ok(due.len())
+}
+
+fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize, Error> {
+    let sql = "UPDATE runs
+               SET    status = 'expired', finished_at = ?1, updated_at = ?1, error_kind = ?3, error_name = 'Expired',
+                      error_message = 'the run was not started before its ttl passed'
+               WHERE  status = 'queued' AND id IN (
+                          SELECT r.id FROM runs r
+                          WHERE  r.status = 'queued' AND r.expires_at IS NOT NULL AND r.expires_at <= ?1
+                          ORDER BY r.expires_at, r.id
+                          LIMIT  ?2)
+               RETURNING id, environment_id, attempt";
+    let read = |row: &mut super::sql::Row<'_>| Ok((row.column()?, row.column()?, row.column()?));
+    let expired: Vec<(RunId, EnvironmentId, u32)> = tx.rows(
+        sql,
+        values![now, MAX_UPKEEP_RUNS, ErrorKind::Expired.as_str()],
+        read,
+    )?;
+    for (run, environment, attempt) in &expired {
+        tx.effects.waiting(*environment, -1);
+        add_event(tx, *run, now, Status::Expired, *attempt, None)?;
+    }
+    Ok(expired.len())
+}
+
+/// Queues the runs of dead workers again, or ends those that were lost too often.
+fn requeue_lost(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), Error> {
+    let dead: Vec<WorkerId> = tx.rows(
+        "SELECT id FROM workers WHERE lease_until <= ?1",
+        values![now],
+        |row| row.column(),
+    )?;
+    for worker in dead {
+        let left = lose_runs_of(tx, worker, now)?;
+        if left < MAX_UPKEEP_RUNS as usize {
+            tx.execute("DELETE FROM workers WHERE id = ?1", values![worker])?;
+        }
+    }
+    Ok(())
+}
+
+fn lose_runs_of(tx: &mut Tx<'_>, worker: WorkerId, now: Timestamp) -> Result<usize, Error> {
+    let sql = "SELECT id, environment_id, lease, attempt, losses
+               FROM   runs
+               WHERE  status = 'executing' AND worker_id = ?1
+               ORDER BY id
+               LIMIT  ?2";
+    let lost = tx.rows(sql, values![worker, MAX_UPKEEP_RUNS], |row| {
+        let lease = Lease {
+            run: row.column()?,
+            environment: row.column()?,
+            number: row.column()?,
+            attempt: row.column()?,
+        };
+        Ok((lease, row.column::<u32>()?))
+    })?;
+    for (lease, losses) in &lost {
+        settle(
+            tx,
+            &AttemptEnd::without_attempt(*lease, after_loss(*losses, now), now),
+        )?;
+    }
+    Ok(lost.len())
+}
+
+/// Marks every worker that the database knows as dead: on opening a database that one process at a
+/// time may use, none of them can be alive.
+pub(super) fn end_all_leases(tx: &Tx<'_>) -> Result<(), Error> {
+    tx.execute("UPDATE workers SET lease_until = 0", &[])
+        .map(drop)
+}
+
+/// Starts the clock of a run's ttl, where it has one.
+pub(super) fn expiry(
+    queued_at: Timestamp,
+    ttl: Option<Duration>,
+    effects: &mut Effects,
+) -> Option<Timestamp> {
+    let ttl = ttl?;
+    effects.timer_set();
+    Some(later(queued_at, ttl))
+}
+
+fn micros(length: Duration) -> i64 {
+    i64::try_from(length.as_micros()).unwrap_or(i64::MAX)
+}

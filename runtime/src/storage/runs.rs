@@ -1,0 +1,585 @@
+//! Runs: storing, canceling and reading them.
+
+use jiff::Timestamp;
+
+use super::queue::expiry;
+use super::sql::{Row, Tx, Value, values};
+use super::{Error, Storage};
+use crate::model::id::{EnvironmentId, RunId};
+use crate::model::limits;
+use crate::model::run::{
+    ErrorKind, IdempotencyKey, NewRun, Packet, PacketFormat, Run, RunError, Status,
+};
+use crate::model::task::Machine;
+
+/// What became of a run that was to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inserted {
+    /// It is stored.
+    New,
+    /// One of its keys names an older run, which stands for it; nothing was stored.
+    Existing {
+        /// The older run.
+        run: RunId,
+        /// Whether the idempotency key was the one; else it was the request's.
+        by_idempotency_key: bool,
+    },
+    /// So many runs are waiting in the environment already; nothing was stored.
+    QueueFull {
+        /// Runs that have not started yet.
+        waiting: u64,
+    },
+}
+
+/// What became of a cancellation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Canceled {
+    /// The run is canceled now.
+    Now,
+    /// It had ended already; nothing changed.
+    HadEnded,
+    /// There is no such run.
+    NoSuchRun,
+}
+
+/// Which runs to list. Empty lists and `None` mean any.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    /// One of these statuses.
+    pub statuses: Vec<Status>,
+    /// One of these tasks.
+    pub tasks: Vec<String>,
+    /// Triggered at this moment or later.
+    pub from: Option<Timestamp>,
+    /// Triggered at this moment or earlier.
+    pub to: Option<Timestamp>,
+}
+
+/// A place in the list of runs, newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// From the newest on.
+    Start,
+    /// Older than this run.
+    After(RunId),
+    /// Newer than this run: the page that ends just before it.
+    Before(RunId),
+}
+
+/// A page of runs, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct RunPage {
+    /// The runs.
+    pub runs: Vec<Run>,
+    /// Whether there are newer ones.
+    pub has_newer: bool,
+    /// Whether there are older ones.
+    pub has_older: bool,
+}
+
+/// A change of a run's status, as it was recorded with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunEvent {
+    /// Its place among the run's events, from 1.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// The status since then.
+    pub status: Status,
+    /// The attempt it concerns; 0 before the first.
+    pub attempt: u32,
+    /// Why, for people.
+    pub detail: Option<String>,
+}
+
+/// The columns of [`read_run`], in its order.
+macro_rules! run_columns {
+    () => {
+        "id, environment_id, task_id, status, deployment_id,
+         (SELECT d.version FROM deployments d WHERE d.id = runs.deployment_id) AS version,
+         queue, queue_given, concurrency_key, priority_ms, tags, metadata, created_at, updated_at, delay_until,
+         queued_at, started_at, finished_at, ttl_ms, attempt, max_attempts, max_duration_seconds, machine,
+         idempotency_key, idempotency_scope, is_test, replay_of, cpu_us, peak_memory_bytes,
+         error_kind, error_name, error_message, error_stack, output"
+    };
+}
+pub(super) use run_columns;
+
+impl Storage {
+    /// Stores a run, unless one of its keys names an older one, or `max_waiting` runs of its
+    /// environment are waiting to start.
+    pub async fn insert_run(&self, run: NewRun, max_waiting: u64) -> Result<Inserted, Error> {
+        let listeners = self.listeners.clone();
+        self.writer
+            .write(move |tx| {
+                let waiting =
+                    listeners.waiting(run.environment) + tx.effects.waiting_change(run.environment);
+                insert_run(tx, &run, waiting.max(0).unsigned_abs(), max_waiting)
+            })
+            .await
+    }
+
+    /// Ends a run that has not ended. Whoever executes it is told.
+    pub async fn cancel(
+        &self,
+        environment: EnvironmentId,
+        run: RunId,
+        now: Timestamp,
+    ) -> Result<Canceled, Error> {
+        self.writer
+            .write(move |tx| cancel(tx, environment, run, now))
+            .await
+    }
+
+    /// A run of an environment.
+    pub async fn run(&self, environment: EnvironmentId, run: RunId) -> Result<Option<Run>, Error> {
+        let sql = concat!(
+            "SELECT ",
+            run_columns!(),
+            " FROM runs WHERE id = ?1 AND environment_id = ?2"
+        );
+        self.read(move |tx| tx.row(sql, values![run, environment], read_run))
+            .await
+    }
+
+    /// What a run was given: its payload, and its metadata at the trigger.
+    pub async fn payload(&self, run: RunId) -> Result<Option<(Packet, Option<String>)>, Error> {
+        let sql = "SELECT data, format, metadata FROM run_payloads WHERE run_id = ?1";
+        self.read(move |tx| tx.row(sql, values![run], |row| Ok((packet(row)?, row.column()?))))
+            .await
+    }
+
+    /// The runs that replay `run`, oldest first, 100 at most.
+    pub async fn replays_of(&self, run: RunId) -> Result<Vec<RunId>, Error> {
+        let sql = "SELECT id FROM runs WHERE replay_of = ?1 ORDER BY id LIMIT 100";
+        self.read(move |tx| tx.rows(sql, values![run], |row| row.column()))
+            .await
+    }
+
+    /// What happened to a run, in order.
+    pub async fn events(&self, run: RunId) -> Result<Vec<RunEvent>, Error> {
+        let sql = "SELECT seq, at, status, attempt, detail FROM run_events WHERE run_id = ?1 ORDER BY seq LIMIT 10000";
+        self.read(move |tx| {
+            tx.rows(sql, values![run], |row| {
+                Ok(RunEvent {
+                    seq: row.column()?,
+                    at: row.column()?,
+                    status: row.parsed(Status::parse)?,
+                    attempt: row.column()?,
+                    detail: row.column()?,
+                })
+            })
+        })
+        .await
+    }
+
+    /// A page of an environment's runs, `limit` at most.
+    pub async fn runs(
+        &self,
+        environment: EnvironmentId,
+        filter: RunFilter,
+        place: Place,
+        limit: u32,
+    ) -> Result<RunPage, Error> {
+        self.read(move |tx| list(tx, environment, &filter, place, limit))
+            .await
+    }
+
+    /// Resolves with the status with which `run` ends. Ask before you look whether it has ended.
+    pub fn end_of(&self, run: RunId) -> tokio::sync::oneshot::Receiver<Status> {
+        self.listeners.end_of(run)
+    }
+
+    /// Forgets the receivers of [`Self::end_of`] for `run` that were dropped.
+    pub fn forget_end_of(&self, run: RunId) {
+        self.listeners.forget_end_of(run);
+    }
+
+    /// Every run that is canceled from now on, whoever cancels it.
+    pub fn cancellations(&self) -> tokio::sync::broadcast::Receiver<RunId> {
+        self.listeners.cancellations()
+    }
+}
+
+fn insert_run(
+    tx: &mut Tx<'_>,
+    run: &NewRun,
+    waiting: u64,
+    max_waiting: u64,
+) -> Result<Inserted, Error> {
+    if let Some(existing) = existing_run(tx, run)? {
+        return Ok(existing);
+    }
+    if waiting >= max_waiting {
+        return Ok(Inserted::QueueFull { waiting });
+    }
+    insert_row(tx, run)?;
+    tx.execute(
+        "INSERT INTO run_payloads (run_id, data, format, metadata) VALUES (?1, ?2, ?3, ?4)",
+        values![
+            run.id,
+            run.payload.data.as_ref(),
+            run.payload.format.as_str(),
+            run.metadata.as_ref()
+        ],
+    )?;
+    insert_keys(tx, run)?;
+    tx.effects.waiting(run.environment, 1);
+    add_event(tx, run.id, run.created_at, run.status, 0, None)?;
+    if run.delay_until.is_some() || run.expires_at.is_some() {
+        tx.effects.timer_set();
+    }
+    match run.status {
+        Status::Queued => tx.effects.ready(run.dequeue_at),
+        // A deployment may have brought the task since the run was admitted.
+        Status::PendingVersion => drop(release_parked(tx, run.id, run.created_at)?),
+        _ => {}
+    }
+    Ok(Inserted::New)
+}
+
+fn insert_row(tx: &Tx<'_>, run: &NewRun) -> Result<(), Error> {
+    let sql = "INSERT INTO runs (
+                   id, environment_id, task_id, status, deployment_id, queue, queue_given, concurrency_key, priority_ms,
+                   tags, metadata, created_at, updated_at, delay_until, queued_at, dequeue_at, ttl_ms, expires_at,
+                   max_attempts, max_duration_seconds, machine, idempotency_key, idempotency_scope, is_test, replay_of)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
+                       ?21, ?22, ?23, ?24)";
+    let key = run.idempotency.as_ref();
+    let changed = tx.execute(
+        sql,
+        values![
+            run.id,
+            run.environment,
+            &run.task,
+            run.status.as_str(),
+            run.locked,
+            &run.queue,
+            run.queue_given,
+            run.concurrency_key.as_ref(),
+            run.priority_ms,
+            tags_text(&run.tags),
+            run.metadata.as_ref(),
+            run.created_at,
+            run.delay_until,
+            run.queued_at,
+            run.dequeue_at,
+            run.ttl,
+            run.expires_at,
+            run.max_attempts,
+            run.max_duration_seconds,
+            run.machine.map(Machine::name),
+            key.map(|key| key.shown.as_ref().unwrap_or(&key.key)),
+            key.and_then(|key| key.scope.as_ref()),
+            run.is_test,
+            run.replay_of,
+        ],
+    )?;
+    debug_assert_eq!(
+        changed, 1,
+        "an INSERT without ON CONFLICT stores its row or fails"
+    );
+    Ok(())
+}
+
+/// The run that a key of `run` names, if the key counts: it has not expired, and its run did not
+/// end in a way that frees the key.
+fn existing_run(tx: &Tx<'_>, run: &NewRun) -> Result<Option<Inserted>, Error> {
+    let sql = "SELECT k.run_id, r.status
+               FROM   trigger_keys k JOIN runs r ON r.id = k.run_id
+               WHERE  k.environment_id = ?1 AND k.kind = ?2 AND k.task_id = ?3 AND k.key = ?4 AND k.expires_at > ?5";
+    for (kind, key, _) in keys_of(run) {
+        let found = tx.row(
+            sql,
+            values![run.environment, kind, &run.task, key, run.created_at],
+            |row| Ok((row.column::<RunId>()?, row.parsed(Status::parse)?)),
+        )?;
+        let by_idempotency_key = kind == "idempotency";
+        if let Some((existing, status)) = found
+            && !(by_idempotency_key && frees_its_key(status))
+        {
+            return Ok(Some(Inserted::Existing {
+                run: existing,
+                by_idempotency_key,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the next trigger with the key of a run that ended so makes a new run.
+fn frees_its_key(status: Status) -> bool {
+    match status {
+        Status::Failed
+        | Status::Crashed
+        | Status::SystemFailure
+        | Status::TimedOut
+        | Status::Expired => true,
+        Status::PendingVersion
+        | Status::Delayed
+        | Status::Queued
+        | Status::Executing
+        | Status::Waiting
+        | Status::Completed
+        | Status::Canceled => false,
+    }
+}
+
+fn insert_keys(tx: &Tx<'_>, run: &NewRun) -> Result<(), Error> {
+    let sql = "INSERT INTO trigger_keys (environment_id, kind, task_id, key, run_id, expires_at)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+               ON CONFLICT (environment_id, kind, task_id, key)
+               DO UPDATE SET run_id = excluded.run_id, expires_at = excluded.expires_at";
+    for (kind, key, expires_at) in keys_of(run) {
+        tx.execute(
+            sql,
+            values![run.environment, kind, &run.task, key, run.id, expires_at],
+        )?;
+    }
+    Ok(())
+}
+
+fn keys_of(run: &NewRun) -> impl Iterator<Item = (&'static str, &String, Timestamp)> {
+    let idempotency = run.idempotency.as_ref();
+    let request_expiry = crate::model::run::later(run.created_at, limits::REQUEST_KEY_TTL);
+    let by_caller = idempotency.map(
+        |IdempotencyKey {
+             key, expires_at, ..
+         }| ("idempotency", key, *expires_at),
+    );
+    let by_request = run
+        .request_key
+        .as_ref()
+        .map(|key| ("request", key, request_expiry));
+    by_request.into_iter().chain(by_caller)
+}
+
+/// Queues a parked run if a deployment runs its task, and answers whether it did.
+pub(super) fn release_parked(tx: &mut Tx<'_>, run: RunId, now: Timestamp) -> Result<bool, Error> {
+    let sql = "UPDATE runs
+               SET    status = 'queued', queued_at = COALESCE(queued_at, ?2), dequeue_at = ?2 - priority_ms, updated_at = ?2,
+                      expires_at = CASE WHEN ttl_ms IS NULL THEN NULL ELSE ?2 + ttl_ms END
+               WHERE  id = ?1 AND status = 'pending-version'
+               AND    (deployment_id IS NOT NULL OR EXISTS (
+                          SELECT 1 FROM current_tasks c
+                          WHERE  c.environment_id = runs.environment_id AND c.task_id = runs.task_id))
+               RETURNING dequeue_at, ttl_ms";
+    let released = tx.row(sql, values![run, now], |row| {
+        Ok((row.column()?, row.column()?))
+    })?;
+    let Some((dequeue_at, ttl)) = released else {
+        return Ok(false);
+    };
+    expiry(now, ttl, &mut tx.effects);
+    tx.effects.ready(dequeue_at);
+    add_event(tx, run, now, Status::Queued, 0, None)?;
+    Ok(true)
+}
+
+fn cancel(
+    tx: &mut Tx<'_>,
+    environment: EnvironmentId,
+    run: RunId,
+    now: Timestamp,
+) -> Result<Canceled, Error> {
+    macro_rules! cancel_where {
+        ($statuses:literal) => {
+            concat!(
+                "UPDATE runs
+                 SET    status = 'canceled', finished_at = ?3, updated_at = ?3, worker_id = NULL, error_kind = ?4,
+                        error_name = 'Canceled', error_message = 'the run was canceled', error_stack = NULL
+                 WHERE  id = ?1 AND environment_id = ?2 AND status IN ",
+                $statuses,
+                " RETURNING attempt"
+            )
+        };
+    }
+    let not_started = cancel_where!("('pending-version', 'delayed', 'queued')");
+    let started = cancel_where!("('executing', 'waiting')");
+    for (sql, waiting_change) in [(not_started, -1), (started, 0)] {
+        let values = values![run, environment, now, ErrorKind::Canceled.as_str()];
+        if let Some(attempt) = tx.row(sql, values, |row| row.column())? {
+            tx.effects.waiting(environment, waiting_change);
+            add_event(tx, run, now, Status::Canceled, attempt, None)?;
+            return Ok(Canceled::Now);
+        }
+    }
+    let known = "SELECT 1 FROM runs WHERE id = ?1 AND environment_id = ?2";
+    let known: Option<i64> = tx.row(known, values![run, environment], |row| row.column())?;
+    Ok(if known.is_some() {
+        Canceled::HadEnded
+    } else {
+        Canceled::NoSuchRun
+    })
+}
+
+/// Records that `run` has `status` since `at`, for its own history and for whoever watches.
+pub(super) fn add_event(
+    tx: &mut Tx<'_>,
+    run: RunId,
+    at: Timestamp,
+    status: Status,
+    attempt: u32,
+    detail: Option<&str>,
+) -> Result<(), Error> {
+    let sql = "INSERT INTO run_events (run_id, seq, at, status, attempt, detail)
+               VALUES (?1, COALESCE((SELECT MAX(seq) FROM run_events WHERE run_id = ?1), 0) + 1, ?2, ?3, ?4, ?5)";
+    tx.execute(sql, values![run, at, status.as_str(), attempt, detail])?;
+    tx.effects.run_changed(run, status);
+    Ok(())
+}
+
+/// Merges the newest runs of every pair of a status and a task that the filter allows; each pair is
+/// one range of an index.
+fn list(
+    tx: &Tx<'_>,
+    environment: EnvironmentId,
+    filter: &RunFilter,
+    place: Place,
+    limit: u32,
+) -> Result<RunPage, Error> {
+    let forward = !matches!(place, Place::Before(_));
+    let any = |is_empty: bool| if is_empty { vec![None] } else { Vec::new() };
+    let mut statuses = any(filter.statuses.is_empty());
+    statuses.extend(filter.statuses.iter().map(|status| Some(status.as_str())));
+    let mut tasks = any(filter.tasks.is_empty());
+    tasks.extend(filter.tasks.iter().map(|task| Some(task.as_str())));
+    let mut runs = Vec::new();
+    for status in &statuses {
+        for task in &tasks {
+            let mut sql = String::from(concat!(
+                "SELECT ",
+                run_columns!(),
+                " FROM runs WHERE environment_id = ?1"
+            ));
+            let mut bound: Vec<Value<'_>> = vec![environment.into()];
+            let mut and = |condition: &str, value: Value<'static>| {
+                bound.push(value);
+                sql.push_str(&format!(" AND {condition} ?{}", bound.len()));
+            };
+            if let Some(status) = status {
+                and("status =", (*status).into());
+            }
+            if let Some(task) = task {
+                and("task_id =", (*task).to_owned().into());
+            }
+            match place {
+                Place::Start => {}
+                Place::After(run) => and("id <", run.into()),
+                Place::Before(run) => and("id >", run.into()),
+            }
+            // Ids are ordered by time, so limits of time are ranges of the same index.
+            if let Some(from) = filter.from {
+                and(
+                    "id >=",
+                    RunId::from_bits(crate::model::id::next(from.as_millisecond(), 0, 0)).into(),
+                );
+            }
+            if let Some(to) = filter.to {
+                and(
+                    "id <=",
+                    RunId::from_bits(crate::model::id::next(to.as_millisecond(), u128::MAX, 0))
+                        .into(),
+                );
+            }
+            let order = if forward { "DESC" } else { "ASC" };
+            sql.push_str(&format!(" ORDER BY id {order} LIMIT {}", limit + 1));
+            runs.extend(tx.rows(&sql, &bound, read_run)?);
+        }
+    }
+    runs.sort_by_key(|run: &Run| std::cmp::Reverse(run.id));
+    Ok(page(runs, place, limit as usize))
+}
+
+/// Cuts what was found, newest first, to one page.
+fn page(mut runs: Vec<Run>, place: Place, limit: usize) -> RunPage {
+    let more = runs.len() > limit;
+    match place {
+        Place::Start | Place::After(_) => {
+            runs.truncate(limit);
+            RunPage {
+                runs,
+                has_newer: matches!(place, Place::After(_)),
+                has_older: more,
+            }
+        }
+        Place::Before(_) => {
+            let runs = runs.split_off(runs.len().saturating_sub(limit));
+            RunPage {
+                runs,
+                has_newer: more,
+                has_older: true,
+            }
+        }
+    }
+}
+
+pub(super) fn read_run(row: &mut Row<'_>) -> Result<Run, Error> {
+    Ok(Run {
+        id: row.column()?,
+        environment: row.column()?,
+        task: row.column()?,
+        status: row.parsed(Status::parse)?,
+        deployment: row.column()?,
+        version: row.column()?,
+        queue: row.column()?,
+        queue_given: row.column()?,
+        concurrency_key: row.column()?,
+        priority_ms: row.column()?,
+        tags: row.parsed(parse_tags)?,
+        metadata: row.column()?,
+        created_at: row.column()?,
+        updated_at: row.column()?,
+        delay_until: row.column()?,
+        queued_at: row.column()?,
+        started_at: row.column()?,
+        finished_at: row.column()?,
+        ttl: row.column()?,
+        attempt: row.column()?,
+        max_attempts: row.column()?,
+        max_duration_seconds: row.column()?,
+        machine: row.parsed_option(|name| name.parse().ok())?,
+        idempotency_key: row.column()?,
+        idempotency_scope: row.column()?,
+        is_test: row.column()?,
+        replay_of: row.column()?,
+        cpu: std::time::Duration::from_micros(row.column()?),
+        peak_memory_bytes: row.column()?,
+        error: read_error(row)?,
+        output: row.column()?,
+    })
+}
+
+fn read_error(row: &mut Row<'_>) -> Result<Option<RunError>, Error> {
+    let kind = row.parsed_option(ErrorKind::parse)?;
+    let name: Option<String> = row.column()?;
+    let message: Option<String> = row.column()?;
+    let stack = row.column()?;
+    Ok(kind.map(|kind| RunError {
+        kind,
+        name: name.unwrap_or_default(),
+        message: message.unwrap_or_default(),
+        stack,
+    }))
+}
+
+pub(super) fn packet(row: &mut Row<'_>) -> Result<Packet, Error> {
+    Ok(Packet {
+        data: row.column()?,
+        format: row.parsed(PacketFormat::parse)?,
+    })
+}
+
+fn tags_text(tags: &[String]) -> String {
+    if tags.is_empty() {
+        return "[]".into();
+    }
+    serde_json::Value::from(tags).to_string()
+}
+
+fn parse_tags(text: &str) -> Option<Vec<String>> {
+    if text == "[]" {
+        return Some(Vec::new());
+    }
+    serde_json::from_str(text).ok()
+}

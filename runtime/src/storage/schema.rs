@@ -1,0 +1,97 @@
+//! Opening a database: one process at a time, migrated to the version this program knows.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+
+use super::Error;
+use super::sql::{Tx, values};
+
+/// The migrations, in order; the place in the list, from 1, is the version they lead to.
+const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_init.sql")];
+/// The file of the database within the data directory.
+pub(super) const DATABASE_FILE: &str = "dacapo.db";
+const LOCK_FILE: &str = "dacapo.lock";
+/// Memory that one connection keeps pages in.
+const PAGE_CACHE_KIB: u32 = 16 * 1024;
+
+/// Takes the data directory for this process, until the file is dropped.
+pub(super) fn lock(data_dir: &Path) -> Result<File, Error> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(data_dir.join(LOCK_FILE))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::InUse(data_dir.into())),
+        Err(errno) => Err(std::io::Error::from(errno).into()),
+    }
+}
+
+/// A connection that may write. `synchronous = FULL`: a commit is on disk before it returns.
+pub(super) fn open_for_writing(data_dir: &Path) -> Result<Connection, Error> {
+    let connection = Connection::open(data_dir.join(DATABASE_FILE))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", "OFF")?;
+    tune(&connection)?;
+    Ok(connection)
+}
+
+/// A connection that only reads.
+pub(super) fn open_for_reading(data_dir: &Path) -> Result<Connection, Error> {
+    let connection = Connection::open(data_dir.join(DATABASE_FILE))?;
+    connection.pragma_update(None, "query_only", "ON")?;
+    tune(&connection)?;
+    Ok(connection)
+}
+
+fn tune(connection: &Connection) -> Result<(), Error> {
+    connection.busy_timeout(Duration::from_secs(10))?;
+    connection.pragma_update(None, "cache_size", -i64::from(PAGE_CACHE_KIB))?;
+    connection.set_prepared_statement_cache_capacity(128);
+    Ok(())
+}
+
+/// Brings the schema to the newest version. Each step is one transaction: a step that fails
+/// leaves the database as the step before it made it.
+pub(super) fn migrate(connection: &Connection, now: Timestamp) -> Result<(), Error> {
+    connection.execute_batch(
+        "CREATE TABLE IF NOT EXISTS schema_migrations (version BIGINT NOT NULL PRIMARY KEY, applied_at BIGINT NOT NULL)",
+    )?;
+    let tx = Tx::new(connection);
+    let version: Option<u64> = tx
+        .row("SELECT MAX(version) FROM schema_migrations", &[], |row| {
+            row.column()
+        })?
+        .flatten();
+    let version = version.unwrap_or(0) as usize;
+    if version > MIGRATIONS.len() {
+        return Err(Error::TooNew {
+            found: version,
+            known: MIGRATIONS.len(),
+        });
+    }
+    for (index, migration) in MIGRATIONS.iter().enumerate().skip(version) {
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        let applied = connection
+            .execute_batch(migration)
+            .map_err(Error::from)
+            .and_then(|()| {
+                let sql = "INSERT INTO schema_migrations (version, applied_at) VALUES (?1, ?2)";
+                tx.execute(sql, values![index as u64 + 1, now])
+            });
+        match applied {
+            Ok(_) => connection.execute_batch("COMMIT")?,
+            Err(error) => {
+                connection.execute_batch("ROLLBACK")?;
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,342 @@
+//! One thread writes, and commits in groups.
+//!
+//! Verbs arrive as closures. The thread runs all that have arrived in one transaction, commits it
+//! (which waits for the disk), and only then answers each caller: an answer means that the change
+//! is on disk. While a commit waits for the disk the next group gathers, so the busier the server,
+//! the fewer commits per verb.
+//!
+//! A verb must be able to run twice. When one of a group fails, the group is rolled back and each
+//! verb runs again in a transaction of its own, so that a failure touches nobody else.
+//!
+//! A claim is a verb that may wait here until there is something to claim. It runs last in its
+//! group: a run can be stored and claimed by one commit.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use super::Error;
+use super::effects::{Effects, Listeners};
+use super::queue::{self, ClaimRequest, Claimed};
+use super::sql::Tx;
+use crate::clock::Clock;
+
+/// Verbs that may wait for the writer; one more is refused as [`Error::Busy`].
+const MAX_WAITING_VERBS: usize = 8_192;
+/// Verbs in one transaction.
+const MAX_GROUP_VERBS: usize = 512;
+/// A waiting claim looks at the clock this often, because clocks can be set.
+const MAX_SLEEP: Duration = Duration::from_secs(1);
+
+/// The way to the writer thread.
+#[derive(Debug, Clone)]
+pub(super) struct Writer {
+    sender: SyncSender<Message>,
+}
+
+enum Message {
+    Verb(Box<dyn Job>),
+    Claim(ParkedClaim),
+    /// Look at the clock again.
+    Nudge,
+    /// Commit what is there, answer, and end.
+    Stop(oneshot::Sender<()>),
+}
+
+struct ParkedClaim {
+    request: ClaimRequest,
+    reply: oneshot::Sender<Result<Vec<Claimed>, Error>>,
+}
+
+/// A verb with its caller.
+trait Job: Send {
+    /// Runs the verb. `false`: it failed, and the transaction must not be committed.
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool;
+    /// Answers with the result of the last run, or with `failure` where the commit failed.
+    fn answer(self: Box<Self>, failure: Option<&Error>);
+}
+
+struct TypedJob<T, V> {
+    verb: V,
+    result: Option<Result<T, Error>>,
+    reply: oneshot::Sender<Result<T, Error>>,
+}
+
+impl<T, V> Job for TypedJob<T, V>
+where
+    T: Send,
+    V: FnMut(&mut Tx<'_>) -> Result<T, Error> + Send,
+{
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool {
+        let result = (self.verb)(tx);
+        let succeeded = result.is_ok();
+        self.result = Some(result);
+        succeeded
+    }
+
+    fn answer(self: Box<Self>, failure: Option<&Error>) {
+        let result = match (failure, self.result) {
+            (Some(failure), Some(Ok(_))) => Err(failure.again()),
+            (_, Some(result)) => result,
+            (_, None) => Err(Error::Closed),
+        };
+        let _ = self.reply.send(result);
+    }
+}
+
+impl Writer {
+    /// Starts the thread. It ends when it is told to, or when the last `Writer` is gone.
+    pub(super) fn start(
+        connection: rusqlite::Connection,
+        listeners: Arc<Listeners>,
+        clock: Clock,
+    ) -> std::io::Result<Self> {
+        let (sender, receiver) = sync_channel(MAX_WAITING_VERBS);
+        let state = State {
+            connection,
+            listeners,
+            clock,
+            parked: Vec::new(),
+            ready_at: Some(Timestamp::MIN),
+        };
+        std::thread::Builder::new()
+            .name("storage-writer".into())
+            .spawn(move || state.run(&receiver))?;
+        Ok(Self { sender })
+    }
+
+    /// Runs a verb in a transaction and waits until it is on disk.
+    pub(super) async fn write<T, V>(&self, verb: V) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        V: FnMut(&mut Tx<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Verb(Box::new(TypedJob {
+            verb,
+            result: None,
+            reply,
+        })))?;
+        answer.await.map_err(|_| Error::Closed)?
+    }
+
+    /// Waits until at least one run can be claimed, and claims. Dropping the future gives up;
+    /// where that comes too late, the claimed runs go back to the queue.
+    pub(super) async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Claim(ParkedClaim { request, reply }))?;
+        answer.await.map_err(|_| Error::Closed)?
+    }
+
+    /// Makes waiting claims look at the clock.
+    pub(super) fn nudge(&self) {
+        let _ = self.sender.try_send(Message::Nudge);
+    }
+
+    /// Ends the thread after it has committed everything that was sent before.
+    pub(super) async fn stop(&self) {
+        let (done, stopped) = oneshot::channel();
+        let mut message = Message::Stop(done);
+        loop {
+            match self.sender.try_send(message) {
+                Ok(()) => break,
+                Err(TrySendError::Disconnected(_)) => return,
+                Err(TrySendError::Full(back)) => {
+                    message = back;
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+        }
+        let _ = stopped.await;
+    }
+
+    fn send(&self, message: Message) -> Result<(), Error> {
+        self.sender
+            .try_send(message)
+            .map_err(|refused| match refused {
+                TrySendError::Full(_) => Error::Busy,
+                TrySendError::Disconnected(_) => Error::Closed,
+            })
+    }
+}
+
+struct State {
+    connection: rusqlite::Connection,
+    listeners: Arc<Listeners>,
+    clock: Clock,
+    parked: Vec<ParkedClaim>,
+    /// No queued run can be claimed before; `None`: not until one is queued.
+    ready_at: Option<Timestamp>,
+}
+
+impl State {
+    fn run(mut self, receiver: &Receiver<Message>) {
+        let mut group: Vec<Box<dyn Job>> = Vec::new();
+        let mut stop = None;
+        while stop.is_none() {
+            let mut next = match receiver.recv_timeout(self.sleep()) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            while let Some(message) = next {
+                match message {
+                    Message::Verb(job) => group.push(job),
+                    Message::Claim(claim) => self.parked.push(claim),
+                    Message::Nudge => {}
+                    Message::Stop(done) => stop = Some(done),
+                }
+                next = if group.len() < MAX_GROUP_VERBS {
+                    receiver.try_recv().ok()
+                } else {
+                    None
+                };
+            }
+            self.commit(std::mem::take(&mut group));
+        }
+        drop(self);
+        if let Some(done) = stop {
+            let _ = done.send(());
+        }
+    }
+
+    /// How long nothing can become claimable by itself.
+    fn sleep(&self) -> Duration {
+        match self.ready_at {
+            Some(at) if !self.parked.is_empty() => {
+                let wait = at.duration_since(self.clock.now());
+                Duration::try_from(wait)
+                    .unwrap_or(Duration::ZERO)
+                    .min(MAX_SLEEP)
+            }
+            // Nobody waits for the clock: sleep until a message comes.
+            _ => Duration::from_secs(3_600),
+        }
+    }
+
+    fn commit(&mut self, mut group: Vec<Box<dyn Job>>) {
+        self.parked.retain(|claim| !claim.reply.is_closed());
+        if group.is_empty() && !self.can_claim(&Effects::default()) {
+            return;
+        }
+        match self.try_commit(&mut group) {
+            Ok(claims) => {
+                group.into_iter().for_each(|job| job.answer(None));
+                for (claim, claimed) in claims {
+                    if let Err(Ok(lost)) = claim.reply.send(Ok(claimed)) {
+                        self.give_back(&lost);
+                    }
+                }
+            }
+            Err(_) if group.len() > 1 => group.into_iter().for_each(|job| self.commit(vec![job])),
+            Err(failure) => {
+                group.into_iter().for_each(|job| job.answer(Some(&failure)));
+                for claim in self.parked.drain(..) {
+                    let _ = claim.reply.send(Err(failure.again()));
+                }
+            }
+        }
+    }
+
+    fn try_commit(
+        &mut self,
+        group: &mut [Box<dyn Job>],
+    ) -> Result<Vec<(ParkedClaim, Vec<Claimed>)>, Error> {
+        let mut tx = Tx::new(&self.connection);
+        tx.execute("BEGIN IMMEDIATE", &[])?;
+        let mut failed = false;
+        for job in group.iter_mut() {
+            failed = !job.run(&mut tx);
+            if failed {
+                break;
+            }
+        }
+        if failed {
+            tx.execute("ROLLBACK", &[])?;
+            // The job knows its own error; this one only says that the group did not commit.
+            return Err(Error::RolledBack);
+        }
+        let mut claims = Vec::new();
+        let mut ready_at = earliest(self.ready_at, tx.effects.ready_at);
+        let now = self.clock.now();
+        let claimed = claim_parked(&mut tx, &self.parked, &mut ready_at, now);
+        let committed = claimed.and_then(|claimed| tx.execute("COMMIT", &[]).map(|_| claimed));
+        match committed {
+            Ok(claimed) => {
+                self.ready_at = ready_at;
+                self.listeners.committed(std::mem::take(&mut tx.effects));
+                claims.extend(self.parked.drain(..claimed.len()).zip(claimed));
+                Ok(claims)
+            }
+            Err(failure) => {
+                let _ = tx.execute("ROLLBACK", &[]);
+                tracing::error!(error = %failure, "a transaction failed");
+                Err(failure)
+            }
+        }
+    }
+
+    fn can_claim(&self, effects: &Effects) -> bool {
+        let ready_at = earliest(self.ready_at, effects.ready_at);
+        !self.parked.is_empty() && ready_at.is_some_and(|at| at <= self.clock.now())
+    }
+
+    /// Queues runs again whose claimer went away before it heard of them.
+    fn give_back(&mut self, claimed: &[Claimed]) {
+        let now = self.clock.now();
+        let mut tx = Tx::new(&self.connection);
+        let given_back = tx
+            .execute("BEGIN IMMEDIATE", &[])
+            .and_then(|_| {
+                claimed
+                    .iter()
+                    .try_for_each(|claimed| queue::give_back(&mut tx, claimed, now))
+            })
+            .and_then(|()| tx.execute("COMMIT", &[]));
+        match given_back {
+            Ok(_) => {
+                self.ready_at = Some(now);
+                self.listeners.committed(tx.effects);
+            }
+            Err(failure) => {
+                let _ = tx.execute("ROLLBACK", &[]);
+                tracing::error!(error = %failure, "runs could not go back to the queue");
+            }
+        }
+    }
+}
+
+/// Serves waiting claims in their order, as far as there is something to claim. The answer has as
+/// many lists as claims were served.
+fn claim_parked(
+    tx: &mut Tx<'_>,
+    parked: &[ParkedClaim],
+    ready_at: &mut Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Vec<Vec<Claimed>>, Error> {
+    let mut served = Vec::new();
+    for claim in parked {
+        if ready_at.is_none_or(|at| at > now) {
+            break;
+        }
+        let claimed = queue::claim(tx, &claim.request, now)?;
+        if claimed.len() < claim.request.max_runs {
+            *ready_at = queue::next_ready(tx)?;
+        }
+        if claimed.is_empty() {
+            break;
+        }
+        served.push(claimed);
+    }
+    Ok(served)
+}
+
+fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}

@@ -1,0 +1,292 @@
+//! One attempt of one run, from its claim to its settlement.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, MissedTickBehavior};
+use tracing::Instrument;
+
+use super::Limits;
+use super::services::{Recorder, RunServices};
+use super::settings::{Settings, SettingsCache};
+use crate::api;
+use crate::clock::Clock;
+use crate::model::run::{AttemptFacts, Outcome, Settlement, Status, Usage, settle};
+use crate::model::task::TaskDefinition;
+use crate::sandbox::{self, Call, Sandbox, context};
+use crate::storage::{AttemptEnd, Claimed, Deployment, Error, Storage};
+
+/// How often what a running attempt says is written.
+const REPORT_EVERY: Duration = Duration::from_millis(500);
+/// Tries to write how an attempt ended, and the pause between them.
+const SETTLE_TRIES: u32 = 20;
+const SETTLE_RETRY: Duration = Duration::from_millis(250);
+
+/// What all attempts of a worker use.
+pub(super) struct Shared {
+    pub(super) storage: Storage,
+    pub(super) sandbox: Arc<dyn Sandbox>,
+    pub(super) settings: SettingsCache,
+    pub(super) clock: Clock,
+    pub(super) limits: Limits,
+}
+
+/// Why an attempt is to end now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The run was canceled: that is recorded already.
+    Canceled,
+    /// The server shuts down.
+    ShuttingDown,
+    /// The run may belong to another worker.
+    LeaseLost,
+}
+
+/// An attempt that has been claimed.
+pub(super) struct Attempt {
+    shared: Arc<Shared>,
+    claimed: Claimed,
+    recorder: Recorder,
+}
+
+/// What must be known before the guest can be called.
+struct Prepared {
+    call: Call,
+    definition: Arc<TaskDefinition>,
+}
+
+/// How an attempt ended, before that is judged.
+struct Ended {
+    outcome: Outcome,
+    usage: Usage,
+    facts: AttemptFacts,
+}
+
+impl Attempt {
+    pub(super) fn new(shared: Arc<Shared>, claimed: Claimed) -> Self {
+        let recorder = Recorder::new(claimed.run.metadata.as_deref(), claimed.run.attempt);
+        Self { shared, claimed, recorder }
+    }
+
+    /// Runs the guest until it ends or `stop` says so, and records how it ended.
+    pub(super) async fn run(self, stop: oneshot::Receiver<Stop>) {
+        let run = &self.claimed.run;
+        let span = tracing::info_span!("attempt", run.id = %run.id, task.id = %run.task, attempt = run.attempt);
+        async move {
+            let Some(ended) = self.execute(stop).await else { return };
+            self.settle(ended).await;
+        }
+        .instrument(span)
+        .await;
+    }
+
+    /// `None`: the run is no longer ours, or was canceled.
+    async fn execute(&self, mut stop: oneshot::Receiver<Stop>) -> Option<Ended> {
+        let facts = |definition: Option<&TaskDefinition>| facts(&self.claimed, definition);
+        let prepared = match self.prepare().await {
+            Ok(prepared) => prepared,
+            Err(outcome) => return Some(Ended { outcome, usage: Usage::default(), facts: facts(None) }),
+        };
+        let facts = facts(Some(&prepared.definition));
+        let call = self.shared.sandbox.call(prepared.call);
+        tokio::pin!(call);
+        let mut report = tokio::time::interval_at(Instant::now() + REPORT_EVERY, REPORT_EVERY);
+        report.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                report = &mut call => {
+                    return Some(Ended { outcome: report.outcome, usage: report.usage, facts });
+                }
+                why = &mut stop => match why {
+                    Ok(Stop::ShuttingDown) => {
+                        return Some(Ended { outcome: Outcome::Interrupted, usage: Usage::default(), facts });
+                    }
+                    Ok(Stop::Canceled) | Err(_) => {
+                        self.report().await;
+                        return None;
+                    }
+                    Ok(Stop::LeaseLost) => return None,
+                },
+                _ = report.tick() => self.report().await,
+            }
+        }
+    }
+
+    /// Writes what the attempt has said since the last time.
+    async fn report(&self) {
+        let said = self.recorder.take();
+        if said.is_empty() {
+            return;
+        }
+        let now = self.shared.clock.now();
+        if let Err(error) = self.shared.storage.report(self.claimed.lease, said.logs, said.metadata, now).await {
+            tracing::error!(%error, "log lines of a running attempt were lost");
+        }
+    }
+
+    async fn prepare(&self) -> Result<Prepared, Outcome> {
+        let run = &self.claimed.run;
+        let storage = &self.shared.storage;
+        let fault = |error: Error| Outcome::HostFault(error.to_string());
+        let missing = |what: &str| Outcome::HostFault(format!("{what} is missing from the database"));
+        let deployment = run.deployment.ok_or_else(|| missing("the deployment of the run"))?;
+        let deployment = self
+            .shared
+            .settings
+            .deployment(deployment)
+            .await
+            .map_err(fault)?
+            .ok_or_else(|| missing("the deployment of the run"))?;
+        let definition = storage
+            .task(deployment.id, &run.task)
+            .await
+            .map_err(fault)?
+            .ok_or_else(|| missing("the task of the run"))?;
+        let settings = self.shared.settings.of(run.environment).await.map_err(Outcome::HostFault)?;
+        let payload = api::plain_json(&self.claimed.payload).map_err(|error| Outcome::HostFault(error.to_string()))?;
+        let call = Call {
+            component: deployment.digest,
+            task: run.task.clone(),
+            context: context_of(&self.claimed, &definition, &deployment, &settings, &self.shared.limits),
+            payload,
+            limits: limits_of(&self.claimed, &definition, &self.shared.limits),
+            variables: settings.variables.clone(),
+            egress: settings.egress.clone(),
+            services: Box::new(RunServices::new(self.recorder.clone())),
+        };
+        Ok(Prepared { call, definition })
+    }
+
+    /// Decides and records; while storage fails, tries again for a while. What cannot be recorded
+    /// is lost with the lease, and the run is attempted again.
+    async fn settle(&self, ended: Ended) {
+        let now = self.shared.clock.now();
+        if let Outcome::HostFault(error) = &ended.outcome {
+            tracing::error!(error, "host fault");
+        }
+        let said = self.recorder.take();
+        let end = AttemptEnd {
+            lease: self.claimed.lease,
+            settlement: settle(&ended.facts, ended.outcome, now, crate::secrets::chance()),
+            usage: ended.usage,
+            metadata: said.metadata,
+            logs: said.logs,
+            at: now,
+        };
+        let status = status_of(&end.settlement);
+        for _ in 0..SETTLE_TRIES {
+            match self.shared.storage.settle(end.clone()).await {
+                Ok(true) => {
+                    let (duration_ms, cpu_ms) = (ended.usage.wall.as_millis(), ended.usage.cpu.as_millis());
+                    tracing::info!(status = status.as_str(), duration_ms, cpu_ms, "attempt finished");
+                    return;
+                }
+                Ok(false) => return tracing::warn!("attempt lost its lease"),
+                Err(Error::Closed) => return,
+                Err(error) => tracing::error!(%error, "the end of an attempt could not be recorded"),
+            }
+            tokio::time::sleep(SETTLE_RETRY).await;
+        }
+    }
+}
+
+fn status_of(settlement: &Settlement) -> Status {
+    match settlement {
+        Settlement::Completed(_) => Status::Completed,
+        Settlement::RetryAt { .. } | Settlement::Requeued { .. } => Status::Queued,
+        Settlement::Ended { status, .. } => *status,
+    }
+}
+
+fn facts(claimed: &Claimed, definition: Option<&TaskDefinition>) -> AttemptFacts {
+    let retry = definition.and_then(|task| task.retry.clone()).unwrap_or_default();
+    AttemptFacts {
+        attempt: claimed.run.attempt,
+        max_attempts: claimed.run.max_attempts.unwrap_or(retry.max_attempts),
+        retry,
+        losses: claimed.losses,
+    }
+}
+
+fn max_duration(claimed: &Claimed, task: &TaskDefinition, limits: &Limits) -> Duration {
+    let seconds = claimed.run.max_duration_seconds.or(task.max_duration_seconds);
+    seconds.map_or(limits.default_max_duration, |seconds| Duration::from_secs(seconds.into()))
+}
+
+fn limits_of(claimed: &Claimed, task: &TaskDefinition, limits: &Limits) -> sandbox::Limits {
+    let cpu = max_duration(claimed, task, limits);
+    sandbox::Limits {
+        memory_bytes: claimed.run.machine.or(task.machine).unwrap_or_default().memory_bytes(),
+        cpu,
+        wall: cpu + limits.max_host_wait,
+        scratch_bytes: limits.scratch_bytes,
+        ..sandbox::Limits::default()
+    }
+}
+
+fn context_of(
+    claimed: &Claimed,
+    task: &TaskDefinition,
+    deployment: &Deployment,
+    settings: &Settings,
+    limits: &Limits,
+) -> context::Context {
+    let run = &claimed.run;
+    let ms = |at: jiff::Timestamp| u64::try_from(at.as_millisecond()).unwrap_or(0);
+    let machine = run.machine.or(task.machine).unwrap_or_default();
+    let started_at = ms(run.updated_at);
+    context::Context {
+        run: context::Run {
+            id: run.id.to_string(),
+            tags: run.tags.clone(),
+            is_test: run.is_test,
+            is_replay: run.replay_of.is_some(),
+            replayed_from: run.replay_of.map(|source| source.to_string()),
+            created_at: ms(run.created_at),
+            started_at: run.started_at.map_or(started_at, ms),
+            idempotency_key: run.idempotency_key.clone(),
+            idempotency_key_scope: run.idempotency_scope.as_deref().and_then(|scope| match scope {
+                "run" => Some(context::IdempotencyKeyScope::Run),
+                "attempt" => Some(context::IdempotencyKeyScope::Attempt),
+                "global" => Some(context::IdempotencyKeyScope::Global),
+                _ => None,
+            }),
+            max_attempts: facts(claimed, Some(task)).max_attempts,
+            max_duration_seconds: u32::try_from(max_duration(claimed, task, limits).as_secs()).unwrap_or(u32::MAX),
+            priority: run.priority_ms as f64 / 1_000.0,
+            version: deployment.version.to_string(),
+            parent_run_id: None,
+            root_run_id: None,
+        },
+        attempt: context::Attempt { number: run.attempt, started_at },
+        task: context::Task { id: run.task.clone(), file_path: deployment.component.clone() },
+        queue: context::Queue { id: run.queue.clone(), name: run.queue.clone() },
+        environment: settings.environment.clone(),
+        organization: context::Organization {
+            id: "org_default".into(),
+            slug: "default".into(),
+            name: "Default".into(),
+        },
+        project: context::Project {
+            id: "proj_default".into(),
+            ref_: "proj_default".into(),
+            slug: "default".into(),
+            name: "Default".into(),
+        },
+        machine: context::Machine {
+            name: machine.name().into(),
+            cpu: machine.cpus(),
+            memory: machine.memory_gib(),
+            cents_per_ms: 0.0,
+        },
+        batch: None,
+        deployment: Some(context::Deployment {
+            id: deployment.id.to_string(),
+            short_code: deployment.short_code(),
+            version: deployment.version.to_string(),
+        }),
+        extra: Vec::new(),
+    }
+}

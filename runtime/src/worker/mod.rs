@@ -1,0 +1,237 @@
+//! Makes runs happen: claims them, runs their attempts, and does what time demands.
+//!
+//! [`Worker::run`] is one loop that owns every attempt of this process. It has at most
+//! `max_concurrent_runs` of them; while there is room, one claim waits in storage.
+//!
+//! # Lease
+//!
+//! The process proves that it lives by a row that it renews every [`RENEW_EVERY`] for
+//! [`LEASE`]. When it could not renew for [`TRUST`], counted from before the last renewal that
+//! succeeded, it stops its attempts: another process may have taken them over.
+//!
+//! # Shutdown
+//!
+//! On the first signal the loop stops claiming and waits for its attempts, `grace` at most; the
+//! rest is interrupted: queued again, the attempt not counted.
+//!
+//! # What can be observed
+//!
+//! | span or event | fields | when |
+//! |---|---|---|
+//! | span `attempt` | `run.id`, `task.id`, `attempt` | around every attempt |
+//! | `attempt finished` (info) | `status`, `duration_ms`, `cpu_ms` | at its end |
+//! | `attempt lost its lease` (warn) | | its result was dropped, because the run was canceled or taken over |
+//! | `host fault` (error) | `error` | the server failed the run |
+
+mod attempt;
+mod services;
+mod settings;
+pub mod upkeep;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use self::attempt::{Attempt, Stop};
+use self::settings::SettingsCache;
+use crate::clock::Clock;
+use crate::model::id::{RunId, WorkerId};
+use crate::model::run::later;
+use crate::sandbox::Sandbox;
+use crate::secrets::ServerKey;
+use crate::storage::{ClaimRequest, Claimed, Error, Storage};
+
+/// How long a renewal holds.
+pub const LEASE: Duration = Duration::from_secs(30);
+/// How often it is renewed.
+pub const RENEW_EVERY: Duration = Duration::from_secs(10);
+/// How long this process trusts its last renewal: less than [`LEASE`].
+pub const TRUST: Duration = Duration::from_secs(25);
+/// Pause after storage failed a claim.
+const CLAIM_RETRY: Duration = Duration::from_millis(500);
+/// Cancellations of runs that this loop does not know (yet) which it remembers.
+const MAX_EARLY_CANCELLATIONS: usize = 1_024;
+
+/// What a worker may do.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Attempts at a time.
+    pub max_concurrent_runs: usize,
+    /// CPU time of an attempt whose task does not say.
+    pub default_max_duration: Duration,
+    /// Wall time of an attempt beyond its CPU time: how long it may wait in host calls.
+    pub max_host_wait: Duration,
+    /// Files of an attempt.
+    pub scratch_bytes: u64,
+    /// How long a shutdown waits for attempts.
+    pub grace: Duration,
+}
+
+/// The part of the server that runs attempts.
+pub struct Worker {
+    id: WorkerId,
+    storage: Storage,
+    clock: Clock,
+    limits: Limits,
+    shared: Arc<attempt::Shared>,
+    running: JoinSet<RunId>,
+    stops: HashMap<RunId, oneshot::Sender<Stop>>,
+    early_cancellations: VecDeque<RunId>,
+}
+
+impl Worker {
+    /// A worker that has not begun.
+    pub fn new(
+        storage: Storage,
+        sandbox: Arc<dyn Sandbox>,
+        server_key: Arc<ServerKey>,
+        clock: Clock,
+        limits: Limits,
+    ) -> Self {
+        let settings = SettingsCache::new(storage.clone(), server_key);
+        Self {
+            id: crate::secrets::worker_id(clock.now()),
+            shared: Arc::new(attempt::Shared { storage: storage.clone(), sandbox, settings, clock: clock.clone(), limits }),
+            storage,
+            clock,
+            limits,
+            running: JoinSet::new(),
+            stops: HashMap::new(),
+            early_cancellations: VecDeque::new(),
+        }
+    }
+
+    /// Works until `shutdown` becomes true, then lets its attempts end as the module says.
+    pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
+        // Subscribe before the first claim: no cancellation of a claimed run can be missed.
+        let mut cancellations = self.storage.cancellations();
+        let mut renew = tokio::time::interval(RENEW_EVERY);
+        let mut trusted_until = Instant::now() + TRUST;
+        let mut claim = None;
+        loop {
+            let free = self.limits.max_concurrent_runs.saturating_sub(self.running.len());
+            if claim.is_none() && free > 0 {
+                claim = Some(Box::pin(claim_runs(self.storage.clone(), self.id, free)));
+            }
+            tokio::select! {
+                biased;
+                () = stopped(&mut shutdown) => break,
+                cancellation = cancellations.recv() => self.cancel(cancellation),
+                _ = renew.tick() => self.renew(&mut trusted_until).await,
+                Some(ended) = self.running.join_next() => self.forget(ended),
+                claimed = async { claim.as_mut().expect("checked by the guard").await }, if claim.is_some() => {
+                    claim = None;
+                    self.start_all(claimed);
+                }
+            }
+        }
+        drop(claim);
+        self.shut_down(cancellations).await;
+    }
+
+    fn start_all(&mut self, claimed: Vec<Claimed>) {
+        for claimed in claimed {
+            let run = claimed.run.id;
+            let (stop, stopped) = oneshot::channel();
+            if self.early_cancellations.contains(&run) {
+                continue;
+            }
+            self.stops.insert(run, stop);
+            let attempt = Attempt::new(self.shared.clone(), claimed);
+            self.running.spawn(async move {
+                attempt.run(stopped).await;
+                run
+            });
+        }
+    }
+
+    fn cancel(&mut self, cancellation: Result<RunId, broadcast::error::RecvError>) {
+        match cancellation {
+            Ok(run) => {
+                if let Some(stop) = self.stops.remove(&run) {
+                    let _ = stop.send(Stop::Canceled);
+                } else {
+                    self.early_cancellations.push_back(run);
+                    if self.early_cancellations.len() > MAX_EARLY_CANCELLATIONS {
+                        self.early_cancellations.pop_front();
+                    }
+                }
+            }
+            // Attempts whose cancellation was missed find out when they report or settle.
+            Err(broadcast::error::RecvError::Lagged(missed)) => tracing::warn!(missed, "cancellations were missed"),
+            Err(broadcast::error::RecvError::Closed) => {}
+        }
+    }
+
+    async fn renew(&mut self, trusted_until: &mut Instant) {
+        let before = Instant::now();
+        let now = self.clock.now();
+        match self.storage.renew(self.id, now, later(now, LEASE)).await {
+            Ok(()) => *trusted_until = before + TRUST,
+            Err(error) => tracing::error!(%error, "the lease could not be renewed"),
+        }
+        if Instant::now() >= *trusted_until {
+            tracing::error!("the lease cannot be trusted any more; all attempts are stopped");
+            self.stop_all(Stop::LeaseLost);
+        }
+    }
+
+    fn forget(&mut self, ended: Result<RunId, tokio::task::JoinError>) {
+        match ended {
+            Ok(run) => drop(self.stops.remove(&run)),
+            // The run stays executing until the lease of this process is over.
+            Err(error) => tracing::error!(%error, "an attempt panicked"),
+        }
+    }
+
+    fn stop_all(&mut self, stop: Stop) {
+        for (_, sender) in self.stops.drain() {
+            let _ = sender.send(stop);
+        }
+    }
+
+    async fn shut_down(mut self, mut cancellations: broadcast::Receiver<RunId>) {
+        let grace = tokio::time::sleep(self.limits.grace);
+        tokio::pin!(grace);
+        let mut renew = tokio::time::interval(RENEW_EVERY);
+        let mut trusted_until = Instant::now() + TRUST;
+        while !self.running.is_empty() {
+            tokio::select! {
+                Some(ended) = self.running.join_next() => self.forget(ended),
+                cancellation = cancellations.recv() => self.cancel(cancellation),
+                _ = renew.tick() => self.renew(&mut trusted_until).await,
+                () = &mut grace => break,
+            }
+        }
+        self.stop_all(Stop::ShuttingDown);
+        while let Some(ended) = self.running.join_next().await {
+            self.forget(ended);
+        }
+        if let Err(error) = self.storage.retire(self.id).await {
+            tracing::error!(%error, "the worker could not sign off");
+        }
+    }
+}
+
+/// Resolves when `shutdown` becomes true, or when nobody is left who could say so.
+async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+/// Claims, and outlives failures of storage.
+async fn claim_runs(storage: Storage, worker: WorkerId, max_runs: usize) -> Vec<Claimed> {
+    loop {
+        match storage.claim(ClaimRequest { worker, max_runs }).await {
+            Ok(claimed) => return claimed,
+            Err(Error::Closed) => std::future::pending().await,
+            Err(error) => {
+                tracing::error!(%error, "runs could not be claimed");
+                tokio::time::sleep(CLAIM_RETRY).await;
+            }
+        }
+    }
+}

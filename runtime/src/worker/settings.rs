@@ -1,0 +1,113 @@
+//! What attempts must know of their environment and deployment, kept until it changes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::model::egress::{BadRule, EgressPolicy, Rule};
+use crate::model::id::{DeploymentId, EnvironmentId};
+use crate::sandbox::context;
+use crate::secrets::ServerKey;
+use crate::storage::{Deployment, Environment, EnvironmentKind, Error, Storage};
+
+/// Deployments that are kept; when there are more, all are forgotten and read again.
+const MAX_DEPLOYMENTS: usize = 10_000;
+
+/// The settings of an environment, ready for use.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) environment: context::Environment,
+    pub(super) egress: Arc<EgressPolicy>,
+    pub(super) variables: Arc<Vec<(String, String)>>,
+}
+
+/// Reads settings and keeps them.
+pub(super) struct SettingsCache {
+    storage: Storage,
+    server_key: Arc<ServerKey>,
+    known: Mutex<Known>,
+    deployments: Mutex<HashMap<DeploymentId, Arc<Deployment>>>,
+}
+
+#[derive(Default)]
+struct Known {
+    generation: u64,
+    environments: HashMap<EnvironmentId, Arc<Settings>>,
+}
+
+impl SettingsCache {
+    pub(super) fn new(storage: Storage, server_key: Arc<ServerKey>) -> Self {
+        Self { storage, server_key, known: Mutex::default(), deployments: Mutex::default() }
+    }
+
+    /// A deployment. What an attempt needs of it never changes.
+    pub(super) async fn deployment(&self, id: DeploymentId) -> Result<Option<Arc<Deployment>>, Error> {
+        if let Some(known) = self.deployments.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            return Ok(Some(known.clone()));
+        }
+        let Some(found) = self.storage.deployment(id).await?.map(Arc::new) else { return Ok(None) };
+        let mut deployments = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
+        if deployments.len() >= MAX_DEPLOYMENTS {
+            deployments.clear();
+        }
+        deployments.insert(id, found.clone());
+        Ok(Some(found))
+    }
+
+    /// The settings of an environment as they are now; the error is for the operator.
+    pub(super) async fn of(&self, environment: EnvironmentId) -> Result<Arc<Settings>, String> {
+        let generation = self.storage.settings_generation();
+        if let Some(known) = self.known(generation, environment) {
+            return Ok(known);
+        }
+        let settings = Arc::new(self.read(environment).await?);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.generation < generation {
+            *known = Known { generation, environments: HashMap::new() };
+        }
+        if known.generation == generation {
+            known.environments.insert(environment, settings.clone());
+        }
+        Ok(settings)
+    }
+
+    fn known(&self, generation: u64, environment: EnvironmentId) -> Option<Arc<Settings>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.generation == generation { known.environments.get(&environment).cloned() } else { None }
+    }
+
+    async fn read(&self, id: EnvironmentId) -> Result<Settings, String> {
+        let text = |error: Error| error.to_string();
+        let environments = self.storage.environments().await.map_err(text)?;
+        let environment = environments
+            .into_iter()
+            .find(|environment| environment.id == id)
+            .ok_or_else(|| format!("environment {id} does not exist"))?;
+        let rules: Result<Vec<Rule>, BadRule> = environment.egress.iter().map(|rule| rule.parse()).collect();
+        let rules = rules.map_err(|error| error.to_string())?;
+        let mut variables = Vec::new();
+        for variable in self.storage.variables(id).await.map_err(text)? {
+            let owner = crate::secrets::variable_owner(id, &variable.name);
+            let value = self.server_key.open(&variable.sealed, &owner).map_err(|error| error.to_string())?;
+            variables.push((variable.name, value));
+        }
+        Ok(Settings {
+            environment: context_of(&environment),
+            egress: Arc::new(EgressPolicy::new(rules)),
+            variables: Arc::new(variables),
+        })
+    }
+}
+
+fn context_of(environment: &Environment) -> context::Environment {
+    context::Environment {
+        id: environment.id.to_string(),
+        slug: environment.slug.clone(),
+        kind: match environment.kind {
+            EnvironmentKind::Development => context::EnvironmentKind::Development,
+            EnvironmentKind::Staging => context::EnvironmentKind::Staging,
+            EnvironmentKind::Production => context::EnvironmentKind::Production,
+            EnvironmentKind::Preview => context::EnvironmentKind::Preview,
+        },
+        branch_name: None,
+    }
+}

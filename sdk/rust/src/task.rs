@@ -1,0 +1,387 @@
+//! Tasks: what the host must know of them, and how they are run.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::bindings::dacapo::task::context as wit_context;
+use crate::bindings::exports::dacapo::task::guest as wit;
+use crate::{Context, Result, TaskError, payload};
+
+/// A task: a function from a payload to an output, and how to run it.
+///
+/// Made by [`task`], registered by [`tasks!`](crate::tasks).
+#[must_use = "a task that `dacapo::tasks!` does not list cannot be run"]
+pub struct Task {
+    run: Run,
+    definition: wit::TaskDefinition,
+}
+
+/// The same for all payloads and outputs, so that only reading and writing them is generic.
+type Run = Box<dyn Fn(&Context, &str) -> Result<String>>;
+
+/// Makes a task of a function.
+///
+/// `id` is the name by which the task is triggered: 1 to 128 characters, unique in the component.
+/// The payload is read from JSON (`()` where the task takes none, `Option` where it need not be
+/// given, `serde_json::Value` where it may be anything), the output is written as JSON.
+///
+/// A payload that does not fit fails the run with the error `InvalidPayload`, which says where,
+/// and is not retried.
+pub fn task<P, O, F>(id: &str, function: F) -> Task
+where
+    P: DeserializeOwned,
+    O: Serialize,
+    F: Fn(&Context, P) -> Result<O> + 'static,
+{
+    raw_task(id, move |context, text| {
+        let output = function(context, payload::read(text)?)?;
+        Ok(serde_json::to_string(&output)?)
+    })
+}
+
+/// Makes a task of a function between JSON texts that nothing checks.
+#[doc(hidden)]
+pub fn raw_task(id: &str, function: impl Fn(&Context, &str) -> Result<String> + 'static) -> Task {
+    Task {
+        run: Box::new(function),
+        definition: wit::TaskDefinition {
+            id: id.to_owned(),
+            description: None,
+            retry: None,
+            queue: None,
+            max_duration_seconds: None,
+            ttl: None,
+            machine: None,
+            cron: None,
+            payload_schema: None,
+            extra: Vec::new(),
+        },
+    }
+}
+
+impl Task {
+    /// One or two sentences for people.
+    pub fn description(mut self, description: &str) -> Self {
+        self.definition.description = Some(description.to_owned());
+        self
+    }
+
+    /// What to do when an attempt fails. Default: three attempts, 1 s to 10 s apart.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.definition.retry = Some(retry.0);
+        self
+    }
+
+    /// The queue that runs of this task join, a name or a [`Queue`]. Default: a queue of the
+    /// task's own.
+    pub fn queue(mut self, queue: impl Into<Queue>) -> Self {
+        self.definition.queue = Some(queue.into().0);
+        self
+    }
+
+    /// The most runs of this task's queue that may be executing at the same time. Names the
+    /// task's own queue, `task/<id>`, unless [`queue`](Self::queue) was called before.
+    pub fn queue_limit(mut self, concurrency_limit: u32) -> Self {
+        let name = format!("task/{}", self.definition.id);
+        let queue = self.definition.queue.take();
+        let queue = queue.map_or_else(|| Queue::new(&name), Queue);
+        self.queue(queue.concurrency_limit(concurrency_limit))
+    }
+
+    /// The most CPU time that one attempt may use, in whole seconds (rounded up), at least one.
+    /// Time spent waiting does not count. Default: the server's.
+    pub fn max_duration(mut self, duration: Duration) -> Self {
+        let seconds = duration.as_nanos().div_ceil(1_000_000_000);
+        self.definition.max_duration_seconds = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
+        self
+    }
+
+    /// How long a run may stay queued before it expires; zero means for ever. Default: the
+    /// server's.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.definition.ttl = Some(milliseconds(ttl));
+        self
+    }
+
+    /// Memory and CPU of an attempt. Default: [`Machine::Small1x`].
+    pub fn machine(mut self, machine: Machine) -> Self {
+        self.definition.machine = Some(machine.into());
+        self
+    }
+
+    /// When to run the task by itself: a pattern, in UTC, or a [`Cron`] with a time zone.
+    ///
+    /// The payload of such a run is an object whose `timestamp` is the time it was due.
+    pub fn cron(mut self, cron: impl Into<Cron>) -> Self {
+        self.definition.cron = Some(cron.into().0);
+        self
+    }
+
+    /// A JSON Schema (draft 2020-12), as a JSON text. A payload that does not fit is refused
+    /// before a run exists.
+    pub fn payload_schema(mut self, schema: &str) -> Self {
+        self.definition.payload_schema = Some(schema.to_owned());
+        self
+    }
+}
+
+/// How often a failed attempt is repeated, and after what delay.
+///
+/// The delay before attempt n+1 is `min_delay * factor^(n-1)`, at most `max_delay`, and with
+/// `randomize` multiplied by a random number between 1 and 2, still at most `max_delay`.
+///
+/// ```
+/// use dacapo::Retry;
+/// use std::time::Duration;
+///
+/// // After 2 s, 6 s, 18 s and 54 s, or a little later.
+/// let retry = Retry::attempts(5)
+///     .min_delay(Duration::from_secs(2))
+///     .max_delay(Duration::from_secs(60))
+///     .factor(3.0);
+/// # let _ = retry;
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Retry(wit::RetryPolicy);
+
+impl Retry {
+    /// So many attempts in all, the first included. The delays are 1 s to 10 s, each twice the
+    /// one before, randomized.
+    pub fn attempts(max_attempts: u32) -> Self {
+        Self(wit::RetryPolicy {
+            max_attempts,
+            factor: 2.0,
+            min_delay: 1_000,
+            max_delay: 10_000,
+            randomize: true,
+        })
+    }
+
+    /// One attempt and no more.
+    pub fn never() -> Self {
+        Self::attempts(1)
+    }
+
+    /// How much longer each delay is than the one before, at least 1.
+    pub fn factor(mut self, factor: f64) -> Self {
+        self.0.factor = factor;
+        self
+    }
+
+    /// The first delay.
+    pub fn min_delay(mut self, delay: Duration) -> Self {
+        self.0.min_delay = milliseconds(delay);
+        self
+    }
+
+    /// The longest delay.
+    pub fn max_delay(mut self, delay: Duration) -> Self {
+        self.0.max_delay = milliseconds(delay);
+        self
+    }
+
+    /// Whether to spread the delays at random, so that runs that failed together do not come back
+    /// together.
+    pub fn randomize(mut self, randomize: bool) -> Self {
+        self.0.randomize = randomize;
+        self
+    }
+}
+
+/// A queue, shared by all tasks that name it.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Queue(wit::QueueDefinition);
+
+impl Queue {
+    /// A queue by its name: 1 to 128 of the characters `A-Z a-z 0-9 _ - /`.
+    pub fn new(name: &str) -> Self {
+        Self(wit::QueueDefinition {
+            name: name.to_owned(),
+            concurrency_limit: None,
+        })
+    }
+
+    /// The most runs of this queue that may be executing at the same time.
+    pub fn concurrency_limit(mut self, limit: u32) -> Self {
+        self.0.concurrency_limit = Some(limit);
+        self
+    }
+}
+
+impl From<&str> for Queue {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}
+
+/// When to run a task by itself.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Cron(wit::Cron);
+
+impl Cron {
+    /// Five fields: minute, hour, day of the month, month, day of the week. In UTC.
+    pub fn new(pattern: &str) -> Self {
+        Self(wit::Cron {
+            pattern: pattern.to_owned(),
+            timezone: None,
+        })
+    }
+
+    /// An IANA time zone, for example `Europe/Berlin`.
+    pub fn timezone(mut self, timezone: &str) -> Self {
+        self.0.timezone = Some(timezone.to_owned());
+        self
+    }
+}
+
+impl From<&str> for Cron {
+    fn from(pattern: &str) -> Self {
+        Self::new(pattern)
+    }
+}
+
+/// How much memory and how many CPUs an attempt gets. A component can use 4 GiB at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Machine {
+    /// 0.25 CPU, 0.25 GiB
+    Micro,
+    /// 0.5 CPU, 0.5 GiB
+    #[default]
+    Small1x,
+    /// 1 CPU, 1 GiB
+    Small2x,
+    /// 1 CPU, 2 GiB
+    Medium1x,
+    /// 2 CPUs, 4 GiB
+    Medium2x,
+    /// 4 CPUs, 8 GiB
+    Large1x,
+    /// 8 CPUs, 16 GiB
+    Large2x,
+}
+
+impl From<Machine> for wit::MachinePreset {
+    fn from(machine: Machine) -> Self {
+        match machine {
+            Machine::Micro => Self::Micro,
+            Machine::Small1x => Self::SmallOneX,
+            Machine::Small2x => Self::SmallTwoX,
+            Machine::Medium1x => Self::MediumOneX,
+            Machine::Medium2x => Self::MediumTwoX,
+            Machine::Large1x => Self::LargeOneX,
+            Machine::Large2x => Self::LargeTwoX,
+        }
+    }
+}
+
+/// What the component says when it is deployed.
+#[doc(hidden)]
+pub fn describe(tasks: Vec<Task>) -> Vec<wit::TaskDefinition> {
+    tasks.into_iter().map(|task| task.definition).collect()
+}
+
+/// Runs one attempt of the task with this id.
+#[doc(hidden)]
+pub fn run(
+    tasks: Vec<Task>,
+    id: &str,
+    context: wit_context::Context,
+    payload: &str,
+) -> std::result::Result<String, wit::TaskError> {
+    run_by_id(&tasks, id, &context.into(), payload).map_err(Into::into)
+}
+
+fn run_by_id(tasks: &[Task], id: &str, context: &Context, payload: &str) -> Result<String> {
+    match tasks.iter().find(|task| task.definition.id == id) {
+        Some(task) => (task.run)(context, payload),
+        None => Err(TaskError {
+            name: "UnknownTask".into(),
+            message: format!("this component has no task \"{id}\""),
+            stack: None,
+            retry: crate::RetryDecision::Never,
+        }),
+    }
+}
+
+/// A length of time as the WIT counts it, rounded up.
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RetryDecision;
+
+    #[expect(clippy::unnecessary_wraps, reason = "that is the form of a task")]
+    fn double(context: &Context, number: u32) -> Result<(u32, u32)> {
+        Ok((number * 2, context.attempt.number))
+    }
+
+    #[test]
+    fn a_task_runs_from_json_to_json() {
+        let tasks = [task("half", |_, (): ()| Ok(())), task("double", double)];
+
+        let output = run_by_id(&tasks, "double", &Context::default(), "21");
+
+        assert_eq!(output.as_deref(), Ok("[42,0]"));
+    }
+
+    #[test]
+    fn an_unknown_task_is_never_retried() {
+        let error =
+            run_by_id(&[], "nothing", &Context::default(), "null").expect_err("there is no task");
+
+        assert_eq!(error.name, "UnknownTask");
+        assert_eq!(error.retry, RetryDecision::Never);
+    }
+
+    #[test]
+    fn a_task_is_described_as_it_was_built() {
+        let plain = task("plain", double);
+        let full = task("full", double)
+            .description("Doubles a number.")
+            .retry(
+                Retry::attempts(5)
+                    .factor(1.5)
+                    .min_delay(Duration::from_micros(1_500)),
+            )
+            .queue_limit(2)
+            .max_duration(Duration::from_millis(1_001))
+            .ttl(Duration::from_secs(60))
+            .machine(Machine::Medium1x)
+            .cron(Cron::new("0 3 * * *").timezone("Europe/Berlin"))
+            .payload_schema(r#"{"type":"integer"}"#);
+
+        let described = describe(vec![plain, full]);
+
+        assert!(described[0].retry.is_none() && described[0].queue.is_none());
+        let full = &described[1];
+        let retry = full.retry.as_ref().expect("it was set");
+        assert_eq!((retry.max_attempts, retry.min_delay), (5, 2));
+        let queue = full.queue.as_ref().expect("it was set");
+        assert_eq!(
+            (queue.name.as_str(), queue.concurrency_limit),
+            ("task/full", Some(2))
+        );
+        assert_eq!(full.max_duration_seconds, Some(2));
+        assert_eq!(full.ttl, Some(60_000));
+        assert_eq!(full.machine, Some(wit::MachinePreset::MediumOneX));
+    }
+
+    #[test]
+    fn a_limit_keeps_the_name_of_a_queue() {
+        let described = describe(vec![task("mail", double).queue("mails").queue_limit(3)]);
+
+        let queue = described[0].queue.as_ref().expect("it was set");
+        assert_eq!(
+            (queue.name.as_str(), queue.concurrency_limit),
+            ("mails", Some(3))
+        );
+    }
+}

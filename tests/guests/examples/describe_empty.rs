@@ -1,0 +1,3 @@
+//! Has no task.
+
+dacapo::tasks![];

@@ -1,0 +1,1 @@
+//! Nothing here: every guest is a file in `examples/`.

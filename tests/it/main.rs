@@ -1,0 +1,5 @@
+//! The tests, one module a subject.
+
+mod harness;
+
+mod replay;

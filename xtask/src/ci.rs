@@ -1,0 +1,56 @@
+//! `cargo xtask ci`: installs what the checks need and this machine lacks, then checks everything.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+use crate::terminal::heading;
+use crate::workspace::Workspace;
+use crate::{build, programs, steps, test};
+
+/// The version that the checks were written for.
+const CARGO_DENY_VERSION: &str = "0.20.2";
+
+/// Runs the command.
+pub(crate) fn run(workspace: &Workspace, options: &[String]) -> Result<ExitCode> {
+    if !options.is_empty() {
+        bail!("ci knows no options");
+    }
+    heading("Installing what is missing");
+    build::ensure_guest_target()?;
+    for component in ["rustfmt", "clippy"] {
+        ensure_component(component)?;
+    }
+    ensure_cargo_deny(workspace)?;
+    println!("Everything is here.");
+    test::run(workspace, &[])
+}
+
+fn ensure_component(name: &str) -> Result<()> {
+    let subcommand = name.trim_start_matches("rust");
+    if programs::works(Command::new("cargo").args([subcommand, "--version"])) {
+        return Ok(());
+    }
+    programs::run(Command::new("rustup").args(["component", "add", name]))
+}
+
+/// Built once a machine, without optimisations: it takes minutes to build well and a second to run.
+fn ensure_cargo_deny(workspace: &Workspace) -> Result<()> {
+    if steps::has_deny(workspace) {
+        return Ok(());
+    }
+    let tools = programs::tools_dir().context("HOME is not set, so there is no place for tools")?;
+    println!(
+        "Building cargo-deny {CARGO_DENY_VERSION} into {}",
+        tools.display()
+    );
+    let mut command = workspace.cargo(["install", "--locked", "--profile", "dev", "--root"]);
+    command
+        .arg(&tools)
+        .args(["--version", CARGO_DENY_VERSION, "cargo-deny"]);
+    // Not into a shared target directory: its artifacts are of no use to anything else.
+    command
+        .env_remove("CARGO_TARGET_DIR")
+        .env("CARGO_PROFILE_DEV_DEBUG", "false");
+    programs::run(&mut command)
+}

@@ -1,0 +1,246 @@
+//! The steps of `cargo xtask test`, in the order in which they run: what is quick and fails often
+//! comes first.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::build::{self, Profile};
+use crate::programs;
+use crate::workspace::Workspace;
+
+/// One thing that must hold.
+pub(crate) struct Step {
+    /// For `--only`.
+    pub(crate) name: &'static str,
+    /// What it makes sure of.
+    pub(crate) title: &'static str,
+    /// Makes sure of it.
+    pub(crate) run: fn(&Workspace) -> Result<Passed>,
+}
+
+/// How a step that did not fail ended.
+pub(crate) enum Passed {
+    /// It held.
+    Yes,
+    /// It could not be tried here, and why.
+    Skipped(String),
+}
+
+/// All of them.
+pub(crate) static STEPS: [Step; 12] = [
+    Step {
+        name: "fmt",
+        title: "the code is formatted",
+        run: fmt,
+    },
+    Step {
+        name: "clippy",
+        title: "clippy has nothing to say",
+        run: clippy,
+    },
+    Step {
+        name: "doc",
+        title: "the documentation builds without a warning",
+        run: doc,
+    },
+    Step {
+        name: "build",
+        title: "the server builds",
+        run: build_server,
+    },
+    Step {
+        name: "guests",
+        title: "the tests' guests build",
+        run: build_guests,
+    },
+    Step {
+        name: "samples",
+        title: "the sample tasks build",
+        run: build_samples,
+    },
+    Step {
+        name: "guests-fmt",
+        title: "guests and sample tasks are formatted",
+        run: guests_fmt,
+    },
+    Step {
+        name: "rust",
+        title: "the Rust tests pass",
+        run: rust_tests,
+    },
+    Step {
+        name: "doctest",
+        title: "the examples in the documentation run",
+        run: doc_tests,
+    },
+    Step {
+        name: "sdk",
+        title: "the official client works against a real server",
+        run: sdk,
+    },
+    Step {
+        name: "demo",
+        title: "the demo tells its story",
+        run: demo,
+    },
+    Step {
+        name: "deny",
+        title: "licences, sources and advisories of dependencies",
+        run: deny,
+    },
+];
+
+fn fmt(workspace: &Workspace) -> Result<Passed> {
+    passed(&mut workspace.cargo(["fmt", "--all", "--check"]))
+}
+
+fn clippy(workspace: &Workspace) -> Result<Passed> {
+    passed(&mut workspace.cargo([
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+fn doc(workspace: &Workspace) -> Result<Passed> {
+    let mut command = workspace.cargo([
+        "doc",
+        "--locked",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+    ]);
+    passed(command.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn build_server(workspace: &Workspace) -> Result<Passed> {
+    build::server(workspace, Profile::Dev).map(|_| Passed::Yes)
+}
+
+fn build_guests(workspace: &Workspace) -> Result<Passed> {
+    build::guests(workspace).map(|_| Passed::Yes)
+}
+
+fn build_samples(workspace: &Workspace) -> Result<Passed> {
+    build::samples(workspace).map(|_| Passed::Yes)
+}
+
+fn guests_fmt(workspace: &Workspace) -> Result<Passed> {
+    for folder in ["sample-tasks", "tests/guests"] {
+        programs::run(&mut workspace.cargo_at(folder, ["fmt", "--all", "--check"]))?;
+    }
+    Ok(Passed::Yes)
+}
+
+fn rust_tests(workspace: &Workspace) -> Result<Passed> {
+    let has_nextest = programs::works(Command::new("cargo").args(["nextest", "--version"]));
+    let mut command = if has_nextest {
+        workspace.cargo(["nextest", "run", "--locked", "--workspace"])
+    } else {
+        workspace.cargo(["test", "--locked", "--workspace", "--all-targets"])
+    };
+    passed(with_artifacts(workspace, &mut command)?)
+}
+
+fn doc_tests(workspace: &Workspace) -> Result<Passed> {
+    passed(&mut workspace.cargo(["test", "--locked", "--workspace", "--doc"]))
+}
+
+/// Tells a test program where the built things are.
+fn with_artifacts<'a>(workspace: &Workspace, command: &'a mut Command) -> Result<&'a mut Command> {
+    Ok(command
+        .env("DACAPO_BIN", build::server(workspace, Profile::Dev)?)
+        .env("DACAPO_GUESTS_DIR", build::guests(workspace)?)
+        .env("DACAPO_SAMPLES_DIR", build::samples(workspace)?))
+}
+
+/// The lock file pins the client; the modules are installed where they are missing or another
+/// version is locked.
+fn sdk(workspace: &Workspace) -> Result<Passed> {
+    if !programs::works(Command::new("npm").arg("--version")) {
+        return Ok(Passed::Skipped(
+            "npm is missing; install Node.js 20 or newer".into(),
+        ));
+    }
+    let folder = workspace.root.join("tests/sdk");
+    // npm's own record of what it installed; `npm ci` from scratch takes ten seconds.
+    let installed = folder.join("node_modules/.dacapo-lock.json");
+    let locked =
+        std::fs::read(folder.join("package-lock.json")).context("tests/sdk/package-lock.json")?;
+    if std::fs::read(&installed).ok().as_ref() != Some(&locked) {
+        programs::run(Command::new("npm").arg("ci").current_dir(&folder))?;
+        std::fs::write(&installed, &locked)?;
+    }
+    let mut command = Command::new("npm");
+    command
+        .args(["run", "--silent", "test"])
+        .current_dir(&folder);
+    passed(with_artifacts(workspace, &mut command)?)
+}
+
+fn demo(workspace: &Workspace) -> Result<Passed> {
+    crate::demo::run(workspace, &["--exit".into()]).map(|_| Passed::Yes)
+}
+
+/// Licences, bans and sources need no network. The advisories are a repository on GitHub: where
+/// that cannot be reached they are left out, and it is said.
+fn deny(workspace: &Workspace) -> Result<Passed> {
+    if !programs::works(&mut deny_command(workspace, &["--version"])) {
+        let how = "cargo-deny is missing; `cargo xtask ci` installs it";
+        return Ok(Passed::Skipped(how.into()));
+    }
+    programs::run(&mut deny_command(
+        workspace,
+        &["check", "bans", "licenses", "sources"],
+    ))?;
+    println!("Fetching the advisory database");
+    if programs::works(&mut deny_command(workspace, &["fetch", "db"])) {
+        return passed(&mut deny_command(workspace, &["check", "advisories"]));
+    }
+    println!("ADVISORIES NOT CHECKED: their database could not be fetched from here");
+    Ok(Passed::Yes)
+}
+
+/// `cargo deny`, with the tools that `ci` installs in reach.
+fn deny_command(workspace: &Workspace, arguments: &[&str]) -> Command {
+    let mut command = workspace.cargo(std::iter::once(&"deny").chain(arguments));
+    if let Some(tools) = programs::tools_dir() {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let paths = std::env::split_paths(&path).chain([tools.join("bin")]);
+        if let Ok(path) = std::env::join_paths(paths) {
+            command.env("PATH", path);
+        }
+    }
+    command
+}
+
+/// Whether cargo-deny can be called.
+pub(crate) fn has_deny(workspace: &Workspace) -> bool {
+    programs::works(&mut deny_command(workspace, &["--version"]))
+}
+
+/// The steps of these names, in the order of the table; all of them if none is named.
+pub(crate) fn named(names: Option<&[String]>) -> Result<Vec<&'static Step>> {
+    let Some(names) = names else {
+        return Ok(STEPS.iter().collect());
+    };
+    for name in names {
+        if !STEPS.iter().any(|step| step.name == name) {
+            let known: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+            bail!("there is no step `{name}`; there are: {}", known.join(", "));
+        }
+    }
+    Ok(STEPS
+        .iter()
+        .filter(|step| names.iter().any(|name| name == step.name))
+        .collect())
+}
+
+fn passed(command: &mut Command) -> Result<Passed> {
+    programs::run(command).map(|()| Passed::Yes)
+}
