@@ -1,5 +1,9 @@
-//! The tests, one module a subject.
+//! The tests, one module a subject. Each speaks to a whole server through its public API, and waits
+//! for what happens instead of sleeping.
+
+#![expect(unreachable_pub, reason = "nothing can be reached from outside a test binary")]
 
 mod harness;
 
+mod floors;
 mod replay;

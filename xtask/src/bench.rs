@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
-use crate::build::{self, Profile};
+use crate::build;
 use crate::client::Client;
 use crate::report;
 use crate::server::{self, Server};
@@ -73,9 +73,10 @@ pub(crate) fn run(workspace: &Workspace, options: &[String]) -> Result<ExitCode>
     let only = crate::only(options)?;
     let selected = selected(only.as_deref())?;
     heading("Building for release");
+    let (dacapo, measure) = build::server_and_bench(workspace)?;
     let bench = Bench {
-        measure: build::bench(workspace)?,
-        dacapo: build::server(workspace, Profile::Release)?,
+        measure,
+        dacapo,
         guests: build::guests(workspace)?,
         dir: workspace.target.join("bench"),
         quick: options.iter().any(|option| option == "--quick"),

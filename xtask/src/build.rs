@@ -11,45 +11,42 @@ use crate::workspace::Workspace;
 /// What guests are compiled for.
 const GUEST_TARGET: &str = "wasm32-wasip2";
 
-/// How the server is compiled.
-#[derive(Clone, Copy)]
-pub(crate) enum Profile {
-    /// Quick to build. What is not ours is optimised all the same; see the root `Cargo.toml`.
-    Dev,
-    /// What is shipped and measured.
-    Release,
+/// Builds the server, as quickly as it can be built, and says where it is. (What is not ours is
+/// optimised in the dev profile too; see the root `Cargo.toml`.)
+pub(crate) fn server(workspace: &Workspace) -> Result<PathBuf> {
+    cargo_build(
+        workspace,
+        &["--package", "dacapo-runtime", "--bin", "dacapo"],
+    )?;
+    Ok(binary(workspace, "debug", "dacapo"))
 }
 
-impl Profile {
-    fn directory(self) -> &'static str {
-        match self {
-            Self::Dev => "debug",
-            Self::Release => "release",
-        }
-    }
+/// Builds the server and all tests, and says where the server is. One call: cargo chooses the
+/// features of dependencies for all that it is told to build, and would build wasmtime again for a
+/// server alone.
+pub(crate) fn server_and_tests(workspace: &Workspace) -> Result<PathBuf> {
+    cargo_build(workspace, &["--workspace", "--bins", "--tests"])?;
+    Ok(binary(workspace, "debug", "dacapo"))
 }
 
-/// Builds the server and says where it is.
-pub(crate) fn server(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
-    package(workspace, "dacapo-runtime", "dacapo", profile)
+/// Builds the server and the program that measures it for release, and says where they are.
+pub(crate) fn server_and_bench(workspace: &Workspace) -> Result<(PathBuf, PathBuf)> {
+    let packages = ["--package", "dacapo-runtime", "--package", "dacapo-bench"];
+    cargo_build(
+        workspace,
+        &[&["--release", "--bins"][..], &packages].concat(),
+    )?;
+    let release = |name: &str| binary(workspace, "release", name);
+    Ok((release("dacapo"), release("dacapo-bench")))
 }
 
-/// Builds the program that measures and says where it is.
-pub(crate) fn bench(workspace: &Workspace) -> Result<PathBuf> {
-    package(workspace, "dacapo-bench", "dacapo-bench", Profile::Release)
+fn cargo_build(workspace: &Workspace, what: &[&str]) -> Result<()> {
+    programs::run(workspace.cargo(["build", "--locked"]).args(what))
 }
 
-fn package(workspace: &Workspace, name: &str, binary: &str, profile: Profile) -> Result<PathBuf> {
-    let mut command = workspace.cargo(["build", "--locked", "--package", name, "--bin", binary]);
-    match profile {
-        Profile::Dev => {}
-        Profile::Release => {
-            command.arg("--release");
-        }
-    }
-    programs::run(&mut command)?;
-    let file = format!("{binary}{}", std::env::consts::EXE_SUFFIX);
-    Ok(workspace.target.join(profile.directory()).join(file))
+fn binary(workspace: &Workspace, profile: &str, name: &str) -> PathBuf {
+    let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    workspace.target.join(profile).join(file)
 }
 
 /// Builds the sample tasks and says in which directory their components are.

@@ -13,7 +13,7 @@ use serde_json::Value;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::build::{self, Profile};
+use crate::build;
 use crate::client::Client;
 use crate::server::{self, Server};
 use crate::terminal::{bad, dim, good, heading, strong};
@@ -43,38 +43,50 @@ pub(crate) fn run(workspace: &Workspace, options: &[String]) -> Result<ExitCode>
     };
     heading("Building the server and the sample tasks (minutes the first time, then seconds)");
     let samples = build::samples(workspace)?;
-    let binary = build::server(workspace, Profile::Dev)?;
+    let binary = build::server(workspace)?;
+    let server = story(workspace, &binary, &samples, (!exit).then_some(LISTEN))?;
+    if exit {
+        return end(server).map(|()| ExitCode::SUCCESS);
+    }
+    invite(&server, &server.key("dev")?, &binary);
+    stay(&server)?;
+    Ok(ExitCode::SUCCESS)
+}
 
+/// The same as a test, with what is built already.
+pub(crate) fn check(workspace: &Workspace, binary: &Path, samples: &Path) -> Result<()> {
+    end(story(workspace, binary, samples, None)?)
+}
+
+/// Tells the story on a new server, and leaves that running.
+fn story(
+    workspace: &Workspace,
+    binary: &Path,
+    samples: &Path,
+    listen: Option<&str>,
+) -> Result<Server> {
     heading("Starting a server with an empty data directory");
     let data_dir = workspace.target.join("demo/data");
     server::fresh_dir(&data_dir)?;
-    let server = start(&binary, &data_dir, exit)?;
-    let key = server.key("dev")?;
+    // The usual address, unless something else listens there.
+    let listen = listen.filter(|address| std::net::TcpListener::bind(address).is_ok());
+    let server = Server::start(binary, &data_dir, listen)?;
     println!(
         "It listens on {} and keeps its data in {}.",
         strong(&server.url),
         data_dir.display()
     );
-    tell(workspace, &server, &key, &binary, &samples)?;
-
-    if exit {
-        server.stop()?;
-        println!(
-            "\n{} the demo went as it should, and the server has stopped.",
-            good("✓")
-        );
-    } else {
-        invite(&server, &key, &binary);
-        stay(&server)?;
-    }
-    Ok(ExitCode::SUCCESS)
+    tell(workspace, &server, &server.key("dev")?, binary, samples)?;
+    Ok(server)
 }
 
-/// A test takes any port; a person gets the usual one, unless something else listens there.
-fn start(binary: &Path, data_dir: &Path, exit: bool) -> Result<Server> {
-    let is_free = || std::net::TcpListener::bind(LISTEN).is_ok();
-    let listen = (!exit && is_free()).then_some(LISTEN);
-    Server::start(binary, data_dir, listen)
+fn end(server: Server) -> Result<()> {
+    server.stop()?;
+    println!(
+        "\n{} The demo went as it should, and the server has stopped.",
+        good("✓")
+    );
+    Ok(())
 }
 
 fn tell(

@@ -75,16 +75,6 @@ pub(super) enum Error {
     },
 }
 
-impl Error {
-    /// The HTTP status, where there was one that says no.
-    pub(super) fn status(&self) -> Option<u16> {
-        match self {
-            Self::Refused { status, .. } | Self::Failed { status, .. } => Some(*status),
-            Self::Unreachable { .. } | Self::Unexpected { .. } | Self::BadUrl { .. } => None,
-        }
-    }
-}
-
 /// A server's answer.
 #[derive(Debug)]
 pub(super) struct Answer<T> {

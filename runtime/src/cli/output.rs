@@ -81,6 +81,9 @@ impl Output {
         for row in rows {
             table.add_row(row.into_iter().map(Field::into_cell));
         }
+        table.column_iter_mut().for_each(|column| {
+            column.set_padding((0, 2));
+        });
         let mut out = anstream::stdout().lock();
         for line in table.lines() {
             writeln!(out, "{}", line.trim_end())?;

@@ -57,7 +57,9 @@ pub(super) fn announce(output: Output, app: &App, data_dir: &Path) -> anyhow::Re
         return Ok(output.json(&about.to_string())?);
     }
     let shown = data_dir.display();
-    output.note(format_args!("{BOLD}dacapo{BOLD:#} serves {BOLD}{url}{BOLD:#} {DIM}(data in {shown}){DIM:#}"))?;
+    // Scripts wait for this line; it is the only one on standard output.
+    output.line(&format!("listening on {url}"))?;
+    output.note(format_args!("{BOLD}dacapo{BOLD:#} {DIM}keeps its data in {shown}{DIM:#}"))?;
     let keys = app.keys();
     if keys.environments.is_empty() {
         return Ok(output.note(format_args!("{DIM}  keys: {shown}/dev.key, {shown}/admin.key{DIM:#}"))?);

@@ -415,23 +415,20 @@ fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize, Error> {
     Ok(expired.len())
 }
 
-/// Queues the runs of dead workers again, or ends those that were lost too often.
+/// Queues the runs of workers that do not live again, or ends those that were lost too often.
 fn requeue_lost(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), Error> {
-    let dead: Vec<WorkerId> = tx.rows(
-        "SELECT id FROM workers WHERE lease_until <= ?1",
-        values![now],
-        |row| row.column(),
-    )?;
+    let dead = "SELECT DISTINCT r.worker_id
+                FROM   runs r
+                WHERE  r.status = 'executing'
+                AND    NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = r.worker_id AND w.lease_until > ?1)";
+    let dead: Vec<WorkerId> = tx.rows(dead, values![now], |row| row.column())?;
     for worker in dead {
-        let left = lose_runs_of(tx, worker, now)?;
-        if left < MAX_UPKEEP_RUNS as usize {
-            tx.execute("DELETE FROM workers WHERE id = ?1", values![worker])?;
-        }
+        lose_runs_of(tx, worker, now)?;
     }
-    Ok(())
+    tx.execute("DELETE FROM workers WHERE lease_until <= ?1", values![now]).map(drop)
 }
 
-fn lose_runs_of(tx: &mut Tx<'_>, worker: WorkerId, now: Timestamp) -> Result<usize, Error> {
+fn lose_runs_of(tx: &mut Tx<'_>, worker: WorkerId, now: Timestamp) -> Result<(), Error> {
     let sql = "SELECT id, environment_id, lease, attempt, losses
                FROM   runs
                WHERE  status = 'executing' AND worker_id = ?1

@@ -72,7 +72,7 @@ impl Attempt {
     /// Runs the guest until it ends or `stop` says so, and records how it ended.
     pub(super) async fn run(self, stop: oneshot::Receiver<Stop>) {
         let run = &self.claimed.run;
-        let span = tracing::info_span!("attempt", run.id = %run.id, task.id = %run.task, attempt = run.attempt);
+        let span = tracing::debug_span!("attempt", run.id = %run.id, task.id = %run.task, attempt = run.attempt);
         async move {
             let Some(ended) = self.execute(stop).await else { return };
             self.settle(ended).await;
@@ -180,7 +180,7 @@ impl Attempt {
             match self.shared.storage.settle(end.clone()).await {
                 Ok(true) => {
                     let (duration_ms, cpu_ms) = (ended.usage.wall.as_millis(), ended.usage.cpu.as_millis());
-                    tracing::info!(status = status.as_str(), duration_ms, cpu_ms, "attempt finished");
+                    tracing::debug!(status = status.as_str(), duration_ms, cpu_ms, "attempt finished");
                     return;
                 }
                 Ok(false) => return tracing::warn!("attempt lost its lease"),

@@ -18,8 +18,8 @@
 //!
 //! | span or event | fields | when |
 //! |---|---|---|
-//! | span `attempt` | `run.id`, `task.id`, `attempt` | around every attempt |
-//! | `attempt finished` (info) | `status`, `duration_ms`, `cpu_ms` | at its end |
+//! | span `attempt` (debug) | `run.id`, `task.id`, `attempt` | around every attempt |
+//! | `attempt finished` (debug) | `status`, `duration_ms`, `cpu_ms` | at its end |
 //! | `attempt lost its lease` (warn) | | its result was dropped, because the run was canceled or taken over |
 //! | `host fault` (error) | `error` | the server failed the run |
 

@@ -11,7 +11,7 @@ use anyhow::Context;
 use notify::event::{EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::crates::is_ignored;
 
@@ -82,7 +82,6 @@ impl Changes {
                 break;
             }
         }
-        sleep_until(Instant::now()).await;
         self.watch_new_folders()?;
         Ok(self.seen.take())
     }
