@@ -15,9 +15,7 @@ use dacapo::model::egress::EgressPolicy;
 use dacapo::model::run::Outcome;
 use dacapo::sandbox::{Call, ComponentSource, Config, Limits, Sandbox, WasmSandbox};
 use dacapo_host_api::context::Context;
-use dacapo_host_api::{
-    LogEntry, MetadataChange, MetadataError, Services, SpanClosed, SpanOpened, TaskPre,
-};
+use dacapo_host_api::{LogEntry, MetadataChange, MetadataError, Services, SpanClosed, SpanOpened, TaskPre};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use wasmtime::component::{Component, Linker};
@@ -53,12 +51,7 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
     runtime.block_on(take_turns(subject, options.path("dir")?, concurrency, turn))
 }
 
-async fn take_turns(
-    subject: Subject,
-    dir: PathBuf,
-    concurrency: u64,
-    turn: Duration,
-) -> Result<Value> {
+async fn take_turns(subject: Subject, dir: PathBuf, concurrency: u64, turn: Duration) -> Result<Value> {
     let bare = Arc::new(Bare::new(subject.clone())?);
     let walled = Arc::new(Walled::new(subject, dir).await?);
     let (mut bare_latencies, mut walled_latencies) = (Latencies::default(), Latencies::default());
@@ -143,11 +136,7 @@ impl Bare {
         };
         let pre = build().map_err(|error| anyhow::anyhow!("{error:#}"))?;
         let context = context(&subject.task);
-        Ok(Self {
-            pre,
-            subject,
-            context,
-        })
+        Ok(Self { pre, subject, context })
     }
 
     async fn call(&self) -> Result<()> {
@@ -156,9 +145,7 @@ impl Bare {
             let instance = self.pre.instantiate_async(&mut store).await?;
             let Subject { task, payload, .. } = &self.subject;
             let guest = instance.dacapo_task_guest();
-            guest
-                .call_run(&mut store, task, &self.context, payload)
-                .await
+            guest.call_run(&mut store, task, &self.context, payload).await
         };
         match run.await {
             Ok(Ok(_)) => Ok(()),

@@ -39,9 +39,7 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
     let connection = open(&options.path("dir")?)?;
     let (writes, receiver) = mpsc::sync_channel(4 * MAX_GROUP);
     let writer = thread::spawn(move || commit_groups(connection, &receiver));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut summary = runtime.block_on(clients(concurrency, seconds, writes))?;
     summary["concurrency"] = json!(concurrency);
     writer.join().ok().context("the writer panicked")??;
@@ -60,11 +58,7 @@ fn open(dir: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-async fn clients(
-    concurrency: u64,
-    seconds: Duration,
-    writes: mpsc::SyncSender<Write>,
-) -> Result<Value> {
+async fn clients(concurrency: u64, seconds: Duration, writes: mpsc::SyncSender<Write>) -> Result<Value> {
     let started = Instant::now();
     let mut clients = JoinSet::new();
     for client in 0..concurrency {
@@ -76,14 +70,7 @@ async fn clients(
                 let began = Instant::now();
                 for record in [Record::Insert, Record::Start, Record::Finish] {
                     let (acknowledge, acknowledged) = oneshot::channel();
-                    writes
-                        .send(Write {
-                            record,
-                            run,
-                            acknowledge,
-                        })
-                        .ok()
-                        .context("the writer is gone")?;
+                    writes.send(Write { record, run, acknowledge }).ok().context("the writer is gone")?;
                     acknowledged.await?;
                 }
                 latencies.add(began.elapsed());
@@ -104,27 +91,19 @@ async fn clients(
 fn commit_groups(mut connection: Connection, writes: &mpsc::Receiver<Write>) -> Result<()> {
     let text = "x".repeat(TEXT_BYTES);
     while let Ok(first) = writes.recv() {
-        let group: Vec<Write> = std::iter::once(first)
-            .chain(writes.try_iter().take(MAX_GROUP - 1))
-            .collect();
+        let group: Vec<Write> = std::iter::once(first).chain(writes.try_iter().take(MAX_GROUP - 1)).collect();
         let transaction = connection.transaction()?;
         for write in &group {
             let run = i64::try_from(write.run)?;
             match write.record {
                 Record::Insert => transaction
-                    .prepare_cached(
-                        "INSERT INTO runs (id, status, payload) VALUES (?1, 'queued', ?2)",
-                    )?
+                    .prepare_cached("INSERT INTO runs (id, status, payload) VALUES (?1, 'queued', ?2)")?
                     .execute(params![run, text])?,
                 Record::Start => transaction
-                    .prepare_cached(
-                        "UPDATE runs SET status = 'executing' WHERE id = ?1 AND status = 'queued'",
-                    )?
+                    .prepare_cached("UPDATE runs SET status = 'executing' WHERE id = ?1 AND status = 'queued'")?
                     .execute(params![run])?,
                 Record::Finish => transaction
-                    .prepare_cached(
-                        "UPDATE runs SET status = 'completed', output = ?2 WHERE id = ?1",
-                    )?
+                    .prepare_cached("UPDATE runs SET status = 'completed', output = ?2 WHERE id = ?1")?
                     .execute(params![run, text])?,
             };
         }

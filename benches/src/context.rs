@@ -1,8 +1,7 @@
 //! A context such as the worker makes for every attempt: a guest decodes all of it.
 
 use dacapo_host_api::context::{
-    Attempt, Context, Environment, EnvironmentKind, Machine, Organization, Project, Queue, Run,
-    Task,
+    Attempt, Context, Environment, EnvironmentKind, Machine, Organization, Project, Queue, Run, Task,
 };
 
 /// The context of a first attempt of `task`.
@@ -25,41 +24,18 @@ pub(crate) fn context(task: &str) -> Context {
             parent_run_id: None,
             root_run_id: None,
         },
-        attempt: Attempt {
-            number: 1,
-            started_at: 1_800_000_000_001,
-        },
-        task: Task {
-            id: task.into(),
-            file_path: String::new(),
-        },
-        queue: Queue {
-            id: "queue".into(),
-            name: format!("task/{task}"),
-        },
+        attempt: Attempt { number: 1, started_at: 1_800_000_000_001 },
+        task: Task { id: task.into(), file_path: String::new() },
+        queue: Queue { id: "queue".into(), name: format!("task/{task}") },
         environment: Environment {
             id: "env_dev".into(),
             slug: "dev".into(),
             kind: EnvironmentKind::Development,
             branch_name: None,
         },
-        organization: Organization {
-            id: "org".into(),
-            slug: "org".into(),
-            name: "Org".into(),
-        },
-        project: Project {
-            id: "project".into(),
-            ref_: "proj".into(),
-            slug: "p".into(),
-            name: "P".into(),
-        },
-        machine: Machine {
-            name: "small-1x".into(),
-            cpu: 0.5,
-            memory: 0.5,
-            cents_per_ms: 0.0,
-        },
+        organization: Organization { id: "org".into(), slug: "org".into(), name: "Org".into() },
+        project: Project { id: "project".into(), ref_: "proj".into(), slug: "p".into(), name: "P".into() },
+        machine: Machine { name: "small-1x".into(), cpu: 0.5, memory: 0.5, cents_per_ms: 0.0 },
         batch: None,
         deployment: None,
         extra: Vec::new(),

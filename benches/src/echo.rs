@@ -16,10 +16,7 @@ pub(crate) fn serve() -> Result<()> {
             // Without it, an answer in two packets waits for an acknowledgement; not worth failing.
             let _ = stream.set_nodelay(true);
         });
-        let router = Router::new().route(
-            "/echo",
-            post(|Json(body): Json<Value>| async { Json(body) }),
-        );
+        let router = Router::new().route("/echo", post(|Json(body): Json<Value>| async { Json(body) }));
         Ok(axum::serve(listener, router).await?)
     })
 }

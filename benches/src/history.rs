@@ -17,8 +17,7 @@ use crate::options::Options;
 const GROUP: u64 = 20_000;
 /// Time between two of them: a million take eleven days.
 const SPACING: Duration = Duration::from_secs(1);
-const PAYLOAD: &str =
-    r#"{"order":"A-1001","currency":"EUR","items":[{"sku":"MUG-01","quantity":2,"price":"9.90"}]}"#;
+const PAYLOAD: &str = r#"{"order":"A-1001","currency":"EUR","items":[{"sku":"MUG-01","quantity":2,"price":"9.90"}]}"#;
 const OUTPUT: &str = r#"{"order":"A-1001","currency":"EUR","totalCents":1980,"country":"DE"}"#;
 
 /// Whose runs they are.
@@ -32,11 +31,7 @@ struct Owner {
 pub(crate) fn run(options: &Options) -> Result<Value> {
     let runs = options.number("runs", 1_000_000)?;
     let path = options.path("data-dir")?.join("dacapo.db");
-    ensure!(
-        path.is_file(),
-        "{} does not exist: start a server on it first",
-        path.display()
-    );
+    ensure!(path.is_file(), "{} does not exist: start a server on it first", path.display());
     let started = Instant::now();
     let mut connection = Connection::open(&path)?;
     // What is lost in a crash is made again.
@@ -50,19 +45,12 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
         let transaction = connection.transaction()?;
         for number in done..done + group {
             let age = SPACING * u32::try_from(runs - number)?;
-            insert(
-                &transaction,
-                &owner,
-                number,
-                now_ms - i64::try_from(age.as_millis())?,
-            )?;
+            insert(&transaction, &owner, number, now_ms - i64::try_from(age.as_millis())?)?;
         }
         transaction.commit()?;
         done += group;
     }
-    connection
-        .pragma_update(None, "wal_checkpoint", "TRUNCATE")
-        .or_else(ignore_rows)?;
+    connection.pragma_update(None, "wal_checkpoint", "TRUNCATE").or_else(ignore_rows)?;
     connection.execute_batch("PRAGMA optimize")?;
     Ok(json!({
         "runs": runs,
@@ -85,16 +73,9 @@ fn owner(connection: &Connection) -> Result<Owner> {
                JOIN   environments e ON e.id = c.environment_id
                WHERE  e.slug = 'dev'
                LIMIT  1";
-    let read = |row: &rusqlite::Row<'_>| {
-        Ok(Owner {
-            environment: row.get(0)?,
-            deployment: row.get(1)?,
-            task: row.get(2)?,
-        })
-    };
-    connection
-        .query_row(sql, [], read)
-        .context("deploy something to `dev` first")
+    let read =
+        |row: &rusqlite::Row<'_>| Ok(Owner { environment: row.get(0)?, deployment: row.get(1)?, task: row.get(2)? });
+    connection.query_row(sql, [], read).context("deploy something to `dev` first")
 }
 
 fn insert(transaction: &Transaction<'_>, owner: &Owner, number: u64, at_ms: i64) -> Result<()> {
@@ -111,15 +92,11 @@ fn insert(transaction: &Transaction<'_>, owner: &Owner, number: u64, at_ms: i64)
         )?
         .execute(params![id, owner.environment, owner.task, owner.deployment, queue, at_ms, at_ms + 1, OUTPUT])?;
     transaction
-        .prepare_cached(
-            "INSERT INTO run_payloads (run_id, data, format) VALUES (?1, ?2, 'application/json')",
-        )?
+        .prepare_cached("INSERT INTO run_payloads (run_id, data, format) VALUES (?1, ?2, 'application/json')")?
         .execute(params![id, PAYLOAD])?;
     for (seq, status) in [(1, "queued"), (2, "executing"), (3, "completed")] {
         transaction
-            .prepare_cached(
-                "INSERT INTO run_events (run_id, seq, at, status, attempt) VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
+            .prepare_cached("INSERT INTO run_events (run_id, seq, at, status, attempt) VALUES (?1, ?2, ?3, ?4, ?5)")?
             .execute(params![id, seq, at_ms, status, i64::from(seq > 1)])?;
     }
     Ok(())

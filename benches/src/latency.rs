@@ -11,8 +11,7 @@ pub(crate) struct Latencies(Vec<u32>);
 impl Latencies {
     /// Adds one. More than four seconds count as that: nothing here is of that order.
     pub(crate) fn add(&mut self, duration: Duration) {
-        self.0
-            .push(u32::try_from(duration.as_nanos()).unwrap_or(u32::MAX));
+        self.0.push(u32::try_from(duration.as_nanos()).unwrap_or(u32::MAX));
     }
 
     /// Adds those of another.

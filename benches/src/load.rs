@@ -33,9 +33,7 @@ struct Load {
 
 /// Runs the measurement.
 pub(crate) fn run(options: &Options) -> Result<Value> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(generate(options))
 }
 
@@ -67,9 +65,7 @@ async fn generate(options: &Options) -> Result<Value> {
 }
 
 fn address(url: &str) -> Result<String> {
-    let rest = url
-        .strip_prefix("http://")
-        .context("the URL must begin with http://")?;
+    let rest = url.strip_prefix("http://").context("the URL must begin with http://")?;
     Ok(rest.trim_end_matches('/').to_owned())
 }
 
@@ -89,9 +85,7 @@ fn request(options: &Options) -> Result<Vec<u8>> {
 }
 
 async fn connection(load: Arc<Load>) -> Result<Latencies> {
-    let mut stream = TcpStream::connect(&load.address)
-        .await
-        .context(load.address.clone())?;
+    let mut stream = TcpStream::connect(&load.address).await.context(load.address.clone())?;
     stream.set_nodelay(true)?;
     let mut answer = Vec::with_capacity(16 * 1024);
     let mut latencies = Latencies::default();
@@ -103,9 +97,7 @@ async fn connection(load: Arc<Load>) -> Result<Latencies> {
         stream.write_all(&load.request).await?;
         answer.clear();
         let read = read_answer(&mut stream, &mut answer);
-        tokio::time::timeout(ANSWER_TIMEOUT, read)
-            .await
-            .context("no answer came in time")??;
+        tokio::time::timeout(ANSWER_TIMEOUT, read).await.context("no answer came in time")??;
         check(&answer, &load.expect)?;
         if sent >= load.measure_from {
             latencies.add(sent.elapsed());
@@ -126,10 +118,7 @@ async fn read_answer(stream: &mut TcpStream, answer: &mut Vec<u8>) -> Result<()>
         if length.is_some_and(|length| answer.len() >= length) {
             return Ok(());
         }
-        ensure!(
-            answer.len() < MAX_ANSWER_BYTES,
-            "the answer is longer than {MAX_ANSWER_BYTES} bytes"
-        );
+        ensure!(answer.len() < MAX_ANSWER_BYTES, "the answer is longer than {MAX_ANSWER_BYTES} bytes");
         if stream.read_buf(answer).await? == 0 {
             bail!("the server hung up");
         }
@@ -149,13 +138,9 @@ fn content_length(head: &[u8]) -> Result<usize> {
 }
 
 fn check(answer: &[u8], expect: &str) -> Result<()> {
-    let is_good = answer.starts_with(b"HTTP/1.1 200 ")
-        && (expect.is_empty() || find(answer, expect.as_bytes()).is_some());
-    ensure!(
-        is_good,
-        "unexpected answer: {}",
-        String::from_utf8_lossy(answer)
-    );
+    let is_good =
+        answer.starts_with(b"HTTP/1.1 200 ") && (expect.is_empty() || find(answer, expect.as_bytes()).is_some());
+    ensure!(is_good, "unexpected answer: {}", String::from_utf8_lossy(answer));
     Ok(())
 }
 

@@ -14,12 +14,8 @@ impl Options {
     pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
         let mut pairs = HashMap::new();
         while let Some(name) = arguments.next() {
-            let name = name
-                .strip_prefix("--")
-                .with_context(|| format!("`{name}` is no option"))?;
-            let value = arguments
-                .next()
-                .with_context(|| format!("--{name} needs a value"))?;
+            let name = name.strip_prefix("--").with_context(|| format!("`{name}` is no option"))?;
+            let value = arguments.next().with_context(|| format!("--{name} needs a value"))?;
             pairs.insert(name.to_owned(), value);
         }
         Ok(Self(pairs))
@@ -27,10 +23,7 @@ impl Options {
 
     /// A text that must be there.
     pub(crate) fn text(&self, name: &str) -> Result<&str> {
-        self.0
-            .get(name)
-            .map(String::as_str)
-            .with_context(|| format!("--{name} is missing"))
+        self.0.get(name).map(String::as_str).with_context(|| format!("--{name} is missing"))
     }
 
     /// A text that may be left out.

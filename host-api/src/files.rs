@@ -10,9 +10,8 @@ use wasmtime::component::Resource;
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtxView, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
-    self, Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode,
-    Filesize, HostDescriptor, HostDirectoryEntryStream, MetadataHashValue, NewTimestamp, OpenFlags,
-    PathFlags,
+    self, Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, Filesize, HostDescriptor,
+    HostDirectoryEntryStream, MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, ReaddirIterator};
 
@@ -38,12 +37,7 @@ const MAX_LISTINGS: usize = 32;
 
 impl Files {
     pub(crate) fn new(root: Option<Arc<ScratchRoot>>, quota_bytes: u64, logger: Logger) -> Self {
-        Self {
-            root,
-            scratch: None,
-            quota: Quota::new(quota_bytes, logger),
-            listings: 0,
-        }
+        Self { root, scratch: None, quota: Quota::new(quota_bytes, logger), listings: 0 }
     }
 }
 
@@ -72,22 +66,9 @@ impl TaskCtx {
     }
 
     async fn find(&mut self, fd: &Fd, flags: PathFlags, path: &str) -> Option<Found> {
-        let stat = self
-            .on(fd)
-            .await
-            .ok()?
-            .stat_at(same(fd), flags, path.into())
-            .await
-            .ok()?;
-        let hash = self
-            .filesystem()
-            .metadata_hash_at(same(fd), flags, path.into())
-            .await
-            .ok()?;
-        Some(Found {
-            file: hash.into(),
-            stat,
-        })
+        let stat = self.on(fd).await.ok()?.stat_at(same(fd), flags, path.into()).await.ok()?;
+        let hash = self.filesystem().metadata_hash_at(same(fd), flags, path.into()).await.ok()?;
+        Some(Found { file: hash.into(), stat })
     }
 
     fn length(&self, fd: &Fd) -> FsResult<u64> {
@@ -108,11 +89,7 @@ impl TaskCtx {
     /// A name of `found` is gone.
     fn unlinked(&self, found: Found) {
         let last = found.stat.link_count <= 1;
-        let length = if found.stat.type_ == DescriptorType::RegularFile && last {
-            found.stat.size
-        } else {
-            0
-        };
+        let length = if found.stat.type_ == DescriptorType::RegularFile && last { found.stat.size } else { 0 };
         self.files.quota.unlinked(found.file, length);
     }
 
@@ -127,8 +104,7 @@ impl TaskCtx {
         };
         let file = Arc::clone(&file.file);
         let inner = self.table.delete(stream)?;
-        let metered: DynOutputStream =
-            Box::new(Metered::new(inner, file, at, self.files.quota.clone()));
+        let metered: DynOutputStream = Box::new(Metered::new(inner, file, at, self.files.quota.clone()));
         Ok(self.table.push(metered)?)
     }
 }
@@ -149,10 +125,7 @@ impl preopens::Host for TaskCtx {
         };
         // The second name makes it the working directory: C libraries find relative paths there.
         let names = [GUEST_PATH, "."];
-        names
-            .into_iter()
-            .map(|name| Ok((self.table.push(Descriptor::Dir(dir.clone()))?, name.into())))
-            .collect()
+        names.into_iter().map(|name| Ok((self.table.push(Descriptor::Dir(dir.clone()))?, name.into()))).collect()
     }
 }
 
@@ -161,10 +134,7 @@ impl types::Host for TaskCtx {
         self.filesystem().convert_error_code(error)
     }
 
-    fn filesystem_error_code(
-        &mut self,
-        error: Resource<wasmtime::Error>,
-    ) -> wasmtime::Result<Option<ErrorCode>> {
+    fn filesystem_error_code(&mut self, error: Resource<wasmtime::Error>) -> wasmtime::Result<Option<ErrorCode>> {
         self.filesystem().filesystem_error_code(error)
     }
 }
@@ -185,18 +155,12 @@ impl HostDescriptor for TaskCtx {
     }
 
     async fn write(&mut self, fd: Fd, buffer: Vec<u8>, offset: Filesize) -> FsResult<Filesize> {
-        let growth = offset
-            .saturating_add(buffer.len() as u64)
-            .saturating_sub(self.length(&fd)?);
+        let growth = offset.saturating_add(buffer.len() as u64).saturating_sub(self.length(&fd)?);
         self.files.quota.charge(growth)?;
         self.filesystem().write(fd, buffer, offset).await
     }
 
-    fn write_via_stream(
-        &mut self,
-        fd: Fd,
-        offset: Filesize,
-    ) -> FsResult<Resource<DynOutputStream>> {
+    fn write_via_stream(&mut self, fd: Fd, offset: Filesize) -> FsResult<Resource<DynOutputStream>> {
         let stream = self.filesystem().write_via_stream(same(&fd), offset)?;
         self.metered(stream, &fd, Some(offset))
     }
@@ -215,29 +179,14 @@ impl HostDescriptor for TaskCtx {
         flags: DescriptorFlags,
     ) -> FsResult<Fd> {
         self.files.quota.check_open_files()?;
-        let (creates, truncates) = (
-            open_flags.contains(OpenFlags::CREATE),
-            open_flags.contains(OpenFlags::TRUNCATE),
-        );
-        let before = if creates || truncates {
-            self.find(&fd, path_flags, &path).await
-        } else {
-            None
-        };
+        let (creates, truncates) = (open_flags.contains(OpenFlags::CREATE), open_flags.contains(OpenFlags::TRUNCATE));
+        let before = if creates || truncates { self.find(&fd, path_flags, &path).await } else { None };
         let makes_entry = creates && before.is_none();
         if makes_entry {
             self.files.quota.charge_entry()?;
         }
-        let opened = self
-            .on(&fd)
-            .await?
-            .open_at(fd, path_flags, path, open_flags, flags)
-            .await;
-        let opened = if makes_entry {
-            self.settle_entry(opened)?
-        } else {
-            opened?
-        };
+        let opened = self.on(&fd).await?.open_at(fd, path_flags, path, open_flags, flags).await;
+        let opened = if makes_entry { self.settle_entry(opened)? } else { opened? };
         if truncates && let Some(before) = before {
             self.files.quota.truncated(before.stat.size);
         }
@@ -268,21 +217,10 @@ impl HostDescriptor for TaskCtx {
         self.settle_entry(made)
     }
 
-    async fn link_at(
-        &mut self,
-        fd: Fd,
-        flags: PathFlags,
-        old: String,
-        new_fd: Fd,
-        new: String,
-    ) -> FsResult<()> {
+    async fn link_at(&mut self, fd: Fd, flags: PathFlags, old: String, new_fd: Fd, new: String) -> FsResult<()> {
         self.files.quota.charge_entry()?;
         self.on(&new_fd).await?;
-        let made = self
-            .on(&fd)
-            .await?
-            .link_at(fd, flags, old, new_fd, new)
-            .await;
+        let made = self.on(&fd).await?.link_at(fd, flags, old, new_fd, new).await;
         self.settle_entry(made)
     }
 
@@ -316,13 +254,7 @@ impl HostDescriptor for TaskCtx {
 
     // What only reads, or changes nothing that takes space.
 
-    async fn advise(
-        &mut self,
-        fd: Fd,
-        offset: Filesize,
-        length: Filesize,
-        advice: Advice,
-    ) -> FsResult<()> {
+    async fn advise(&mut self, fd: Fd, offset: Filesize, length: Filesize, advice: Advice) -> FsResult<()> {
         self.on(&fd).await?.advise(fd, offset, length, advice).await
     }
 
@@ -343,21 +275,11 @@ impl HostDescriptor for TaskCtx {
         self.filesystem().get_type(fd).await
     }
 
-    async fn set_times(
-        &mut self,
-        fd: Fd,
-        accessed: NewTimestamp,
-        modified: NewTimestamp,
-    ) -> FsResult<()> {
+    async fn set_times(&mut self, fd: Fd, accessed: NewTimestamp, modified: NewTimestamp) -> FsResult<()> {
         self.on(&fd).await?.set_times(fd, accessed, modified).await
     }
 
-    async fn read(
-        &mut self,
-        fd: Fd,
-        length: Filesize,
-        offset: Filesize,
-    ) -> FsResult<(Vec<u8>, bool)> {
+    async fn read(&mut self, fd: Fd, length: Filesize, offset: Filesize) -> FsResult<(Vec<u8>, bool)> {
         self.on(&fd).await?.read(fd, length, offset).await
     }
 
@@ -374,12 +296,7 @@ impl HostDescriptor for TaskCtx {
         self.on(&fd).await?.stat(fd).await
     }
 
-    async fn stat_at(
-        &mut self,
-        fd: Fd,
-        flags: PathFlags,
-        path: String,
-    ) -> FsResult<DescriptorStat> {
+    async fn stat_at(&mut self, fd: Fd, flags: PathFlags, path: String) -> FsResult<DescriptorStat> {
         self.on(&fd).await?.stat_at(fd, flags, path).await
     }
 
@@ -391,10 +308,7 @@ impl HostDescriptor for TaskCtx {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
-        self.on(&fd)
-            .await?
-            .set_times_at(fd, flags, path, accessed, modified)
-            .await
+        self.on(&fd).await?.set_times_at(fd, flags, path, accessed, modified).await
     }
 
     async fn readlink_at(&mut self, fd: Fd, path: String) -> FsResult<String> {
@@ -415,12 +329,7 @@ impl HostDescriptor for TaskCtx {
         self.on(&fd).await?.metadata_hash(fd).await
     }
 
-    async fn metadata_hash_at(
-        &mut self,
-        fd: Fd,
-        flags: PathFlags,
-        path: String,
-    ) -> FsResult<MetadataHashValue> {
+    async fn metadata_hash_at(&mut self, fd: Fd, flags: PathFlags, path: String) -> FsResult<MetadataHashValue> {
         self.on(&fd).await?.metadata_hash_at(fd, flags, path).await
     }
 
@@ -430,10 +339,7 @@ impl HostDescriptor for TaskCtx {
 }
 
 impl HostDirectoryEntryStream for TaskCtx {
-    async fn read_directory_entry(
-        &mut self,
-        stream: Resource<ReaddirIterator>,
-    ) -> FsResult<Option<DirectoryEntry>> {
+    async fn read_directory_entry(&mut self, stream: Resource<ReaddirIterator>) -> FsResult<Option<DirectoryEntry>> {
         self.filesystem().read_directory_entry(stream).await
     }
 

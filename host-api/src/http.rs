@@ -18,18 +18,12 @@ pub use wasmtime_wasi_http::RequestOptions;
 pub use wasmtime_wasi_http::WasiBody as Body;
 
 /// The head of a response, with its body still to come.
-pub type ResponseFuture =
-    Pin<Box<dyn Future<Output = Result<hyper::Response<Body>, HttpError>> + Send>>;
+pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<hyper::Response<Body>, HttpError>> + Send>>;
 
 /// Sends a guest's requests, or refuses to.
 pub trait Outbound: Send + Sync {
     /// Sends a request. `log` is for what the author should know, for example why it was refused.
-    fn send(
-        &self,
-        request: hyper::Request<Body>,
-        options: RequestOptions,
-        log: Logger,
-    ) -> ResponseFuture;
+    fn send(&self, request: hyper::Request<Body>, options: RequestOptions, log: Logger) -> ResponseFuture;
 }
 
 /// Refuses every request.
@@ -53,21 +47,11 @@ pub(crate) struct Hooks {
 
 impl Hooks {
     pub(crate) fn new(outbound: Arc<dyn Outbound>, logger: Logger) -> Self {
-        Self {
-            outbound,
-            logger,
-            permits: None,
-        }
+        Self { outbound, logger, permits: None }
     }
 }
 
-type Sent = Result<
-    (
-        hyper::Response<Body>,
-        Box<dyn Future<Output = Result<(), HttpError>> + Send>,
-    ),
-    HttpError,
->;
+type Sent = Result<(hyper::Response<Body>, Box<dyn Future<Output = Result<(), HttpError>> + Send>), HttpError>;
 
 impl WasiHttpHooks for Hooks {
     fn send_request(
@@ -76,15 +60,11 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _processed: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
-        let permits = self
-            .permits
-            .get_or_insert_with(|| Arc::new(Semaphore::new(MAX_CONCURRENT_REQUESTS)));
+        let permits = self.permits.get_or_insert_with(|| Arc::new(Semaphore::new(MAX_CONCURRENT_REQUESTS)));
         let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
             return Box::new(async { Err(HttpError::ConnectionLimitReached) });
         };
-        let response =
-            self.outbound
-                .send(request, options.unwrap_or_default(), self.logger.clone());
+        let response = self.outbound.send(request, options.unwrap_or_default(), self.logger.clone());
         Box::new(async move {
             let response = response.await?.map(|body| {
                 body.map_frame(move |frame| {

@@ -57,18 +57,14 @@ pub use http::{Body, HttpError, NoNetwork, Outbound, RequestOptions, ResponseFut
 pub use logger::Logger;
 pub use scratch::{ScratchRoot, ScratchUnavailable};
 pub use services::{
-    Level, LogEntry, LogSource, MetadataChange, MetadataError, Services, SpanClosed, SpanId,
-    SpanOpened,
+    Level, LogEntry, LogSource, MetadataChange, MetadataError, Services, SpanClosed, SpanId, SpanOpened,
 };
 pub use wasmtime_wasi::I32Exit;
 
 /// The version of the package `dacapo:task` that is offered here.
 pub const VERSION: &str = "1.0.0";
 
-#[expect(
-    missing_docs,
-    reason = "bindgen copies the docs of the WIT files, where not every field has one"
-)]
+#[expect(missing_docs, reason = "bindgen copies the docs of the WIT files, where not every field has one")]
 mod generated {
     wasmtime::component::bindgen!({
         path: "../wit",
@@ -136,13 +132,7 @@ const MAX_RANDOM_BYTES: u64 = 16 << 20;
 impl TaskCtx {
     /// State for a new attempt. Makes no system call.
     pub fn new(setup: TaskSetup) -> Self {
-        let TaskSetup {
-            services,
-            outbound,
-            variables,
-            scratch,
-            limits,
-        } = setup;
+        let TaskSetup { services, outbound, variables, scratch, limits } = setup;
         let logger = Logger::new(services, limits);
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
@@ -185,10 +175,7 @@ pub trait TaskView: Send {
 
 impl WasiView for TaskCtx {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
@@ -246,19 +233,13 @@ pub fn add_to_linker<T: TaskView + 'static>(linker: &mut Linker<T>) -> wasmtime:
 
     use wasmtime_wasi_http::p2::bindings as wasi_http;
     let options = wasi_http::LinkOptions::default();
-    wasi_http::http::types::add_to_linker::<T, WasiHttp>(l, &(&options).into(), |t| {
-        t.task().http_view()
-    })?;
+    wasi_http::http::types::add_to_linker::<T, WasiHttp>(l, &(&options).into(), |t| t.task().http_view())?;
     wasi_http::http::outgoing_handler::add_to_linker::<T, WasiHttp>(l, |t| t.task().http_view())?;
     Ok(())
 }
 
 impl TaskCtx {
     fn http_view(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView {
-            hooks: &mut self.hooks,
-            table: &mut self.table,
-            ctx: &mut self.http,
-        }
+        WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
     }
 }

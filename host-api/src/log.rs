@@ -11,12 +11,7 @@ use crate::services::{Level, SpanId};
 pub struct Span(Option<SpanId>);
 
 impl Host for TaskCtx {
-    fn write(
-        &mut self,
-        level: GuestLevel,
-        message: String,
-        attributes: Vec<Entry>,
-    ) -> wasmtime::Result<()> {
+    fn write(&mut self, level: GuestLevel, message: String, attributes: Vec<Entry>) -> wasmtime::Result<()> {
         self.logger.write(level.into(), message, pairs(attributes));
         Ok(())
     }
@@ -28,12 +23,7 @@ impl HostSpan for TaskCtx {
         Ok(self.table.push(Span(id))?)
     }
 
-    fn set_attribute(
-        &mut self,
-        span: Resource<Span>,
-        name: String,
-        value: String,
-    ) -> wasmtime::Result<()> {
+    fn set_attribute(&mut self, span: Resource<Span>, name: String, value: String) -> wasmtime::Result<()> {
         if let Span(Some(id)) = *self.table.get(&span)? {
             self.logger.set_attribute(id, name, value);
         }
@@ -56,10 +46,7 @@ impl HostSpan for TaskCtx {
 }
 
 fn pairs(entries: Vec<Entry>) -> Vec<(String, String)> {
-    entries
-        .into_iter()
-        .map(|entry| (entry.name, entry.value))
-        .collect()
+    entries.into_iter().map(|entry| (entry.name, entry.value)).collect()
 }
 
 impl From<GuestLevel> for Level {

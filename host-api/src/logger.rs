@@ -62,8 +62,7 @@ impl Logger {
 
     /// Writes a line in the host's own name, for the author of the task.
     pub fn host(&self, level: Level, message: impl Into<String>) {
-        self.book()
-            .write(level, message.into(), Vec::new(), LogSource::Host);
+        self.book().write(level, message.into(), Vec::new(), LogSource::Host);
     }
 
     /// Ends the log: writes unfinished lines, closes open spans, says what was dropped. Further
@@ -93,16 +92,11 @@ impl Logger {
     }
 
     pub(crate) fn write(&self, level: Level, message: String, attributes: Vec<(String, String)>) {
-        self.book()
-            .write(level, message, attributes, LogSource::Logger);
+        self.book().write(level, message, attributes, LogSource::Logger);
     }
 
     /// Opens a span; `None` if the log is full.
-    pub(crate) fn open_span(
-        &self,
-        name: String,
-        attributes: Vec<(String, String)>,
-    ) -> Option<SpanId> {
+    pub(crate) fn open_span(&self, name: String, attributes: Vec<(String, String)>) -> Option<SpanId> {
         self.book().open_span(name, attributes)
     }
 
@@ -143,13 +137,7 @@ impl Book {
         true
     }
 
-    fn write(
-        &mut self,
-        level: Level,
-        mut message: String,
-        mut attributes: Vec<(String, String)>,
-        source: LogSource,
-    ) {
+    fn write(&mut self, level: Level, mut message: String, mut attributes: Vec<(String, String)>, source: LogSource) {
         let bytes = fit(&mut message, &mut attributes, self.limits.log_line_bytes);
         if !self.admit(bytes) {
             return;
@@ -157,23 +145,10 @@ impl Book {
         self.emit(level, message, attributes, source);
     }
 
-    fn emit(
-        &mut self,
-        level: Level,
-        message: String,
-        attributes: Vec<(String, String)>,
-        source: LogSource,
-    ) {
+    fn emit(&mut self, level: Level, message: String, attributes: Vec<(String, String)>, source: LogSource) {
         let span = self.open.last().map(|span| span.id);
         if let Some(services) = &mut self.services {
-            services.log(LogEntry {
-                at: now(),
-                level,
-                message,
-                attributes,
-                span,
-                source,
-            });
+            services.log(LogEntry { at: now(), level, message, attributes, span, source });
         }
     }
 
@@ -209,11 +184,7 @@ impl Book {
         if line.ends_with('\r') {
             line.pop();
         }
-        let level = if source == LogSource::Stderr {
-            Level::Warn
-        } else {
-            Level::Info
-        };
+        let level = if source == LogSource::Stderr { Level::Warn } else { Level::Info };
         if source == LogSource::Stderr {
             if self.tail.len() == TAIL_LINES {
                 self.tail.pop_front();
@@ -229,11 +200,7 @@ impl Book {
         }
     }
 
-    fn open_span(
-        &mut self,
-        mut name: String,
-        mut attributes: Vec<(String, String)>,
-    ) -> Option<SpanId> {
+    fn open_span(&mut self, mut name: String, mut attributes: Vec<(String, String)>) -> Option<SpanId> {
         let bytes = fit(&mut name, &mut attributes, self.limits.log_line_bytes);
         if !self.admit(bytes) {
             return None;
@@ -242,23 +209,9 @@ impl Book {
         let (id, parent) = (SpanId(self.last_span), self.open.last().map(|span| span.id));
         let at = now();
         if let Some(services) = &mut self.services {
-            services.span_opened(SpanOpened {
-                id,
-                parent,
-                name: name.clone(),
-                attributes: attributes.clone(),
-                at,
-            });
+            services.span_opened(SpanOpened { id, parent, name: name.clone(), attributes: attributes.clone(), at });
         }
-        self.open.push(OpenSpan {
-            id,
-            parent,
-            name,
-            attributes,
-            error: None,
-            at,
-            start: Instant::now(),
-        });
+        self.open.push(OpenSpan { id, parent, name, attributes, error: None, at, start: Instant::now() });
         Some(id)
     }
 
@@ -300,24 +253,8 @@ impl Book {
         let span = self.open.remove(place);
         let duration = span.start.elapsed();
         if let Some(services) = &mut self.services {
-            let OpenSpan {
-                id,
-                parent,
-                name,
-                attributes,
-                error,
-                at,
-                ..
-            } = span;
-            services.span_closed(SpanClosed {
-                id,
-                parent,
-                name,
-                attributes,
-                error,
-                at,
-                duration,
-            });
+            let OpenSpan { id, parent, name, attributes, error, at, .. } = span;
+            services.span_closed(SpanClosed { id, parent, name, attributes, error, at, duration });
         }
     }
 
@@ -357,10 +294,7 @@ fn fit(text: &mut String, attributes: &mut Vec<(String, String)>, limit: usize) 
     bytes
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a line of the log is written when the guest writes it"
-)]
+#[expect(clippy::disallowed_methods, reason = "a line of the log is written when the guest writes it")]
 fn now() -> SystemTime {
     SystemTime::now()
 }
@@ -381,26 +315,14 @@ pub(crate) mod tests {
 
     impl Services for Recorder {
         fn log(&mut self, entry: LogEntry) {
-            let span = entry
-                .span
-                .map_or(String::new(), |SpanId(id)| format!("[{id}] "));
-            self.0
-                .lock()
-                .expect("a lock")
-                .push(format!("{span}{:?} {}", entry.level, entry.message));
+            let span = entry.span.map_or(String::new(), |SpanId(id)| format!("[{id}] "));
+            self.0.lock().expect("a lock").push(format!("{span}{:?} {}", entry.level, entry.message));
         }
         fn span_opened(&mut self, span: SpanOpened) {
-            self.0.lock().expect("a lock").push(format!(
-                "open {} in {:?}",
-                span.id.0,
-                span.parent.map(|id| id.0)
-            ));
+            self.0.lock().expect("a lock").push(format!("open {} in {:?}", span.id.0, span.parent.map(|id| id.0)));
         }
         fn span_closed(&mut self, span: SpanClosed) {
-            self.0
-                .lock()
-                .expect("a lock")
-                .push(format!("close {} {:?}", span.id.0, span.error));
+            self.0.lock().expect("a lock").push(format!("close {} {:?}", span.id.0, span.error));
         }
         fn metadata(&mut self) -> String {
             "{}".into()
@@ -415,17 +337,8 @@ pub(crate) mod tests {
 
     pub(crate) fn logger(log_lines: usize, log_line_bytes: usize) -> (Logger, Written) {
         let written = Written::default();
-        let limits = Limits {
-            scratch_bytes: 0,
-            log_lines,
-            log_bytes: 1_000,
-            log_line_bytes,
-            metadata_bytes: 0,
-        };
-        (
-            Logger::new(Box::new(Recorder(Arc::clone(&written))), limits),
-            written,
-        )
+        let limits = Limits { scratch_bytes: 0, log_lines, log_bytes: 1_000, log_line_bytes, metadata_bytes: 0 };
+        (Logger::new(Box::new(Recorder(Arc::clone(&written))), limits), written)
     }
 
     #[track_caller]
@@ -440,16 +353,7 @@ pub(crate) mod tests {
         logger.write_bytes(LogSource::Stderr, b"err\r\n");
         logger.write_bytes(LogSource::Stdout, b"o\n\n\xff!");
         logger.finish();
-        check(
-            &written,
-            &[
-                "Info one",
-                "Warn err",
-                "Info two",
-                "Info ",
-                "Info \u{fffd}!",
-            ],
-        );
+        check(&written, &["Info one", "Warn err", "Info two", "Info ", "Info \u{fffd}!"]);
         assert_eq!(logger.stderr_tail(), ["err"]);
     }
 

@@ -15,29 +15,21 @@ impl TaskCtx {
             let limit = u32::try_from(self.metadata_bytes).unwrap_or(u32::MAX);
             return Ok(Err(GuestError::TooLarge(limit)));
         }
-        let changed = self
-            .logger
-            .services(|services| services.change_metadata(change));
+        let changed = self.logger.services(|services| services.change_metadata(change));
         Ok(changed.unwrap_or(Ok(())).map_err(GuestError::from))
     }
 }
 
 impl Host for TaskCtx {
     fn all(&mut self) -> wasmtime::Result<String> {
-        Ok(self
-            .logger
-            .services(|services| services.metadata())
-            .unwrap_or_else(|| "{}".into()))
+        Ok(self.logger.services(|services| services.metadata()).unwrap_or_else(|| "{}".into()))
     }
 
     fn get(&mut self, key: String) -> wasmtime::Result<Option<String>> {
         if key.len() > MAX_KEY_BYTES {
             return Ok(None);
         }
-        Ok(self
-            .logger
-            .services(|services| services.metadata_value(&key))
-            .flatten())
+        Ok(self.logger.services(|services| services.metadata_value(&key)).flatten())
     }
 
     fn set(&mut self, key: String, value: String) -> Answer {

@@ -74,9 +74,7 @@ impl Quota {
     pub(crate) fn charge_entry(&self) -> Result<(), ErrorCode> {
         let mut account = self.account();
         if account.entries >= MAX_ENTRIES {
-            return Err(account.refuse(format!(
-                "no more names in {GUEST_PATH}: the most is {MAX_ENTRIES}"
-            )));
+            return Err(account.refuse(format!("no more names in {GUEST_PATH}: the most is {MAX_ENTRIES}")));
         }
         account.charge(ENTRY_BYTES)?;
         account.entries += 1;
@@ -118,11 +116,7 @@ impl Quota {
     pub(crate) fn check_open_files(&self) -> Result<(), ErrorCode> {
         let mut account = self.account();
         account.open.retain(|(file, _)| file.strong_count() > 0);
-        if account.open.len() >= MAX_OPEN_FILES {
-            Err(ErrorCode::InsufficientMemory)
-        } else {
-            Ok(())
-        }
+        if account.open.len() >= MAX_OPEN_FILES { Err(ErrorCode::InsufficientMemory) } else { Ok(()) }
     }
 
     /// A file, or a directory (no id), has been opened.
@@ -141,10 +135,7 @@ impl Account {
             self.sweep();
         }
         if bytes > self.limit - self.used {
-            return Err(self.refuse(format!(
-                "no space left in {GUEST_PATH}: its quota is {} bytes",
-                self.limit
-            )));
+            return Err(self.refuse(format!("no space left in {GUEST_PATH}: its quota is {} bytes", self.limit)));
         }
         self.used += bytes;
         Ok(())
@@ -185,36 +176,22 @@ pub(crate) struct Metered {
 }
 
 impl Metered {
-    pub(crate) fn new(
-        inner: DynOutputStream,
-        file: Arc<File>,
-        position: Option<u64>,
-        quota: Quota,
-    ) -> Self {
-        Self {
-            inner,
-            file,
-            position,
-            quota,
-            in_flight: false,
-        }
+    pub(crate) fn new(inner: DynOutputStream, file: Arc<File>, position: Option<u64>, quota: Quota) -> Self {
+        Self { inner, file, position, quota, in_flight: false }
     }
 
     fn charge(&mut self, bytes: u64) -> StreamResult<()> {
         let growth = match self.position {
             None => bytes,
             Some(position) => {
-                let length = self
-                    .file
-                    .metadata()
-                    .map_err(|error| StreamError::LastOperationFailed(error.into()))?
-                    .len();
+                let length =
+                    self.file.metadata().map_err(|error| StreamError::LastOperationFailed(error.into()))?.len();
                 position.saturating_add(bytes).saturating_sub(length)
             }
         };
-        self.quota.charge(growth).map_err(|_| {
-            StreamError::LastOperationFailed(std::io::Error::from_raw_os_error(ENOSPC).into())
-        })?;
+        self.quota
+            .charge(growth)
+            .map_err(|_| StreamError::LastOperationFailed(std::io::Error::from_raw_os_error(ENOSPC).into()))?;
         if let Some(position) = &mut self.position {
             *position = position.saturating_add(bytes);
         }
@@ -301,10 +278,7 @@ mod tests {
         let quota = quota(100);
         assert!(quota.charge(100).is_ok());
         assert!(matches!(quota.charge(1), Err(ErrorCode::InsufficientSpace)));
-        assert!(matches!(
-            quota.charge(u64::MAX),
-            Err(ErrorCode::InsufficientSpace)
-        ));
+        assert!(matches!(quota.charge(u64::MAX), Err(ErrorCode::InsufficientSpace)));
         quota.truncated(40);
         assert!(quota.charge(40).is_ok());
     }

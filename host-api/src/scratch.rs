@@ -44,11 +44,7 @@ impl ScratchRoot {
             }
         }
         let placeholder = guest_dir(File::open("/dev/null")?);
-        Ok(Self {
-            dir: Arc::new(dir),
-            next: AtomicU64::new(0),
-            placeholder,
-        })
+        Ok(Self { dir: Arc::new(dir), next: AtomicU64::new(0), placeholder })
     }
 
     pub(crate) fn placeholder(&self) -> Dir {
@@ -67,10 +63,7 @@ impl ScratchRoot {
             root.create_dir(&name)?;
             let scratch = Removal { root, name };
             let dir = scratch.root.open_dir(&scratch.name)?;
-            Ok(Scratch {
-                dir: guest_dir(dir.into_std_file()),
-                _removal: scratch,
-            })
+            Ok(Scratch { dir: guest_dir(dir.into_std_file()), _removal: scratch })
         })
         .await
         .map_err(ScratchUnavailable)
@@ -78,12 +71,7 @@ impl ScratchRoot {
 }
 
 fn guest_dir(dir: File) -> Dir {
-    Dir::new(
-        dir,
-        FsPerms::ReadWrite,
-        OpenMode::READ | OpenMode::WRITE,
-        false,
-    )
+    Dir::new(dir, FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE, false)
 }
 
 /// One attempt's directory. Removed when this is dropped.

@@ -43,11 +43,8 @@ const ARTIFACTS_DIR: &str = "components";
 const CODE_DIR: &str = "compiled";
 const SCRATCH_DIR: &str = "scratch";
 /// The environments of a new data directory: slug and kind.
-const ENVIRONMENTS: [(&str, EnvironmentKind); 3] = [
-    ("dev", EnvironmentKind::Development),
-    ("stg", EnvironmentKind::Staging),
-    ("prod", EnvironmentKind::Production),
-];
+const ENVIRONMENTS: [(&str, EnvironmentKind); 3] =
+    [("dev", EnvironmentKind::Development), ("stg", EnvironmentKind::Staging), ("prod", EnvironmentKind::Production)];
 
 /// Why the server did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +113,9 @@ impl App {
         });
         let admin = match &config.admin_key {
             Some(key) => key.0.clone(),
-            None => secrets::load_or_create_text(&data_dir.join(ADMIN_KEY_FILE), || secrets::new_api_key("dacapo_admin_"))?,
+            None => {
+                secrets::load_or_create_text(&data_dir.join(ADMIN_KEY_FILE), || secrets::new_api_key("dacapo_admin_"))?
+            }
         };
         let environments = make_environments(&storage, &server_key, &clock, &data_dir).await?;
         let artifacts = Artifacts::open(&data_dir.join(ARTIFACTS_DIR)).map_err(io("components"))?;
@@ -141,7 +140,8 @@ impl App {
             clock: clock.clone(),
             ready: ready.clone(),
         });
-        let listener = TcpListener::bind(config.listen).await.map_err(io(&format!("listening on {}", config.listen)))?;
+        let listener =
+            TcpListener::bind(config.listen).await.map_err(io(&format!("listening on {}", config.listen)))?;
         let address = listener.local_addr().map_err(io("listening"))?;
         let (stop_working, stopped) = watch::channel(false);
         let (stop_serving, stop_listening) = watch::channel(false);

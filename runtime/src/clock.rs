@@ -19,10 +19,7 @@ impl Clock {
     }
 
     /// Now.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that reads the machine's clock"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     pub fn now(&self) -> Timestamp {
         let ms = Timestamp::now().as_millisecond() + self.ahead_ms.load(Ordering::Relaxed);
         Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX)

@@ -143,7 +143,9 @@ impl ServerArgs {
         let machine_bytes = machine_memory.totalram as u64 * u64::from(machine_memory.mem_unit);
         let server_key = args.server_key.map(|hex| ServerKey::parse(&hex).ok_or(hex)).transpose();
         Ok(Config {
-            listen: listen.parse().map_err(|_| wrong("listen", "write an address and a port, such as 127.0.0.1:3040"))?,
+            listen: listen
+                .parse()
+                .map_err(|_| wrong("listen", "write an address and a port, such as 127.0.0.1:3040"))?,
             data_dir: args.data_dir.unwrap_or_else(|| "dacapo-data".into()),
             max_concurrent_runs: within("max-concurrent-runs", args.max_concurrent_runs.unwrap_or(200), 1, 2_000)?,
             max_waiting_runs: args.max_waiting_runs.unwrap_or(1_000_000),

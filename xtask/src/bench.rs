@@ -43,29 +43,13 @@ struct Bench {
 type Measurement = (&'static str, &'static str, fn(&Bench) -> Result<Value>);
 
 static MEASUREMENTS: [Measurement; 7] = [
-    (
-        "calls",
-        "instantiate, call, drop: wasmtime alone and the sandbox",
-        calls,
-    ),
+    ("calls", "instantiate, call, drop: wasmtime alone and the sandbox", calls),
     ("http", "HTTP alone: axum echoes JSON", http),
-    (
-        "commits",
-        "storage alone: three durable records a run in SQLite",
-        commits,
-    ),
+    ("commits", "storage alone: three durable records a run in SQLite", commits),
     ("runs", "trigger to finished, over HTTP", runs),
-    (
-        "history",
-        "the same, with a million finished runs in the database",
-        history,
-    ),
+    ("history", "the same, with a million finished runs in the database", history),
     ("queue", "memory with 10,000 queued runs", queue),
-    (
-        "deployments",
-        "1,000 deployments: each upload, and the start after them",
-        deployments,
-    ),
+    ("deployments", "1,000 deployments: each upload, and the start after them", deployments),
 ];
 
 /// Runs the command.
@@ -88,10 +72,7 @@ pub(crate) fn run(workspace: &Workspace, options: &[String]) -> Result<ExitCode>
         heading(&format!("{name}: {title}"));
         let started = Instant::now();
         let result = measure(&bench).with_context(|| format!("measuring {name}"))?;
-        println!(
-            "{}",
-            terminal::dim(&format!("took {:.0} s", started.elapsed().as_secs_f64()))
-        );
+        println!("{}", terminal::dim(&format!("took {:.0} s", started.elapsed().as_secs_f64())));
         results.insert((*name).to_owned(), result);
     }
     let path = bench.dir.join("bench.json");
@@ -112,25 +93,17 @@ fn selected(only: Option<&[String]>) -> Result<Vec<&'static Measurement>> {
             bail!("there is no measurement `{name}`; there are: {known}");
         }
     }
-    Ok(MEASUREMENTS
-        .iter()
-        .filter(|(name, ..)| names.iter().any(|wanted| wanted == name))
-        .collect())
+    Ok(MEASUREMENTS.iter().filter(|(name, ..)| names.iter().any(|wanted| wanted == name)).collect())
 }
 
 fn machine(workspace: &Workspace, bench: &Bench) -> Result<Value> {
     let said = |program: &str, arguments: &[&str]| {
         let mut command = Command::new(program);
         let output = programs::output(command.args(arguments).current_dir(&workspace.root));
-        output.map_or_else(
-            |_| "unknown".into(),
-            |text| String::from_utf8_lossy(&text).trim().to_owned(),
-        )
+        output.map_or_else(|_| "unknown".into(), |text| String::from_utf8_lossy(&text).trim().to_owned())
     };
     let cpu_info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu_info
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"));
+    let model = cpu_info.lines().find_map(|line| line.strip_prefix("model name"));
     Ok(json!({
         "cpu": model.map_or("unknown", |model| model.trim_start_matches([' ', '\t', ':'])),
         "cores": std::thread::available_parallelism()?.get(),
@@ -244,17 +217,7 @@ fn http(bench: &Bench) -> Result<Value> {
 fn commits(bench: &Bench) -> Result<Value> {
     let dir = bench.fresh_dir("commits")?.display().to_string();
     let measure = |concurrency: &str| {
-        bench.measured(
-            "commits",
-            &[
-                "--dir",
-                &dir,
-                "--concurrency",
-                concurrency,
-                "--seconds",
-                bench.seconds(),
-            ],
-        )
+        bench.measured("commits", &["--dir", &dir, "--concurrency", concurrency, "--seconds", bench.seconds()])
     };
     Ok(json!({ "one": measure("1")?, "many": measure(MANY)? }))
 }
@@ -264,10 +227,7 @@ fn runs(bench: &Bench) -> Result<Value> {
     let server = Server::start(&bench.dacapo, &bench.fresh_dir("runs")?, None)?;
     deploy(&server, "echo", &fs::read(bench.guest("echo_v1"))?)?;
     let at_rest = server.resident_bytes()?;
-    let (one, many) = (
-        bench.load_runs(&server, "1")?,
-        bench.load_runs(&server, MANY)?,
-    );
+    let (one, many) = (bench.load_runs(&server, "1")?, bench.load_runs(&server, MANY)?);
     let after_load = server.resident_bytes()?;
     server.stop()?;
     Ok(json!({
@@ -290,10 +250,7 @@ fn history(bench: &Bench) -> Result<Value> {
     let started = Instant::now();
     let server = Server::start(&bench.dacapo, &data_dir, None)?;
     let start = started.elapsed();
-    let (one, many) = (
-        bench.load_runs(&server, "1")?,
-        bench.load_runs(&server, MANY)?,
-    );
+    let (one, many) = (bench.load_runs(&server, "1")?, bench.load_runs(&server, MANY)?);
     let resident = server.resident_bytes()?;
     server.stop()?;
     fs::remove_dir_all(&data_dir)?;
@@ -408,9 +365,7 @@ fn spread(durations: &mut [Duration]) -> Value {
     durations.sort_unstable();
     let at = |quantile: f64| {
         let last = durations.len().saturating_sub(1) as f64;
-        durations
-            .get((last * quantile).round() as usize)
-            .map_or(0.0, |duration| milliseconds(*duration))
+        durations.get((last * quantile).round() as usize).map_or(0.0, |duration| milliseconds(*duration))
     };
     json!({ "p50": at(0.5), "p99": at(0.99), "max": at(1.0) })
 }

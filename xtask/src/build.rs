@@ -14,10 +14,7 @@ const GUEST_TARGET: &str = "wasm32-wasip2";
 /// Builds the server, as quickly as it can be built, and says where it is. (What is not ours is
 /// optimised in the dev profile too; see the root `Cargo.toml`.)
 pub(crate) fn server(workspace: &Workspace) -> Result<PathBuf> {
-    cargo_build(
-        workspace,
-        &["--package", "dacapo-runtime", "--bin", "dacapo"],
-    )?;
+    cargo_build(workspace, &["--package", "dacapo-runtime", "--bin", "dacapo"])?;
     Ok(binary(workspace, "debug", "dacapo"))
 }
 
@@ -32,10 +29,7 @@ pub(crate) fn server_and_tests(workspace: &Workspace) -> Result<PathBuf> {
 /// Builds the server and the program that measures it for release, and says where they are.
 pub(crate) fn server_and_bench(workspace: &Workspace) -> Result<(PathBuf, PathBuf)> {
     let packages = ["--package", "dacapo-runtime", "--package", "dacapo-bench"];
-    cargo_build(
-        workspace,
-        &[&["--release", "--bins"][..], &packages].concat(),
-    )?;
+    cargo_build(workspace, &[&["--release", "--bins"][..], &packages].concat())?;
     let release = |name: &str| binary(workspace, "release", name);
     Ok((release("dacapo"), release("dacapo-bench")))
 }
@@ -62,17 +56,8 @@ pub(crate) fn guests(workspace: &Workspace) -> Result<PathBuf> {
 fn guest_workspace(workspace: &Workspace, folder: &str, what: &[&str]) -> Result<PathBuf> {
     ensure_guest_target()?;
     let target = workspace.target.join("guests");
-    let mut command = workspace.cargo_at(
-        folder,
-        [
-            "build",
-            "--locked",
-            "--release",
-            "--target",
-            GUEST_TARGET,
-            "--target-dir",
-        ],
-    );
+    let mut command =
+        workspace.cargo_at(folder, ["build", "--locked", "--release", "--target", GUEST_TARGET, "--target-dir"]);
     programs::run(command.arg(&target).args(what))?;
     Ok(target.join(GUEST_TARGET).join("release"))
 }

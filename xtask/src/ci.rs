@@ -40,17 +40,10 @@ fn ensure_cargo_deny(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
     let tools = programs::tools_dir().context("HOME is not set, so there is no place for tools")?;
-    println!(
-        "Building cargo-deny {CARGO_DENY_VERSION} into {}",
-        tools.display()
-    );
+    println!("Building cargo-deny {CARGO_DENY_VERSION} into {}", tools.display());
     let mut command = workspace.cargo(["install", "--locked", "--profile", "dev", "--root"]);
-    command
-        .arg(&tools)
-        .args(["--version", CARGO_DENY_VERSION, "cargo-deny"]);
+    command.arg(&tools).args(["--version", CARGO_DENY_VERSION, "cargo-deny"]);
     // Not into a shared target directory: its artifacts are of no use to anything else.
-    command
-        .env_remove("CARGO_TARGET_DIR")
-        .env("CARGO_PROFILE_DEV_DEBUG", "false");
+    command.env_remove("CARGO_TARGET_DIR").env("CARGO_PROFILE_DEV_DEBUG", "false");
     programs::run(&mut command)
 }

@@ -20,14 +20,8 @@ pub(crate) struct Client {
 impl Client {
     /// A client with the environment's key.
     pub(crate) fn new(url: &str, key: &str) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(TIMEOUT));
-        Self {
-            agent: config.build().into(),
-            url: url.to_owned(),
-            key: key.to_owned(),
-        }
+        let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT));
+        Self { agent: config.build().into(), url: url.to_owned(), key: key.to_owned() }
     }
 
     /// Triggers a task and returns the run's id.
@@ -51,10 +45,7 @@ impl Client {
             }
         }
         let seen = self.get(&format!("/api/v3/runs/{run}"))?;
-        bail!(
-            "run {run} has not ended within two minutes; it is {}",
-            seen["status"]
-        )
+        bail!("run {run} has not ended within two minutes; it is {}", seen["status"])
     }
 
     /// Uploads a component under a name and returns the receipt.
@@ -83,11 +74,7 @@ impl Client {
         let url = format!("{}{path}", self.url);
         let authorization = format!("Bearer {}", self.key);
         let response = match body {
-            None => self
-                .agent
-                .get(&url)
-                .header("authorization", authorization)
-                .call(),
+            None => self.agent.get(&url).header("authorization", authorization).call(),
             Some(body) => self
                 .agent
                 .post(&url)
@@ -112,8 +99,5 @@ fn expect_success(method: &str, path: &str, (status, body): (u16, String)) -> Re
 }
 
 fn id_of(answer: &Value) -> Result<String> {
-    Ok(answer["id"]
-        .as_str()
-        .with_context(|| format!("no id in {answer}"))?
-        .to_owned())
+    Ok(answer["id"].as_str().with_context(|| format!("no id in {answer}"))?.to_owned())
 }

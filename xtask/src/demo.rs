@@ -59,43 +59,25 @@ pub(crate) fn check(workspace: &Workspace, binary: &Path, samples: &Path) -> Res
 }
 
 /// Tells the story on a new server, and leaves that running.
-fn story(
-    workspace: &Workspace,
-    binary: &Path,
-    samples: &Path,
-    listen: Option<&str>,
-) -> Result<Server> {
+fn story(workspace: &Workspace, binary: &Path, samples: &Path, listen: Option<&str>) -> Result<Server> {
     heading("Starting a server with an empty data directory");
     let data_dir = workspace.target.join("demo/data");
     server::fresh_dir(&data_dir)?;
     // The usual address, unless something else listens there.
     let listen = listen.filter(|address| std::net::TcpListener::bind(address).is_ok());
     let server = Server::start(binary, &data_dir, listen)?;
-    println!(
-        "It listens on {} and keeps its data in {}.",
-        strong(&server.url),
-        data_dir.display()
-    );
+    println!("It listens on {} and keeps its data in {}.", strong(&server.url), data_dir.display());
     tell(workspace, &server, &server.key("dev")?, binary, samples)?;
     Ok(server)
 }
 
 fn end(server: Server) -> Result<()> {
     server.stop()?;
-    println!(
-        "\n{} The demo went as it should, and the server has stopped.",
-        good("✓")
-    );
+    println!("\n{} The demo went as it should, and the server has stopped.", good("✓"));
     Ok(())
 }
 
-fn tell(
-    workspace: &Workspace,
-    server: &Server,
-    key: &str,
-    binary: &Path,
-    samples: &Path,
-) -> Result<()> {
+fn tell(workspace: &Workspace, server: &Server, key: &str, binary: &Path, samples: &Path) -> Result<()> {
     let client = Client::new(&server.url, key);
     let orders = orders(workspace)?;
     let deploy = |file: &str| deploy(binary, server, key, &samples.join(file));
@@ -106,33 +88,20 @@ fn tell(
     heading(&format!("Triggering `{TASK}` with {} orders", orders.len()));
     let first = import(&client, &orders)?;
     show(&first);
-    let failed: Vec<Imported> = first
-        .into_iter()
-        .filter(|import| !succeeded(&import.run))
-        .collect();
+    let failed: Vec<Imported> = first.into_iter().filter(|import| !succeeded(&import.run)).collect();
     let names: Vec<&str> = failed.iter().map(|import| import.order.as_str()).collect();
-    ensure!(
-        names == FAILING,
-        "these orders should have failed: {FAILING:?}; these did: {names:?}"
-    );
+    ensure!(names == FAILING, "these orders should have failed: {FAILING:?}; these did: {names:?}");
 
     heading("Deploying version 2, which copes with them");
     deploy("order_importer_v2.wasm")?;
 
-    heading(&format!(
-        "Replaying the {} failed runs: the old payloads, on the new code",
-        failed.len()
-    ));
+    heading(&format!("Replaying the {} failed runs: the old payloads, on the new code", failed.len()));
     let replayed = replay(&client, &failed)?;
     show(&replayed);
     println!();
     for (source, replay) in failed.iter().zip(&replayed) {
         check_replay(source, replay)?;
-        let lineage = format!(
-            "{}  replays  {}",
-            text(&replay.run["id"]),
-            text(&source.run["id"])
-        );
+        let lineage = format!("{}  replays  {}", text(&replay.run["id"]), text(&source.run["id"]));
         println!("  {:<8} {}", source.order, dim(&lineage));
     }
     println!("\n{} All {} orders are imported.", good("✓"), orders.len());
@@ -143,22 +112,13 @@ fn orders(workspace: &Workspace) -> Result<Vec<Value>> {
     let path = workspace.root.join("sample-tasks/orders.json");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let orders: Vec<Value> = serde_json::from_str(&text).context("sample-tasks/orders.json")?;
-    ensure!(
-        orders.len() == 20,
-        "sample-tasks/orders.json should hold 20 orders"
-    );
+    ensure!(orders.len() == 20, "sample-tasks/orders.json should hold 20 orders");
     Ok(orders)
 }
 
 /// Deploys through the command line, as a person would.
 fn deploy(binary: &Path, server: &Server, key: &str, component: &Path) -> Result<()> {
-    println!(
-        "{}",
-        dim(&format!(
-            "$ dacapo deploy {} --name {NAME}",
-            component.display()
-        ))
-    );
+    println!("{}", dim(&format!("$ dacapo deploy {} --name {NAME}", component.display())));
     let mut command = Command::new(binary);
     command
         .arg("deploy")
@@ -174,45 +134,26 @@ fn import(client: &Client, orders: &[Value]) -> Result<Vec<Imported>> {
     for order in orders {
         runs.push((text(&order["id"]), client.trigger(TASK, order)?));
     }
-    let finished = |(order, run): (String, String)| {
-        client.finished_run(&run).map(|run| Imported { order, run })
-    };
+    let finished = |(order, run): (String, String)| client.finished_run(&run).map(|run| Imported { order, run });
     runs.into_iter().map(finished).collect()
 }
 
 fn replay(client: &Client, failed: &[Imported]) -> Result<Vec<Imported>> {
     let mut runs = Vec::new();
     for source in failed {
-        runs.push((
-            source.order.clone(),
-            client.replay(&text(&source.run["id"]))?,
-        ));
+        runs.push((source.order.clone(), client.replay(&text(&source.run["id"]))?));
     }
-    let finished = |(order, run): (String, String)| {
-        client.finished_run(&run).map(|run| Imported { order, run })
-    };
+    let finished = |(order, run): (String, String)| client.finished_run(&run).map(|run| Imported { order, run });
     runs.into_iter().map(finished).collect()
 }
 
 fn check_replay(source: &Imported, replay: &Imported) -> Result<()> {
     let (old, new) = (&source.run, &replay.run);
     let order = &source.order;
-    ensure!(
-        succeeded(new),
-        "the replay of {order} should have completed: {new}"
-    );
-    ensure!(
-        new["replayedFrom"] == old["id"],
-        "the replay of {order} does not name its source"
-    );
-    ensure!(
-        new["isReplay"] == true,
-        "the replay of {order} does not say that it is one"
-    );
-    ensure!(
-        new["payload"] == old["payload"],
-        "the replay of {order} has another payload"
-    );
+    ensure!(succeeded(new), "the replay of {order} should have completed: {new}");
+    ensure!(new["replayedFrom"] == old["id"], "the replay of {order} does not name its source");
+    ensure!(new["isReplay"] == true, "the replay of {order} does not say that it is one");
+    ensure!(new["payload"] == old["payload"], "the replay of {order} has another payload");
     ensure!(
         new["version"].is_string() && new["version"] != old["version"],
         "the replay of {order} ran on version {}, its source on {}",
@@ -228,30 +169,14 @@ fn succeeded(run: &Value) -> bool {
 
 fn show(imports: &[Imported]) {
     println!();
-    println!(
-        "  {}",
-        dim(&format!(
-            "{:<8} {:<10} {:<12} {:<4} result",
-            "order", "status", "version", "try"
-        ))
-    );
+    println!("  {}", dim(&format!("{:<8} {:<10} {:<12} {:<4} result", "order", "status", "version", "try")));
     for Imported { order, run } in imports {
         let status = format!("{:<10}", text(&run["status"]));
-        let status = if succeeded(run) {
-            good(&status)
-        } else {
-            bad(&status)
-        };
+        let status = if succeeded(run) { good(&status) } else { bad(&status) };
         let (version, attempts) = (text(&run["version"]), &run["attemptCount"]);
-        println!(
-            "  {order:<8} {status} {version:<12} {attempts:<4} {}",
-            result(run)
-        );
+        println!("  {order:<8} {status} {version:<12} {attempts:<4} {}", result(run));
     }
-    let completed = imports
-        .iter()
-        .filter(|import| succeeded(&import.run))
-        .count();
+    let completed = imports.iter().filter(|import| succeeded(&import.run)).count();
     let failed = imports.len() - completed;
     println!("\n  {completed} completed, {failed} failed");
 }
@@ -261,20 +186,11 @@ fn result(run: &Value) -> String {
     if succeeded(run) {
         let output = &run["output"];
         let cents = output["totalCents"].as_i64().unwrap_or_default();
-        return format!(
-            "{}.{:02} {}",
-            cents / 100,
-            cents % 100,
-            text(&output["currency"])
-        );
+        return format!("{}.{:02} {}", cents / 100, cents % 100, text(&output["currency"]));
     }
     let error = &run["error"];
     let message = text(&error["message"]);
-    let reason = format!(
-        "{}: {}",
-        text(&error["name"]),
-        message.lines().next().unwrap_or_default()
-    );
+    let reason = format!("{}: {}", text(&error["name"]), message.lines().next().unwrap_or_default());
     match reason.char_indices().nth(90) {
         Some((end, _)) => format!("{}…", &reason[..end]),
         None => reason,
@@ -289,21 +205,13 @@ fn invite(server: &Server, key: &str, binary: &Path) {
     println!("  {}", dim("# 1. see the runs, and one of them in full"));
     println!("  export TRIGGER_API_URL={url} TRIGGER_SECRET_KEY={key}");
     println!("  {dacapo} runs list");
-    println!(
-        "\n  {}",
-        dim("# 2. trigger a run over HTTP and wait for it")
-    );
+    println!("\n  {}", dim("# 2. trigger a run over HTTP and wait for it"));
     println!("  curl '{url}/api/v1/tasks/{TASK}/trigger?wait=30s' \\");
     println!("    -H 'authorization: Bearer {key}' -H 'content-type: application/json' \\");
     println!(r#"    -d '{{"payload":{{"id":"B-1","currency":"EUR","items":[]}}}}'"#);
-    println!(
-        "\n  {}",
-        dim("# 3. the same with the official client: npm install @trigger.dev/sdk@4.8.3")
-    );
+    println!("\n  {}", dim("# 3. the same with the official client: npm install @trigger.dev/sdk@4.8.3"));
     println!("  node --input-type=module -e 'import {{ tasks, runs }} from \"@trigger.dev/sdk\";");
-    println!(
-        "    const run = await tasks.trigger(\"{TASK}\", {{ id: \"B-2\", currency: \"EUR\", items: [] }});"
-    );
+    println!("    const run = await tasks.trigger(\"{TASK}\", {{ id: \"B-2\", currency: \"EUR\", items: [] }});");
     println!("    console.log(await runs.poll(run));'");
     println!("\nCtrl-C stops the server.");
 }
@@ -325,7 +233,5 @@ fn stay(server: &Server) -> Result<()> {
 
 /// A JSON string without its quotes; anything else as JSON.
 fn text(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -7,9 +7,7 @@ use anyhow::{Context, Result, bail};
 
 /// Runs a program to its end; what it prints is shown.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("could not start {}", line(command)))?;
+    let status = command.status().with_context(|| format!("could not start {}", line(command)))?;
     if !status.success() {
         bail!("`{}` failed ({status})", line(command));
     }
@@ -18,18 +16,10 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 
 /// Runs a program to its end and returns what it printed.
 pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("could not start {}", line(command)))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("could not start {}", line(command)))?;
     if !output.status.success() {
         let reason = String::from_utf8_lossy(&output.stderr);
-        bail!(
-            "`{}` failed ({}): {}",
-            line(command),
-            output.status,
-            reason.trim()
-        );
+        bail!("`{}` failed ({}): {}", line(command), output.status, reason.trim());
     }
     Ok(output.stdout)
 }
@@ -53,8 +43,5 @@ pub(crate) fn tools_dir() -> Option<PathBuf> {
 /// A command as a person would type it.
 fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }

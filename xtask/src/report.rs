@@ -23,32 +23,14 @@ pub(crate) fn table(results: &Value) -> String {
         text("date"),
         text("commit"),
         text("rustc"),
-        if machine["quick"] == true {
-            "; QUICK: too short to be quoted"
-        } else {
-            ""
-        },
+        if machine["quick"] == true { "; QUICK: too short to be quoted" } else { "" },
     );
-    let rows: Vec<Row> = [calls, alone, runs, memory, history, deployments]
-        .into_iter()
-        .flat_map(|section| section(results))
-        .collect();
-    let width = |cell: fn(&Row) -> &String| {
-        rows.iter()
-            .map(|row| cell(row).chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths = [
-        width(|row| &row.0),
-        width(|row| &row.1),
-        width(|row| &row.2),
-    ];
+    let rows: Vec<Row> =
+        [calls, alone, runs, memory, history, deployments].into_iter().flat_map(|section| section(results)).collect();
+    let width = |cell: fn(&Row) -> &String| rows.iter().map(|row| cell(row).chars().count()).max().unwrap_or(0);
+    let widths = [width(|row| &row.0), width(|row| &row.1), width(|row| &row.2)];
     let [first, second, third] = widths;
-    lines += &format!(
-        "| {:first$} | {:second$} | {:third$} |\n",
-        "measured", "value", "beside it"
-    );
+    lines += &format!("| {:first$} | {:second$} | {:third$} |\n", "measured", "value", "beside it");
     let rule = widths.map(|width| "-".repeat(width));
     lines += &format!("| {} | {} | {} |\n", rule[0], rule[1], rule[2]);
     for Row(what, value, beside) in &rows {
@@ -85,19 +67,13 @@ fn calls(results: &Value) -> Vec<Row> {
 
 fn alone(results: &Value) -> Vec<Row> {
     let mut rows = Vec::new();
-    for (section, what) in [
-        ("http", "axum alone: JSON echo"),
-        ("commits", "SQLite alone: three durable records a run"),
-    ] {
+    for (section, what) in [("http", "axum alone: JSON echo"), ("commits", "SQLite alone: three durable records a run")]
+    {
         for part in ["one", "many"] {
             let result = &results[section][part];
             if p50_us(result).is_some() {
                 let concurrency = &result["concurrency"];
-                rows.push(Row(
-                    format!("{what}, concurrency {concurrency}"),
-                    spread_ms(result),
-                    per_second(result),
-                ));
+                rows.push(Row(format!("{what}, concurrency {concurrency}"), spread_ms(result), per_second(result)));
             }
         }
     }
@@ -124,10 +100,7 @@ fn runs(results: &Value) -> Vec<Row> {
             _ => goal(true, rate >= GOAL_RUNS_PER_SECOND, "8,000/s at least"),
         };
         rows.push(Row(
-            format!(
-                "trigger to finished over HTTP, durable, concurrency {}",
-                result["concurrency"]
-            ),
+            format!("trigger to finished over HTTP, durable, concurrency {}", result["concurrency"]),
             spread_ms(result),
             format!("{}{ratio}{verdict}", per_second(result)),
         ));
@@ -141,30 +114,20 @@ fn memory(results: &Value) -> Vec<Row> {
         rows.push(Row(
             "resident memory at rest, one deployment".into(),
             format!("{rest:.0} MB"),
-            goal(true, rest < GOAL_REST_MB, "under 100 MB")
-                .trim_start_matches("; ")
-                .into(),
+            goal(true, rest < GOAL_REST_MB, "under 100 MB").trim_start_matches("; ").into(),
         ));
     }
     if let Some(after) = megabytes(&results["runs"]["residentBytesAfterLoad"]) {
-        rows.push(Row(
-            "resident memory after that load".into(),
-            format!("{after:.0} MB"),
-            String::new(),
-        ));
+        rows.push(Row("resident memory after that load".into(), format!("{after:.0} MB"), String::new()));
     }
     let queue = &results["queue"];
-    if let (Some(before), Some(after)) = (
-        megabytes(&queue["residentBytesBefore"]),
-        megabytes(&queue["residentBytesWithQueue"]),
-    ) {
+    if let (Some(before), Some(after)) =
+        (megabytes(&queue["residentBytesBefore"]), megabytes(&queue["residentBytesWithQueue"]))
+    {
         rows.push(Row(
             "resident memory with 10,000 queued runs".into(),
             format!("{after:.0} MB"),
-            format!(
-                "{before:.0} MB before; accepted at {}",
-                per_second(&queue["accepted"])
-            ),
+            format!("{before:.0} MB before; accepted at {}", per_second(&queue["accepted"])),
         ));
     }
     rows
@@ -187,20 +150,13 @@ fn history(results: &Value) -> Vec<Row> {
             _ => String::new(),
         };
         rows.push(Row(
-            format!(
-                "the same with {count} finished runs, concurrency {}",
-                with["concurrency"]
-            ),
+            format!("the same with {count} finished runs, concurrency {}", with["concurrency"]),
             spread_ms(with),
             format!("{}{ratio}", per_second(with)),
         ));
     }
     if let Some(start) = history["startMs"].as_f64() {
-        rows.push(Row(
-            "start of the server with that database".into(),
-            format!("{start:.0} ms"),
-            String::new(),
-        ));
+        rows.push(Row("start of the server with that database".into(), format!("{start:.0} ms"), String::new()));
     }
     rows
 }
@@ -213,28 +169,12 @@ fn deployments(results: &Value) -> Vec<Row> {
     let kib = deployments["componentBytes"].as_f64().unwrap_or_default() / 1024.0;
     let row = |what: String, name: &str, beside: String| {
         let value = |quantile: &str| deployments[name][quantile].as_f64().unwrap_or_default();
-        Row(
-            what,
-            format!("p50 {:.0} ms, p99 {:.0} ms", value("p50"), value("p99")),
-            beside,
-        )
+        Row(what, format!("p50 {:.0} ms, p99 {:.0} ms", value("p50"), value("p99")), beside)
     };
     vec![
-        row(
-            "deploying a component nobody has seen".into(),
-            "uploadMs",
-            format!("{kib:.0} KiB, {count} times"),
-        ),
-        row(
-            format!("start of the server with {count} deployments"),
-            "coldStartMs",
-            "to ready, 5 times".into(),
-        ),
-        row(
-            "the first run after that".into(),
-            "firstRunMs",
-            "trigger to finished".into(),
-        ),
+        row("deploying a component nobody has seen".into(), "uploadMs", format!("{kib:.0} KiB, {count} times")),
+        row(format!("start of the server with {count} deployments"), "coldStartMs", "to ready, 5 times".into()),
+        row("the first run after that".into(), "firstRunMs", "trigger to finished".into()),
     ]
 }
 

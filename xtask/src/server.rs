@@ -49,11 +49,7 @@ impl Server {
     /// The same, with these settings.
     pub(crate) fn start_with(binary: &Path, data_dir: &Path, settings: &[&str]) -> Result<Self> {
         let mut command = Command::new(binary);
-        command
-            .arg("server")
-            .args(settings)
-            .arg("--data-dir")
-            .arg(data_dir);
+        command.arg("server").args(settings).arg("--data-dir").arg(data_dir);
         Self::spawn(command, data_dir)
     }
 
@@ -78,19 +74,10 @@ impl Server {
             Err(_) => {
                 let _ = kill_process(pid, Signal::KILL);
                 let log = fs::read_to_string(&log_path).unwrap_or_default();
-                bail!(
-                    "the server did not become ready; it said:\n{}",
-                    tail(&log, 20)
-                );
+                bail!("the server did not become ready; it said:\n{}", tail(&log, 20));
             }
         };
-        Ok(Self {
-            url,
-            pid,
-            data_dir: data_dir.to_owned(),
-            ended,
-            running,
-        })
+        Ok(Self { url, pid, data_dir: data_dir.to_owned(), ended, running })
     }
 
     /// The key of an environment: `dev`, `stg` or `prod`.
@@ -105,20 +92,14 @@ impl Server {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid.as_raw_nonzero()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        let kib: u64 = kib
-            .context("the kernel says nothing about VmRSS")?
-            .trim()
-            .parse()?;
+        let kib: u64 = kib.context("the kernel says nothing about VmRSS")?.trim().parse()?;
         Ok(kib * 1024)
     }
 
     /// Asks the server to end, as an operator would, and waits for it.
     pub(crate) fn stop(self) -> Result<()> {
         self.interrupter().interrupt();
-        let status = self
-            .ended
-            .recv_timeout(STOP_TIMEOUT)
-            .context("the server does not stop when it is told to")?;
+        let status = self.ended.recv_timeout(STOP_TIMEOUT).context("the server does not stop when it is told to")?;
         if !status.success() {
             bail!("the server ended with {status}");
         }
@@ -127,9 +108,7 @@ impl Server {
 
     /// Waits until the server ends, for whatever reason.
     pub(crate) fn wait(&self) -> Result<ExitStatus> {
-        self.ended
-            .recv()
-            .context("the server's end was seen already")
+        self.ended.recv().context("the server's end was seen already")
     }
 
     /// What can ask the server to end from another thread.
@@ -165,10 +144,7 @@ impl Interrupter {
 /// Reads the server's output for as long as there is any, so that it never blocks on it, and sends
 /// the first address that it names.
 fn first_address(child: &mut Child, mut log: File) -> Result<Receiver<String>> {
-    let stdout = child
-        .stdout
-        .take()
-        .context("the server's output is a pipe")?;
+    let stdout = child.stdout.take().context("the server's output is a pipe")?;
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {

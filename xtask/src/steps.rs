@@ -29,66 +29,18 @@ pub(crate) enum Passed {
 
 /// All of them.
 pub(crate) static STEPS: [Step; 12] = [
-    Step {
-        name: "fmt",
-        title: "the code is formatted",
-        run: fmt,
-    },
-    Step {
-        name: "clippy",
-        title: "clippy has nothing to say",
-        run: clippy,
-    },
-    Step {
-        name: "doc",
-        title: "the documentation builds without a warning",
-        run: doc,
-    },
-    Step {
-        name: "build",
-        title: "the server and all tests build",
-        run: build_server,
-    },
-    Step {
-        name: "guests",
-        title: "the tests' guests build",
-        run: build_guests,
-    },
-    Step {
-        name: "samples",
-        title: "the sample tasks build",
-        run: build_samples,
-    },
-    Step {
-        name: "guests-fmt",
-        title: "guests and sample tasks are formatted",
-        run: guests_fmt,
-    },
-    Step {
-        name: "rust",
-        title: "the Rust tests pass",
-        run: rust_tests,
-    },
-    Step {
-        name: "doctest",
-        title: "the examples in the documentation run",
-        run: doc_tests,
-    },
-    Step {
-        name: "sdk",
-        title: "the official client works against a real server",
-        run: sdk,
-    },
-    Step {
-        name: "demo",
-        title: "the demo tells its story",
-        run: demo,
-    },
-    Step {
-        name: "deny",
-        title: "licences, sources and advisories of dependencies",
-        run: deny,
-    },
+    Step { name: "fmt", title: "the code is formatted", run: fmt },
+    Step { name: "clippy", title: "clippy has nothing to say", run: clippy },
+    Step { name: "doc", title: "the documentation builds without a warning", run: doc },
+    Step { name: "build", title: "the server and all tests build", run: build_server },
+    Step { name: "guests", title: "the tests' guests build", run: build_guests },
+    Step { name: "samples", title: "the sample tasks build", run: build_samples },
+    Step { name: "guests-fmt", title: "guests and sample tasks are formatted", run: guests_fmt },
+    Step { name: "rust", title: "the Rust tests pass", run: rust_tests },
+    Step { name: "doctest", title: "the examples in the documentation run", run: doc_tests },
+    Step { name: "sdk", title: "the official client works against a real server", run: sdk },
+    Step { name: "demo", title: "the demo tells its story", run: demo },
+    Step { name: "deny", title: "licences, sources and advisories of dependencies", run: deny },
 ];
 
 fn fmt(workspace: &Workspace) -> Result<Passed> {
@@ -96,26 +48,14 @@ fn fmt(workspace: &Workspace) -> Result<Passed> {
 }
 
 fn clippy(workspace: &Workspace) -> Result<Passed> {
-    passed(&mut workspace.cargo([
-        "clippy",
-        "--locked",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ]))
+    passed(&mut workspace.cargo(["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))
 }
 
 /// In two calls: the server's library and the task authors' are both called `dacapo`, and cargo
 /// documents only one of them at a time.
 fn doc(workspace: &Workspace) -> Result<Passed> {
-    for what in [
-        &["--workspace", "--exclude", "dacapo"][..],
-        &["--package", "dacapo"],
-    ] {
-        let mut command =
-            workspace.cargo(["doc", "--locked", "--no-deps", "--document-private-items"]);
+    for what in [&["--workspace", "--exclude", "dacapo"][..], &["--package", "dacapo"]] {
+        let mut command = workspace.cargo(["doc", "--locked", "--no-deps", "--document-private-items"]);
         programs::run(command.args(what).env("RUSTDOCFLAGS", "-D warnings"))?;
     }
     Ok(Passed::Yes)
@@ -166,23 +106,18 @@ fn with_artifacts<'a>(workspace: &Workspace, command: &'a mut Command) -> Result
 /// version is locked.
 fn sdk(workspace: &Workspace) -> Result<Passed> {
     if !programs::works(Command::new("npm").arg("--version")) {
-        return Ok(Passed::Skipped(
-            "npm is missing; install Node.js 20 or newer".into(),
-        ));
+        return Ok(Passed::Skipped("npm is missing; install Node.js 20 or newer".into()));
     }
     let folder = workspace.root.join("tests/sdk");
     // npm's own record of what it installed; `npm ci` from scratch takes ten seconds.
     let installed = folder.join("node_modules/.dacapo-lock.json");
-    let locked =
-        std::fs::read(folder.join("package-lock.json")).context("tests/sdk/package-lock.json")?;
+    let locked = std::fs::read(folder.join("package-lock.json")).context("tests/sdk/package-lock.json")?;
     if std::fs::read(&installed).ok().as_ref() != Some(&locked) {
         programs::run(Command::new("npm").arg("ci").current_dir(&folder))?;
         std::fs::write(&installed, &locked)?;
     }
     let mut command = Command::new("npm");
-    command
-        .args(["run", "--silent", "test"])
-        .current_dir(&folder);
+    command.args(["run", "--silent", "test"]).current_dir(&folder);
     passed(with_artifacts(workspace, &mut command)?)
 }
 
@@ -199,10 +134,7 @@ fn deny(workspace: &Workspace) -> Result<Passed> {
         let how = "cargo-deny is missing; `cargo xtask ci` installs it";
         return Ok(Passed::Skipped(how.into()));
     }
-    programs::run(&mut deny_command(
-        workspace,
-        &["check", "bans", "licenses", "sources"],
-    ))?;
+    programs::run(&mut deny_command(workspace, &["check", "bans", "licenses", "sources"]))?;
     println!("Fetching the advisory database");
     if programs::works(&mut deny_command(workspace, &["fetch", "db"])) {
         return passed(&mut deny_command(workspace, &["check", "advisories"]));
@@ -240,10 +172,7 @@ pub(crate) fn named(names: Option<&[String]>) -> Result<Vec<&'static Step>> {
             bail!("there is no step `{name}`; there are: {}", known.join(", "));
         }
     }
-    Ok(STEPS
-        .iter()
-        .filter(|step| names.iter().any(|name| name == step.name))
-        .collect())
+    Ok(STEPS.iter().filter(|step| names.iter().any(|name| name == step.name)).collect())
 }
 
 fn passed(command: &mut Command) -> Result<Passed> {

@@ -30,11 +30,6 @@ pub(crate) fn heading(text: &str) {
 
 fn paint(code: &str, text: &str) -> String {
     static COLOURED: OnceLock<bool> = OnceLock::new();
-    let coloured = COLOURED
-        .get_or_init(|| std::env::var_os("NO_COLOR").is_none() && std::io::stdout().is_terminal());
-    if *coloured {
-        format!("\x1b[{code}m{text}\x1b[0m")
-    } else {
-        text.to_owned()
-    }
+    let coloured = COLOURED.get_or_init(|| std::env::var_os("NO_COLOR").is_none() && std::io::stdout().is_terminal());
+    if *coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }

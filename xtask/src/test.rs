@@ -33,13 +33,7 @@ fn run_steps(workspace: &Workspace, steps: &[&Step]) -> ExitCode {
     let mut lines = Vec::new();
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for (index, step) in steps.iter().enumerate() {
-        heading(&format!(
-            "{}/{} {}: {}",
-            index + 1,
-            steps.len(),
-            step.name,
-            step.title
-        ));
+        heading(&format!("{}/{} {}: {}", index + 1, steps.len(), step.name, step.title));
         let started = Instant::now();
         let mark = match (step.run)(workspace) {
             Ok(Passed::Yes) => {
@@ -59,11 +53,7 @@ fn run_steps(workspace: &Workspace, steps: &[&Step]) -> ExitCode {
                 format!("{}: {error:#}", bad("failed"))
             }
         };
-        lines.push(format!(
-            "  {:<11} {:>8}  {mark}",
-            step.name,
-            seconds(started.elapsed())
-        ));
+        lines.push(format!("  {:<11} {:>8}  {mark}", step.name, seconds(started.elapsed())));
         if failed > 0 {
             break;
         }
@@ -72,22 +62,11 @@ fn run_steps(workspace: &Workspace, steps: &[&Step]) -> ExitCode {
     lines.iter().for_each(|line| println!("{line}"));
     if failed > 0 {
         let name = steps[lines.len() - 1].name;
-        println!(
-            "\n{}",
-            dim(&format!("Try again with: cargo xtask test --only {name}"))
-        );
+        println!("\n{}", dim(&format!("Try again with: cargo xtask test --only {name}")));
     }
-    let skipped_too = if skipped > 0 {
-        format!(", {skipped} skipped")
-    } else {
-        String::new()
-    };
+    let skipped_too = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
     println!("\n{passed} passed, {failed} failed{skipped_too}");
-    if failed > 0 {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    }
+    if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn seconds(elapsed: Duration) -> String {

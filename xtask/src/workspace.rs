@@ -22,18 +22,12 @@ impl Workspace {
     pub(crate) fn find() -> Result<Self> {
         let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
             .context("start me with `cargo xtask`, which says where the project is")?;
-        let root = Path::new(&manifest)
-            .parent()
-            .context("xtask is a folder of the project")?
-            .to_owned();
+        let root = Path::new(&manifest).parent().context("xtask is a folder of the project")?.to_owned();
         let mut metadata = cargo_in(&root);
         metadata.args(["metadata", "--no-deps", "--format-version", "1"]);
         let metadata: serde_json::Value =
             serde_json::from_slice(&programs::output(&mut metadata)?).context("cargo metadata")?;
-        let target = metadata["target_directory"]
-            .as_str()
-            .context("cargo metadata names no target directory")?
-            .into();
+        let target = metadata["target_directory"].as_str().context("cargo metadata names no target directory")?.into();
         Ok(Self { root, target })
     }
 
@@ -45,11 +39,7 @@ impl Workspace {
     }
 
     /// Cargo, in another folder of the project.
-    pub(crate) fn cargo_at<S: AsRef<OsStr>>(
-        &self,
-        folder: &str,
-        arguments: impl IntoIterator<Item = S>,
-    ) -> Command {
+    pub(crate) fn cargo_at<S: AsRef<OsStr>>(&self, folder: &str, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = cargo_in(&self.root.join(folder));
         command.args(arguments);
         command
@@ -63,21 +53,11 @@ fn cargo_in(folder: &Path) -> Command {
     command.current_dir(folder);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        let about_this_package = [
-            "CARGO_PKG_",
-            "CARGO_MANIFEST_",
-            "CARGO_BIN_",
-            "CARGO_CRATE_",
-        ];
-        if about_this_package
-            .iter()
-            .any(|prefix| text.starts_with(prefix))
-        {
+        let about_this_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
+        if about_this_package.iter().any(|prefix| text.starts_with(prefix)) {
             command.env_remove(&name);
         }
     }
-    command
-        .env_remove("CARGO_PRIMARY_PACKAGE")
-        .env_remove("OUT_DIR");
+    command.env_remove("CARGO_PRIMARY_PACKAGE").env_remove("OUT_DIR");
     command
 }

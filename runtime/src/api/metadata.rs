@@ -137,9 +137,17 @@ mod tests {
     fn operations_do_what_the_contract_says() {
         check(json!({}), vec![Set("a".into(), json!(1))], json!({"a": 1}));
         check(json!({"a": 1}), vec![Set("$.b.c".into(), json!(2))], json!({"a": 1, "b": {"c": 2}}));
-        check(json!({"a": 1, "b": {"c": 1, "d": 2}}), vec![Delete("a".into()), Delete("$.b.c".into())], json!({"b": {"d": 2}}));
+        check(
+            json!({"a": 1, "b": {"c": 1, "d": 2}}),
+            vec![Delete("a".into()), Delete("$.b.c".into())],
+            json!({"b": {"d": 2}}),
+        );
         check(json!({}), vec![Delete("a".into()), Delete("$.a.b".into())], json!({}));
-        check(json!({"l": 1}), vec![Append("l".into(), json!(2)), Append("l".into(), json!(3))], json!({"l": [1, 2, 3]}));
+        check(
+            json!({"l": 1}),
+            vec![Append("l".into(), json!(2)), Append("l".into(), json!(3))],
+            json!({"l": [1, 2, 3]}),
+        );
         check(json!({}), vec![Append("l".into(), json!({"x": 1}))], json!({"l": [{"x": 1}]}));
         check(json!({"l": [1, 2, 1]}), vec![Remove("l".into(), json!(1))], json!({"l": [2]}));
         check(json!({}), vec![Increment("n".into(), 2.0), Increment("n".into(), 0.5)], json!({"n": 2.5}));

@@ -22,6 +22,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const WAIT_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long an upload may take; the server compiles meanwhile.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(600);
+/// Names an environment beside an admin key.
+const ENVIRONMENT_HEADER: &str = "x-dacapo-environment";
 /// Largest answer that is read.
 const MAX_ANSWER_BYTES: u64 = 256 * 1024 * 1024;
 /// Most of a body that is not the API's that an error quotes, in characters.
@@ -179,6 +181,8 @@ pub(super) struct Client {
     agent: Agent,
     base: String,
     key: Option<Key>,
+    /// Which environment is meant, where the key is the admin's and opens all.
+    environment: Option<&'static str>,
 }
 
 impl Client {
@@ -201,7 +205,12 @@ impl Client {
         if is_local(host) {
             config = config.proxy(None);
         }
-        Ok(Self { agent: config.build().new_agent(), base, key })
+        Ok(Self { agent: config.build().new_agent(), base, key, environment: None })
+    }
+
+    /// The same client, with an admin key, for what lies in the environment `slug`.
+    pub(super) fn within(self, slug: &'static str) -> Self {
+        Self { environment: Some(slug), ..self }
     }
 
     /// Where the server is, without credentials.
@@ -274,9 +283,8 @@ impl Client {
         let body = if body.is_empty() {
             SendBody::none()
         } else {
-            request = request
-                .header(header::CONTENT_TYPE, "application/json")
-                .header(header::CONTENT_LENGTH, body.len());
+            request =
+                request.header(header::CONTENT_TYPE, "application/json").header(header::CONTENT_LENGTH, body.len());
             SendBody::from_owned_reader(std::io::Cursor::new(body))
         };
         self.answer(request, body, timeout)
@@ -284,6 +292,10 @@ impl Client {
 
     fn request(&self, method: Method, route: &Route) -> ureq::http::request::Builder {
         let request = Request::builder().method(method).uri(format!("{}{}", self.base, route.0));
+        let request = match self.environment {
+            Some(slug) => request.header(ENVIRONMENT_HEADER, slug),
+            None => request,
+        };
         match &self.key {
             Some(key) => request.header(header::AUTHORIZATION, format!("Bearer {}", key.secret)),
             None => request,
@@ -296,9 +308,8 @@ impl Client {
         body: SendBody<'_>,
         timeout: Duration,
     ) -> Result<Response<Body>, Error> {
-        let request = request
-            .body(body)
-            .map_err(|error| Error::BadUrl { url: self.url(), reason: error.to_string() })?;
+        let request =
+            request.body(body).map_err(|error| Error::BadUrl { url: self.url(), reason: error.to_string() })?;
         let request = self.agent.configure_request(request).timeout_global(Some(timeout)).build();
         self.agent.run(request).map_err(|error| self.transport_error(error))
     }
@@ -319,9 +330,7 @@ impl Client {
             },
             400..500 => Err(Error::Refused { status, body: self.explained(status, error_body(status, &text)) }),
             500..600 => Err(Error::Failed { status, body: error_body(status, &text) }),
-            300..400 => {
-                Err(self.unexpected(format!("it answers {status} and sends us elsewhere; give the final URL")))
-            }
+            300..400 => Err(self.unexpected(format!("it answers {status} and sends us elsewhere; give the final URL"))),
             _ => Err(self.unexpected(format!("it answers {status}"))),
         }
     }

@@ -106,11 +106,7 @@ fn show_list(client: &Client, route: Route, output: Output) -> anyhow::Result<()
 }
 
 fn row(variable: &VariableItem) -> Vec<Field> {
-    let value = if variable.is_secret {
-        Field::Dim("(secret)".into())
-    } else {
-        variable.value.clone().into()
-    };
+    let value = if variable.is_secret { Field::Dim("(secret)".into()) } else { variable.value.clone().into() };
     vec![variable.name.clone().into(), value]
 }
 

@@ -22,9 +22,9 @@ pub(super) struct Arguments {
     wait: WaitArguments,
     #[command(flatten)]
     options: Options,
-    /// Replay into another environment
+    /// Replay into another environment (needs the admin key)
     #[arg(long, value_name = "ENV", conflicts_with = "wait")]
-    to: Option<Slug>,
+    pub(super) to: Option<Slug>,
 }
 
 #[derive(Debug, Default, Args)]

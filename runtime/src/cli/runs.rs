@@ -104,7 +104,8 @@ fn contract_word(status: &str) -> String {
 
 /// Runs one of the subcommands.
 pub(super) fn run(arguments: Arguments, output: Output) -> anyhow::Result<Exit> {
-    let client = arguments.connection.client()?;
+    let connection = arguments.connection;
+    let client = connection.client()?;
     match arguments.command {
         Command::List(list) => show_list(&client, &list, output)?,
         Command::Get { run } => show_run(&client, &find(&client, &run)?, output)?,
@@ -112,11 +113,25 @@ pub(super) fn run(arguments: Arguments, output: Output) -> anyhow::Result<Exit> 
         Command::Logs { run, follow: true } => follow_logs(&client, &find(&client, &run)?, output)?,
         Command::Cancel { run } => cancel(&client, &find(&client, &run)?, output)?,
         Command::Replay(arguments) => {
-            let run = find(&client, &arguments.run)?;
-            return replay::run(&client, &run, arguments, output);
+            return replay_run(client, &connection, arguments, output);
         }
     }
     Ok(Exit::Done)
+}
+
+/// Replays a run. Only the admin key reaches two environments, and then the run's is named.
+fn replay_run(
+    client: Client,
+    connection: &Connection,
+    arguments: replay::Arguments,
+    output: Output,
+) -> anyhow::Result<Exit> {
+    let client = match arguments.to {
+        Some(_) => connection.admin_client()?.within(connection.slug(&client).as_str()),
+        None => client,
+    };
+    let run = find(&client, &arguments.run)?;
+    replay::run(&client, &run, arguments, output)
 }
 
 /// The id of the run that `selector` means.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::client::{Client, Error, Route};
 use super::output::{BAD, DIM, GOOD, Output, Progress, clean, clean_block, pretty, span};
 use super::{Exit, input};
-use crate::api::{RunDetails, RunResult, TaskRunError};
+use crate::api::{RunDetails, RunResult, RunStatus, TaskRunError};
 
 /// How long the server is asked to hold one answer.
 pub(super) const HOLD: Duration = Duration::from_secs(30);
@@ -72,12 +72,14 @@ pub(super) fn result_of(
             Err(error) => return Err(error.into()),
         }
         let details = client.get::<RunDetails>(Route::new("/api/v3/runs").segment(run))?.value;
-        progress.message(&format!(
-            "{run} {} (attempt {}, {})",
-            details.common.status.as_str().to_lowercase(),
-            details.attempt_count,
-            span(deadline.began.elapsed()),
-        ));
+        let waited = span(deadline.began.elapsed());
+        progress.message(&match details.common.status {
+            RunStatus::PendingVersion => format!("{run} waits for a version that has its task ({waited})"),
+            status => {
+                let status = status.as_str().to_lowercase();
+                format!("{run} {status} (attempt {}, {waited})", details.attempt_count)
+            }
+        });
         if let Some(pause) = MIN_INTERVAL.checked_sub(asked_at.elapsed()) {
             std::thread::sleep(pause);
         }

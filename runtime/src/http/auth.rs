@@ -119,7 +119,9 @@ where
         let hash = hash_of_bearer(parts)?;
         if secrets::same(&hash, &auth.admin_key_hash) {
             let slug = parts.headers.get(ENVIRONMENT_HEADER).and_then(|slug| slug.to_str().ok()).ok_or_else(|| {
-                ApiError::bad_request(format!("with the admin key, name an environment in the header {ENVIRONMENT_HEADER}"))
+                ApiError::bad_request(format!(
+                    "with the admin key, name an environment in the header {ENVIRONMENT_HEADER}"
+                ))
             })?;
             let environment = Arc::new(auth.environment(slug).await?);
             return Ok(Self { environment, is_admin: true });

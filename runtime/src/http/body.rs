@@ -127,7 +127,10 @@ impl Params {
             None => Ok(()),
             Some((name, _)) => {
                 let name: String = name.chars().take(100).collect();
-                Err(ApiError::bad_request(format!("Query Error: `{name}` is not offered here; known: {}", known.join(", "))))
+                Err(ApiError::bad_request(format!(
+                    "Query Error: `{name}` is not offered here; known: {}",
+                    known.join(", ")
+                )))
             }
         }
     }

@@ -105,15 +105,19 @@ impl From<TriggerError> for ApiError {
         match error {
             TriggerError::Refused(refusal) => refusal.into(),
             TriggerError::BadPayload(_) => Self::bad_request(text),
-            TriggerError::PayloadRejected { problems, .. } => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "payload_rejected", format!("{text}: {}", problems.join("; ")))
-                    .with_details(problems)
-            }
+            TriggerError::PayloadRejected { problems, .. } => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "payload_rejected",
+                format!("{text}: {}", problems.join("; ")),
+            )
+            .with_details(problems),
             TriggerError::NoSuchRun(_) => Self::not_found("Run not found"),
             TriggerError::NoSuchTask(..) => Self::unprocessable(text),
-            TriggerError::QueueFull { .. } => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", format!("{text}; try again when some have started"))
-            }
+            TriggerError::QueueFull { .. } => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "queue_full",
+                format!("{text}; try again when some have started"),
+            ),
             TriggerError::Storage(error) => error.into(),
         }
     }

@@ -49,10 +49,7 @@ pub(super) fn overrides(body: ReplayRequest, now: Timestamp) -> Result<(Override
         priority_seconds: body.priority,
         delay: body.delay.as_deref().map(delay).transpose()?,
         ttl: body.ttl.map(ttl).transpose()?,
-        idempotency: body
-            .idempotency_key
-            .map(|key| idempotency(key, key_ttl.as_deref(), None, now))
-            .transpose()?,
+        idempotency: body.idempotency_key.map(|key| idempotency(key, key_ttl.as_deref(), None, now)).transpose()?,
         request_key: None,
         max_attempts: body.max_attempts,
         max_duration_seconds: body.max_duration.map(max_duration).transpose()?,

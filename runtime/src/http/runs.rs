@@ -62,11 +62,7 @@ pub(super) async fn retrieve(
 }
 
 /// `GET /api/v1/runs`
-pub(super) async fn list(
-    State(server): State<Arc<Server>>,
-    caller: Caller,
-    params: Params,
-) -> Result<Json<RunList>> {
+pub(super) async fn list(State(server): State<Arc<Server>>, caller: Caller, params: Params) -> Result<Json<RunList>> {
     let now = server.runs.now();
     let query = list::parse(&params, now)?;
     let environment = &caller.environment;

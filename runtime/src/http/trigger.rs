@@ -102,7 +102,8 @@ fn request_key(headers: &HeaderMap) -> Option<String> {
 }
 
 async fn locked(server: &Server, environment: EnvironmentId, version: &str) -> Result<DeploymentId> {
-    let unknown = || ApiError::unprocessable(format!("version `{}` does not exist in this environment", shown(version)));
+    let unknown =
+        || ApiError::unprocessable(format!("version `{}` does not exist in this environment", shown(version)));
     let version: Version = version.parse().map_err(|_| unknown())?;
     let deployment = server.storage.deployment_of_version(environment, version).await?;
     deployment.map(|deployment| deployment.id).ok_or_else(unknown)

@@ -61,9 +61,12 @@ async fn set(
 }
 
 fn check(name: &str, value: &str) -> Result<()> {
-    let good = |(place, byte): (usize, u8)| byte.is_ascii_alphabetic() || byte == b'_' || (place > 0 && byte.is_ascii_digit());
+    let good =
+        |(place, byte): (usize, u8)| byte.is_ascii_alphabetic() || byte == b'_' || (place > 0 && byte.is_ascii_digit());
     if name.is_empty() || name.len() > MAX_NAME_CHARS || !name.bytes().enumerate().all(good) {
-        return Err(ApiError::bad_request("a variable's name must have 1 to 256 of A-Z a-z 0-9 _ and not begin with a digit"));
+        return Err(ApiError::bad_request(
+            "a variable's name must have 1 to 256 of A-Z a-z 0-9 _ and not begin with a digit",
+        ));
     }
     if value.len() > MAX_VARIABLE_BYTES || value.contains('\0') {
         return Err(ApiError::bad_request("a variable's value can have 64 KiB at most, without NUL characters"));

@@ -171,19 +171,10 @@ pub fn admit(
         (None, None) => Status::PendingVersion,
         (Some(_), None) => Status::Queued,
     };
-    let ttl = request
-        .ttl
-        .or_else(|| definition?.ttl)
-        .filter(|ttl| !ttl.is_zero());
-    let priority_ms =
-        (request.priority_seconds * 1_000.0).clamp(f64::from(i32::MIN), f64::from(i32::MAX)) as i64;
+    let ttl = request.ttl.or_else(|| definition?.ttl).filter(|ttl| !ttl.is_zero());
+    let priority_ms = (request.priority_seconds * 1_000.0).clamp(f64::from(i32::MIN), f64::from(i32::MAX)) as i64;
     let queued_at = (status == Status::Queued).then_some(now);
-    let own_queue = || {
-        definition.map_or_else(
-            || format!("task/{}", request.task),
-            TaskDefinition::queue_name,
-        )
-    };
+    let own_queue = || definition.map_or_else(|| format!("task/{}", request.task), TaskDefinition::queue_name);
     Ok(NewRun {
         id,
         environment,
@@ -215,9 +206,7 @@ pub fn admit(
 
 /// The place in the queue of a run that is queued at `queued_at`: the smaller the earlier.
 pub fn queue_order(queued_at: Timestamp, priority_ms: i64) -> Timestamp {
-    queued_at
-        .checked_sub(jiff::SignedDuration::from_millis(priority_ms))
-        .unwrap_or(Timestamp::MIN)
+    queued_at.checked_sub(jiff::SignedDuration::from_millis(priority_ms)).unwrap_or(Timestamp::MIN)
 }
 
 fn check(request: &Request, now: Timestamp) -> Result<(), Refusal> {
@@ -225,70 +214,43 @@ fn check(request: &Request, now: Timestamp) -> Result<(), Refusal> {
     if !is_task_id(&request.task) {
         return refuse("a task id must have 1 to 128 characters, none of them a control character");
     }
-    if request
-        .payload
-        .data
-        .as_ref()
-        .is_some_and(|data| data.len() > limits::MAX_PAYLOAD_BYTES)
-    {
+    if request.payload.data.as_ref().is_some_and(|data| data.len() > limits::MAX_PAYLOAD_BYTES) {
         return refuse("the payload is larger than 10 MiB");
     }
-    if request
-        .metadata
-        .as_ref()
-        .is_some_and(|text| text.len() > limits::MAX_METADATA_BYTES)
-    {
+    if request.metadata.as_ref().is_some_and(|text| text.len() > limits::MAX_METADATA_BYTES) {
         return refuse("metadata is larger than 256 KiB");
     }
     if request.tags.len() > limits::MAX_TAGS {
         return refuse("a run can have 10 tags at most");
     }
-    if request
-        .tags
-        .iter()
-        .any(|tag| tag.is_empty() || tag.chars().count() > limits::MAX_TAG_CHARS)
-    {
+    if request.tags.iter().any(|tag| tag.is_empty() || tag.chars().count() > limits::MAX_TAG_CHARS) {
         return refuse("a tag must have 1 to 128 characters");
     }
-    if request
-        .queue
-        .as_ref()
-        .is_some_and(|name| !is_stored_queue_name(name))
-    {
+    if request.queue.as_ref().is_some_and(|name| !is_stored_queue_name(name)) {
         return refuse("a queue's name must have 1 to 128 of the characters A-Z a-z 0-9 _ - /");
     }
-    if request
-        .concurrency_key
-        .as_ref()
-        .is_some_and(|key| key.chars().count() > limits::MAX_CONCURRENCY_KEY_CHARS)
-    {
+    if request.concurrency_key.as_ref().is_some_and(|key| key.chars().count() > limits::MAX_CONCURRENCY_KEY_CHARS) {
         return refuse("a concurrency key can have 512 characters at most");
     }
     if !request.priority_seconds.is_finite() {
         return refuse("priority must be a number of seconds");
     }
-    if request.idempotency.as_ref().is_some_and(|idempotency| {
-        !(1..=limits::MAX_IDEMPOTENCY_KEY_CHARS).contains(&idempotency.key.chars().count())
-    }) {
+    if request
+        .idempotency
+        .as_ref()
+        .is_some_and(|idempotency| !(1..=limits::MAX_IDEMPOTENCY_KEY_CHARS).contains(&idempotency.key.chars().count()))
+    {
         return refuse("an idempotency key must have 1 to 2048 characters");
     }
-    if request
-        .max_attempts
-        .is_some_and(|attempts| !(1..=limits::MAX_ATTEMPTS).contains(&attempts))
-    {
+    if request.max_attempts.is_some_and(|attempts| !(1..=limits::MAX_ATTEMPTS).contains(&attempts)) {
         return refuse("maxAttempts must be a whole number from 1 to 1000");
     }
-    if request
-        .max_duration_seconds
-        .is_some_and(|seconds| !limits::MAX_DURATION_SECONDS.contains(&seconds))
-    {
+    if request.max_duration_seconds.is_some_and(|seconds| !limits::MAX_DURATION_SECONDS.contains(&seconds)) {
         return refuse("maxDuration must be 1 to 86400 seconds");
     }
     let too_late = later(now, limits::MAX_DELAY);
     match request.delay {
-        Some(Delay::For(delay)) if delay > limits::MAX_DELAY => {
-            refuse("a delay can be 366 days at most")
-        }
+        Some(Delay::For(delay)) if delay > limits::MAX_DELAY => refuse("a delay can be 366 days at most"),
         Some(Delay::Until(at)) if at > too_late => refuse("a delay can be 366 days at most"),
         _ => Ok(()),
     }
@@ -296,8 +258,7 @@ fn check(request: &Request, now: Timestamp) -> Result<(), Refusal> {
 
 /// A task's own queue carries the task's id, which may have characters that other names may not.
 fn is_stored_queue_name(name: &str) -> bool {
-    name.strip_prefix("task/")
-        .map_or_else(|| is_queue_name(name), is_task_id)
+    name.strip_prefix("task/").map_or_else(|| is_queue_name(name), is_task_id)
 }
 
 #[cfg(test)]
@@ -309,31 +270,15 @@ mod tests {
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn request() -> Request {
-        Request::new(
-            "hello",
-            Packet {
-                data: Some("{}".into()),
-                format: PacketFormat::Json,
-            },
-        )
+        Request::new("hello", Packet { data: Some("{}".into()), format: PacketFormat::Json })
     }
 
     fn admitted(request: Request, definition: Option<&TaskDefinition>) -> Result<NewRun, Refusal> {
-        admit(
-            RunId::from_bits(1),
-            EnvironmentId::from_bits(2),
-            request,
-            definition,
-            NOW,
-        )
+        admit(RunId::from_bits(1), EnvironmentId::from_bits(2), request, definition, NOW)
     }
 
     #[track_caller]
-    fn check_status(
-        request: Request,
-        definition: Option<&TaskDefinition>,
-        expected: Status,
-    ) -> NewRun {
+    fn check_status(request: Request, definition: Option<&TaskDefinition>, expected: Status) -> NewRun {
         let run = admitted(request, definition).expect("admitted");
         assert_eq!(run.status, expected);
         run
@@ -342,10 +287,7 @@ mod tests {
     #[test]
     fn a_run_begins_queued_delayed_or_without_a_version() {
         let hello = TaskDefinition::new("hello");
-        let delayed = Request {
-            delay: Some(Delay::For(Duration::from_secs(60))),
-            ..request()
-        };
+        let delayed = Request { delay: Some(Delay::For(Duration::from_secs(60))), ..request() };
         check_status(request(), Some(&hello), Status::Queued);
         check_status(request(), None, Status::PendingVersion);
         check_status(delayed.clone(), Some(&hello), Status::Delayed);
@@ -356,44 +298,16 @@ mod tests {
     #[test]
     fn a_delay_that_is_over_is_none() {
         let hello = TaskDefinition::new("hello");
-        check_status(
-            Request {
-                delay: Some(Delay::Until(NOW)),
-                ..request()
-            },
-            Some(&hello),
-            Status::Queued,
-        );
-        check_status(
-            Request {
-                delay: Some(Delay::For(Duration::ZERO)),
-                ..request()
-            },
-            Some(&hello),
-            Status::Queued,
-        );
+        check_status(Request { delay: Some(Delay::Until(NOW)), ..request() }, Some(&hello), Status::Queued);
+        check_status(Request { delay: Some(Delay::For(Duration::ZERO)), ..request() }, Some(&hello), Status::Queued);
     }
 
     #[test]
     fn priority_is_a_head_start_in_seconds() {
         let hello = TaskDefinition::new("hello");
-        let run = check_status(
-            Request {
-                priority_seconds: 1.5,
-                ..request()
-            },
-            Some(&hello),
-            Status::Queued,
-        );
+        let run = check_status(Request { priority_seconds: 1.5, ..request() }, Some(&hello), Status::Queued);
         assert_eq!(run.dequeue_at.as_millisecond(), -1_500);
-        check_status(
-            Request {
-                priority_seconds: f64::MAX,
-                ..request()
-            },
-            Some(&hello),
-            Status::Queued,
-        );
+        check_status(Request { priority_seconds: f64::MAX, ..request() }, Some(&hello), Status::Queued);
     }
 
     #[test]
@@ -402,79 +316,32 @@ mod tests {
         hello.ttl = Some(Duration::from_secs(9));
         let by_task = check_status(request(), Some(&hello), Status::Queued);
         assert_eq!(by_task.expires_at.map(|at| at.as_second()), Some(9));
-        let opted_out = Request {
-            ttl: Some(Duration::ZERO),
-            ..request()
-        };
-        assert_eq!(
-            check_status(opted_out, Some(&hello), Status::Queued).expires_at,
-            None
-        );
+        let opted_out = Request { ttl: Some(Duration::ZERO), ..request() };
+        assert_eq!(check_status(opted_out, Some(&hello), Status::Queued).expires_at, None);
     }
 
     #[test]
     fn the_queue_is_the_callers_or_the_tasks() {
         let mut hello = TaskDefinition::new("hello");
-        let queue = |request: Request, task: Option<&TaskDefinition>| {
-            admitted(request, task).expect("admitted").queue
-        };
+        let queue = |request: Request, task: Option<&TaskDefinition>| admitted(request, task).expect("admitted").queue;
         assert_eq!(queue(request(), None), "task/hello");
-        hello.queue = Some(QueueDefinition {
-            name: "mail".into(),
-            concurrency_limit: None,
-        });
+        hello.queue = Some(QueueDefinition { name: "mail".into(), concurrency_limit: None });
         assert_eq!(queue(request(), Some(&hello)), "mail");
-        assert_eq!(
-            queue(
-                Request {
-                    queue: Some("fast".into()),
-                    ..request()
-                },
-                Some(&hello)
-            ),
-            "fast"
-        );
+        assert_eq!(queue(Request { queue: Some("fast".into()), ..request() }, Some(&hello)), "fast");
     }
 
     #[test]
     fn what_is_too_much_is_refused() {
         let too_much = [
-            Request {
-                tags: vec!["t".into(); 11],
-                ..request()
-            },
-            Request {
-                tags: vec![String::new()],
-                ..request()
-            },
-            Request {
-                task: String::new(),
-                ..request()
-            },
-            Request {
-                queue: Some("a b".into()),
-                ..request()
-            },
-            Request {
-                priority_seconds: f64::NAN,
-                ..request()
-            },
-            Request {
-                max_attempts: Some(0),
-                ..request()
-            },
-            Request {
-                max_duration_seconds: Some(0),
-                ..request()
-            },
-            Request {
-                delay: Some(Delay::Until(Timestamp::MAX)),
-                ..request()
-            },
-            Request {
-                metadata: Some(" ".repeat(limits::MAX_METADATA_BYTES + 1)),
-                ..request()
-            },
+            Request { tags: vec!["t".into(); 11], ..request() },
+            Request { tags: vec![String::new()], ..request() },
+            Request { task: String::new(), ..request() },
+            Request { queue: Some("a b".into()), ..request() },
+            Request { priority_seconds: f64::NAN, ..request() },
+            Request { max_attempts: Some(0), ..request() },
+            Request { max_duration_seconds: Some(0), ..request() },
+            Request { delay: Some(Delay::Until(Timestamp::MAX)), ..request() },
+            Request { metadata: Some(" ".repeat(limits::MAX_METADATA_BYTES + 1)), ..request() },
         ];
         for request in too_much {
             assert!(admitted(request.clone(), None).is_err(), "{request:?}");

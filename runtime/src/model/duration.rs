@@ -4,9 +4,7 @@ use std::time::Duration;
 
 /// Text that is not a length of time.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error(
-    "`{0}` is not a duration: write whole numbers with the units w, d, h (or hr), m, s, for example `2h30m`"
-)]
+#[error("`{0}` is not a duration: write whole numbers with the units w, d, h (or hr), m, s, for example `2h30m`")]
 pub struct BadDuration(pub String);
 
 /// Reads `^(\d+(w|d|hr|h|m|s))+$`, 100 characters at most.
@@ -16,9 +14,7 @@ pub struct BadDuration(pub String);
 /// assert_eq!(duration::parse("2h30m").unwrap().as_secs(), 9_000);
 /// ```
 pub fn parse(text: &str) -> Result<Duration, BadDuration> {
-    seconds(text)
-        .map(Duration::from_secs)
-        .ok_or_else(|| BadDuration(text.chars().take(100).collect()))
+    seconds(text).map(Duration::from_secs).ok_or_else(|| BadDuration(text.chars().take(100).collect()))
 }
 
 fn seconds(text: &str) -> Option<u64> {
@@ -31,14 +27,7 @@ fn seconds(text: &str) -> Option<u64> {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let number: u64 = rest[..digits].parse().ok()?;
         rest = &rest[digits..];
-        let units = [
-            ("w", 604_800),
-            ("d", 86_400),
-            ("hr", 3_600),
-            ("h", 3_600),
-            ("m", 60),
-            ("s", 1),
-        ];
+        let units = [("w", 604_800), ("d", 86_400), ("hr", 3_600), ("h", 3_600), ("m", 60), ("s", 1)];
         let (unit, seconds) = units.into_iter().find(|(unit, _)| rest.starts_with(unit))?;
         rest = &rest[unit.len()..];
         total = total.checked_add(number.checked_mul(seconds)?)?;
@@ -52,11 +41,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: Option<u64>) {
-        assert_eq!(
-            parse(text).ok().map(|length| length.as_secs()),
-            expected,
-            "{text}"
-        );
+        assert_eq!(parse(text).ok().map(|length| length.as_secs()), expected, "{text}");
     }
 
     #[test]
@@ -71,18 +56,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in [
-            "",
-            "5",
-            "m",
-            "5x",
-            "-5s",
-            "1.5h",
-            " 1s",
-            "1s ",
-            "99999999999999999999s",
-            "30500568904944w",
-        ] {
+        for text in ["", "5", "m", "5x", "-5s", "1.5h", " 1s", "1s ", "99999999999999999999s", "30500568904944w"] {
             check(text, None);
         }
         check(&"1s".repeat(51), None);

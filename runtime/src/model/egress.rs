@@ -58,9 +58,7 @@ pub enum Blocked {
         port: u16,
     },
     /// The name is allowed, but not where it leads.
-    #[error(
-        "`{host}` resolves to {address}, which is not public and not in the environment's egress list"
-    )]
+    #[error("`{host}` resolves to {address}, which is not public and not in the environment's egress list")]
     Address {
         /// As in the URL.
         host: String,
@@ -72,12 +70,7 @@ pub enum Blocked {
 impl Default for EgressPolicy {
     /// Every public host.
     fn default() -> Self {
-        Self {
-            rules: vec![Rule {
-                target: Target::AnyName,
-                port: None,
-            }],
-        }
+        Self { rules: vec![Rule { target: Target::AnyName, port: None }] }
     }
 }
 
@@ -97,32 +90,15 @@ impl EgressPolicy {
     pub fn check_host(&self, host: &str, port: u16) -> Result<(), Blocked> {
         if let Ok(address) = host.parse::<IpAddr>() {
             let listed = self.allows_address(address, port);
-            let public = is_public(address)
-                && self
-                    .rules
-                    .iter()
-                    .any(|rule| rule.target == Target::AnyName && rule.on(port));
-            return if listed || public {
-                Ok(())
-            } else {
-                Err(Blocked::Host {
-                    host: host.into(),
-                    port,
-                })
-            };
+            let public =
+                is_public(address) && self.rules.iter().any(|rule| rule.target == Target::AnyName && rule.on(port));
+            return if listed || public { Ok(()) } else { Err(Blocked::Host { host: host.into(), port }) };
         }
         let name = host.trim_end_matches('.').to_ascii_lowercase();
-        if self
-            .rules
-            .iter()
-            .any(|rule| rule.on(port) && rule.target.names(&name))
-        {
+        if self.rules.iter().any(|rule| rule.on(port) && rule.target.names(&name)) {
             return Ok(());
         }
-        Err(Blocked::Host {
-            host: host.into(),
-            port,
-        })
+        Err(Blocked::Host { host: host.into(), port })
     }
 
     /// Whether a name that passed [`Self::check_host`] may be reached at `address`.
@@ -130,16 +106,11 @@ impl EgressPolicy {
         if is_public(address) || self.allows_address(address, port) {
             return Ok(());
         }
-        Err(Blocked::Address {
-            host: host.into(),
-            address,
-        })
+        Err(Blocked::Address { host: host.into(), address })
     }
 
     fn allows_address(&self, address: IpAddr, port: u16) -> bool {
-        self.rules
-            .iter()
-            .any(|rule| rule.on(port) && rule.target.contains(address))
+        self.rules.iter().any(|rule| rule.on(port) && rule.target.contains(address))
     }
 }
 
@@ -154,30 +125,20 @@ impl Target {
         match self {
             Self::AnyName => true,
             Self::Name(own) => own == name,
-            Self::NamesBelow(suffix) => name
-                .strip_suffix(suffix.as_str())
-                .is_some_and(|rest| rest.ends_with('.')),
+            Self::NamesBelow(suffix) => name.strip_suffix(suffix.as_str()).is_some_and(|rest| rest.ends_with('.')),
             Self::Network { .. } => false,
         }
     }
 
     fn contains(&self, candidate: IpAddr) -> bool {
-        let Self::Network {
-            address,
-            prefix_bits,
-        } = self
-        else {
+        let Self::Network { address, prefix_bits } = self else {
             return false;
         };
         match (unmapped(*address), unmapped(candidate)) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => same_prefix(
-                u128::from(u32::from(own)) << 96,
-                u128::from(u32::from(other)) << 96,
-                *prefix_bits,
-            ),
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                same_prefix(own.into(), other.into(), *prefix_bits)
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                same_prefix(u128::from(u32::from(own)) << 96, u128::from(u32::from(other)) << 96, *prefix_bits)
             }
+            (IpAddr::V6(own), IpAddr::V6(other)) => same_prefix(own.into(), other.into(), *prefix_bits),
             _ => false,
         }
     }
@@ -242,10 +203,7 @@ impl FromStr for Rule {
 
 fn parse_rule(text: &str) -> Option<Rule> {
     if let Some(network) = parse_network(text) {
-        return Some(Rule {
-            target: network,
-            port: None,
-        });
+        return Some(Rule { target: network, port: None });
     }
     if let Some((inside, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
         let port = match rest.strip_prefix(':') {
@@ -253,10 +211,7 @@ fn parse_rule(text: &str) -> Option<Rule> {
             None if rest.is_empty() => None,
             None => return None,
         };
-        return Some(Rule {
-            target: parse_network(inside)?,
-            port,
-        });
+        return Some(Rule { target: parse_network(inside)?, port });
     }
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) => (host, Some(port.parse().ok()?)),
@@ -284,35 +239,22 @@ fn parse_network(text: &str) -> Option<Target> {
         Some(bits) => bits.parse().ok().filter(|bits| *bits <= most)?,
         None => most,
     };
-    Some(Target::Network {
-        address,
-        prefix_bits,
-    })
+    Some(Target::Network { address, prefix_bits })
 }
 
 fn parse_name(text: &str) -> Option<String> {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
-    let numeric = text
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let numeric = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     (text.len() <= 253 && !numeric && text.split('.').all(label)).then(|| text.to_ascii_lowercase())
 }
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.target, self.port) {
-            (
-                Target::Network {
-                    address: IpAddr::V6(_),
-                    ..
-                },
-                Some(port),
-            ) => write!(f, "[{}]:{port}", self.target),
+            (Target::Network { address: IpAddr::V6(_), .. }, Some(port)) => write!(f, "[{}]:{port}", self.target),
             (target, Some(port)) => write!(f, "{target}:{port}"),
             (target, None) => write!(f, "{target}"),
         }
@@ -325,16 +267,9 @@ impl fmt::Display for Target {
             Self::AnyName => f.write_str("*"),
             Self::Name(name) => f.write_str(name),
             Self::NamesBelow(suffix) => write!(f, "*.{suffix}"),
-            Self::Network {
-                address,
-                prefix_bits,
-            } => {
+            Self::Network { address, prefix_bits } => {
                 let whole = if address.is_ipv4() { 32 } else { 128 };
-                if *prefix_bits == whole {
-                    write!(f, "{address}")
-                } else {
-                    write!(f, "{address}/{prefix_bits}")
-                }
+                if *prefix_bits == whole { write!(f, "{address}") } else { write!(f, "{address}/{prefix_bits}") }
             }
         }
     }
@@ -345,26 +280,15 @@ mod tests {
     use super::*;
 
     fn policy(rules: &[&str]) -> EgressPolicy {
-        EgressPolicy::new(
-            rules
-                .iter()
-                .map(|rule| rule.parse().expect("a rule"))
-                .collect(),
-        )
+        EgressPolicy::new(rules.iter().map(|rule| rule.parse().expect("a rule")).collect())
     }
 
     #[track_caller]
     fn check(rules: &[&str], host: &str, port: u16, address: &str, expected: bool) {
         let policy = policy(rules);
         let address = address.parse().expect("an address");
-        let allowed = policy
-            .check_host(host, port)
-            .and_then(|()| policy.check_address(host, address, port));
-        assert_eq!(
-            allowed.is_ok(),
-            expected,
-            "{rules:?} {host}:{port} at {address}: {allowed:?}"
-        );
+        let allowed = policy.check_host(host, port).and_then(|()| policy.check_address(host, address, port));
+        assert_eq!(allowed.is_ok(), expected, "{rules:?} {host}:{port} at {address}: {allowed:?}");
     }
 
     #[test]
@@ -379,64 +303,22 @@ mod tests {
 
     #[test]
     fn names_match_whole_labels() {
-        check(
-            &["*.example.com"],
-            "api.example.com",
-            443,
-            "93.184.215.14",
-            true,
-        );
-        check(
-            &["*.example.com"],
-            "a.b.EXAMPLE.com.",
-            443,
-            "93.184.215.14",
-            true,
-        );
-        check(
-            &["*.example.com"],
-            "example.com",
-            443,
-            "93.184.215.14",
-            false,
-        );
-        check(
-            &["*.example.com"],
-            "badexample.com",
-            443,
-            "93.184.215.14",
-            false,
-        );
+        check(&["*.example.com"], "api.example.com", 443, "93.184.215.14", true);
+        check(&["*.example.com"], "a.b.EXAMPLE.com.", 443, "93.184.215.14", true);
+        check(&["*.example.com"], "example.com", 443, "93.184.215.14", false);
+        check(&["*.example.com"], "badexample.com", 443, "93.184.215.14", false);
         check(&["example.com"], "example.com", 443, "93.184.215.14", true);
-        check(
-            &["example.com"],
-            "www.example.com",
-            443,
-            "93.184.215.14",
-            false,
-        );
+        check(&["example.com"], "www.example.com", 443, "93.184.215.14", false);
     }
 
     #[test]
     fn private_networks_open_only_to_rules_for_addresses() {
         check(&["db.internal"], "db.internal", 80, "10.0.0.5", false);
-        check(
-            &["db.internal", "10.0.0.0/8"],
-            "db.internal",
-            80,
-            "10.0.0.5",
-            true,
-        );
+        check(&["db.internal", "10.0.0.0/8"], "db.internal", 80, "10.0.0.5", true);
         check(&["127.0.0.1:8080"], "127.0.0.1", 8080, "127.0.0.1", true);
         check(&["127.0.0.1:8080"], "127.0.0.1", 8081, "127.0.0.1", false);
         check(&["[::1]:8080"], "::1", 8080, "::1", true);
-        check(
-            &["127.0.0.0/8"],
-            "::ffff:127.0.0.1",
-            80,
-            "::ffff:127.0.0.1",
-            true,
-        );
+        check(&["127.0.0.0/8"], "::ffff:127.0.0.1", 80, "::ffff:127.0.0.1", true);
         check(&["*"], "::ffff:10.0.0.1", 80, "::ffff:10.0.0.1", false);
         check(&["0.0.0.0/0"], "10.9.8.7", 80, "10.9.8.7", true);
     }
@@ -465,18 +347,9 @@ mod tests {
             "2001:db8::1",
             "2001::1",
         ] {
-            assert!(
-                !is_public(address.parse().expect("an address")),
-                "{address}"
-            );
+            assert!(!is_public(address.parse().expect("an address")), "{address}");
         }
-        for address in [
-            "1.1.1.1",
-            "172.32.0.1",
-            "192.0.1.1",
-            "2606:4700::1111",
-            "2a00:1450::1",
-        ] {
+        for address in ["1.1.1.1", "172.32.0.1", "192.0.1.1", "2606:4700::1111", "2a00:1450::1"] {
             assert!(is_public(address.parse().expect("an address")), "{address}");
         }
     }
@@ -496,17 +369,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Rule>().expect("a rule").to_string(), text);
         }
-        for text in [
-            "",
-            "a b",
-            "*x",
-            "10.0.0.0/33",
-            "1.2.3",
-            "example.com:x",
-            "[::1",
-            "-:",
-            "http://a",
-        ] {
+        for text in ["", "a b", "*x", "10.0.0.0/33", "1.2.3", "example.com:x", "[::1", "-:", "http://a"] {
             assert!(text.parse::<Rule>().is_err(), "{text}");
         }
     }

@@ -132,14 +132,9 @@ mod tests {
     #[test]
     fn text_of_another_kind_is_refused() {
         let run = RunId::from_bits(7).to_string();
-        for text in [
-            "",
-            "run_",
-            "run_zzzz",
-            &run[..20],
-            "env_00000000000000000000000007",
-            "run_80000000000000000000000000",
-        ] {
+        for text in
+            ["", "run_", "run_zzzz", &run[..20], "env_00000000000000000000000007", "run_80000000000000000000000000"]
+        {
             assert!(text.parse::<RunId>().is_err(), "{text}");
         }
     }

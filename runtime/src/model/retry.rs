@@ -50,12 +50,7 @@ mod tests {
 
     #[track_caller]
     fn check(attempt: u32, chance: f64, expected_ms: u128) {
-        assert_eq!(
-            RetryPolicy::default()
-                .delay_after(attempt, chance)
-                .as_millis(),
-            expected_ms
-        );
+        assert_eq!(RetryPolicy::default().delay_after(attempt, chance).as_millis(), expected_ms);
     }
 
     #[test]
@@ -70,10 +65,7 @@ mod tests {
 
     #[test]
     fn without_randomize_chance_does_not_matter() {
-        let policy = RetryPolicy {
-            randomize: false,
-            ..RetryPolicy::default()
-        };
+        let policy = RetryPolicy { randomize: false, ..RetryPolicy::default() };
         assert_eq!(policy.delay_after(2, 0.9), policy.delay_after(2, 0.1));
     }
 }

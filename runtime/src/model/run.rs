@@ -97,11 +97,7 @@ impl Status {
     /// Whether the run has ended. A final status never changes.
     pub fn is_final(self) -> bool {
         match self {
-            Self::PendingVersion
-            | Self::Delayed
-            | Self::Queued
-            | Self::Executing
-            | Self::Waiting => false,
+            Self::PendingVersion | Self::Delayed | Self::Queued | Self::Executing | Self::Waiting => false,
             Self::Completed
             | Self::Failed
             | Self::Crashed
@@ -146,9 +142,7 @@ impl PacketFormat {
 
     /// The format of a name of the contract.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Json, Self::SuperJson, Self::Text]
-            .into_iter()
-            .find(|format| format.as_str() == name)
+        [Self::Json, Self::SuperJson, Self::Text].into_iter().find(|format| format.as_str() == name)
     }
 }
 
@@ -335,17 +329,9 @@ impl ErrorKind {
 
     /// The kind of a stored word.
     pub fn parse(word: &str) -> Option<Self> {
-        [
-            Self::Task,
-            Self::Crash,
-            Self::OutOfMemory,
-            Self::TimeLimit,
-            Self::Canceled,
-            Self::Expired,
-            Self::System,
-        ]
-        .into_iter()
-        .find(|kind| kind.as_str() == word)
+        [Self::Task, Self::Crash, Self::OutOfMemory, Self::TimeLimit, Self::Canceled, Self::Expired, Self::System]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
     }
 }
 
@@ -473,29 +459,14 @@ pub fn settle(facts: &AttemptFacts, outcome: Outcome, now: Timestamp, chance: f6
         Outcome::Crashed(crash) => Settlement::Ended {
             status: Status::Crashed,
             error: RunError {
-                kind: if crash.out_of_memory {
-                    ErrorKind::OutOfMemory
-                } else {
-                    ErrorKind::Crash
-                },
-                name: if crash.out_of_memory {
-                    "OutOfMemory"
-                } else {
-                    "Crash"
-                }
-                .into(),
+                kind: if crash.out_of_memory { ErrorKind::OutOfMemory } else { ErrorKind::Crash },
+                name: if crash.out_of_memory { "OutOfMemory" } else { "Crash" }.into(),
                 message: crash.message,
                 stack: crash.backtrace,
             },
         },
-        Outcome::TimedOut(limit) => Settlement::Ended {
-            status: Status::TimedOut,
-            error: time_limit_error(limit),
-        },
-        Outcome::Interrupted => Settlement::Requeued {
-            at: now,
-            loss: false,
-        },
+        Outcome::TimedOut(limit) => Settlement::Ended { status: Status::TimedOut, error: time_limit_error(limit) },
+        Outcome::Interrupted => Settlement::Requeued { at: now, loss: false },
         Outcome::HostFault(_) => after_loss(facts.losses, now),
     }
 }
@@ -504,56 +475,30 @@ pub fn settle(facts: &AttemptFacts, outcome: Outcome, now: Timestamp, chance: f6
 /// earlier such events: another try a little later, or the end.
 pub fn after_loss(losses: u32, now: Timestamp) -> Settlement {
     if losses + 1 < MAX_LOSSES {
-        return Settlement::Requeued {
-            at: later(now, Duration::from_secs(u64::from(losses))),
-            loss: true,
-        };
+        return Settlement::Requeued { at: later(now, Duration::from_secs(u64::from(losses))), loss: true };
     }
     Settlement::Ended {
         status: Status::SystemFailure,
         error: RunError {
             kind: ErrorKind::System,
             name: "SystemFailure".into(),
-            message: format!(
-                "the server failed {MAX_LOSSES} times while it ran this task; its log says why"
-            ),
+            message: format!("the server failed {MAX_LOSSES} times while it ran this task; its log says why"),
             stack: None,
         },
     }
 }
 
-fn settle_failure(
-    facts: &AttemptFacts,
-    error: TaskError,
-    now: Timestamp,
-    chance: f64,
-) -> Settlement {
-    let TaskError {
-        name,
-        message,
-        stack,
-        retry,
-    } = error;
-    let error = RunError {
-        kind: ErrorKind::Task,
-        name,
-        message,
-        stack,
-    };
+fn settle_failure(facts: &AttemptFacts, error: TaskError, now: Timestamp, chance: f64) -> Settlement {
+    let TaskError { name, message, stack, retry } = error;
+    let error = RunError { kind: ErrorKind::Task, name, message, stack };
     let delay = match retry {
         RetryDecision::Never => None,
         RetryDecision::After(delay) => Some(delay.min(super::limits::MAX_DELAY)),
         RetryDecision::ByPolicy => Some(facts.retry.delay_after(facts.attempt, chance)),
     };
     match delay {
-        Some(delay) if facts.attempt < facts.max_attempts => Settlement::RetryAt {
-            at: later(now, delay),
-            error,
-        },
-        _ => Settlement::Ended {
-            status: Status::Failed,
-            error,
-        },
+        Some(delay) if facts.attempt < facts.max_attempts => Settlement::RetryAt { at: later(now, delay), error },
+        _ => Settlement::Ended { status: Status::Failed, error },
     }
 }
 
@@ -563,17 +508,9 @@ fn time_limit_error(limit: TimeLimit) -> RunError {
             "used more than its max duration of {} s of CPU time; raise `maxDuration` if it needs more",
             limit.as_secs()
         ),
-        TimeLimit::Wall(limit) => format!(
-            "did not end within {} s, waiting in host calls included",
-            limit.as_secs()
-        ),
+        TimeLimit::Wall(limit) => format!("did not end within {} s, waiting in host calls included", limit.as_secs()),
     };
-    RunError {
-        kind: ErrorKind::TimeLimit,
-        name: "TimeLimitExceeded".into(),
-        message,
-        stack: None,
-    }
+    RunError { kind: ErrorKind::TimeLimit, name: "TimeLimitExceeded".into(), message, stack: None }
 }
 
 /// `now` and a length of time; the end of time where that is too far.
@@ -586,25 +523,12 @@ mod tests {
     use super::*;
 
     fn facts(attempt: u32) -> AttemptFacts {
-        let retry = RetryPolicy {
-            randomize: false,
-            ..RetryPolicy::default()
-        };
-        AttemptFacts {
-            attempt,
-            max_attempts: 3,
-            retry,
-            losses: 0,
-        }
+        let retry = RetryPolicy { randomize: false, ..RetryPolicy::default() };
+        AttemptFacts { attempt, max_attempts: 3, retry, losses: 0 }
     }
 
     fn oops(retry: RetryDecision) -> Outcome {
-        Outcome::Failed(TaskError {
-            name: "Oops".into(),
-            message: "no".into(),
-            stack: None,
-            retry,
-        })
+        Outcome::Failed(TaskError { name: "Oops".into(), message: "no".into(), stack: None, retry })
     }
 
     #[track_caller]
@@ -636,59 +560,30 @@ mod tests {
 
     #[test]
     fn the_task_may_choose_when_to_retry() {
-        check(
-            1,
-            oops(RetryDecision::After(Duration::from_millis(50))),
-            "retry after 50 ms",
-        );
-        check(
-            3,
-            oops(RetryDecision::After(Duration::from_millis(50))),
-            "failed: Oops",
-        );
+        check(1, oops(RetryDecision::After(Duration::from_millis(50))), "retry after 50 ms");
+        check(3, oops(RetryDecision::After(Duration::from_millis(50))), "failed: Oops");
         check(1, oops(RetryDecision::Never), "failed: Oops");
     }
 
     #[test]
     fn what_would_happen_again_is_not_retried() {
-        let crash = |out_of_memory| Crash {
-            out_of_memory,
-            message: String::new(),
-            backtrace: None,
-        };
+        let crash = |out_of_memory| Crash { out_of_memory, message: String::new(), backtrace: None };
         check(1, Outcome::Crashed(crash(false)), "crashed: Crash");
         check(1, Outcome::Crashed(crash(true)), "crashed: OutOfMemory");
-        check(
-            1,
-            Outcome::TimedOut(TimeLimit::Cpu(Duration::from_secs(5))),
-            "timed-out: TimeLimitExceeded",
-        );
+        check(1, Outcome::TimedOut(TimeLimit::Cpu(Duration::from_secs(5))), "timed-out: TimeLimitExceeded");
     }
 
     #[test]
     fn an_interrupted_attempt_does_not_count() {
         check(3, Outcome::Interrupted, "requeued after 0 ms, loss: false");
-        check(
-            3,
-            Outcome::HostFault("disk".into()),
-            "requeued after 0 ms, loss: true",
-        );
+        check(3, Outcome::HostFault("disk".into()), "requeued after 0 ms, loss: true");
     }
 
     #[test]
     fn a_run_is_not_lost_for_ever() {
         let now = Timestamp::UNIX_EPOCH;
-        assert!(matches!(
-            after_loss(MAX_LOSSES - 2, now),
-            Settlement::Requeued { .. }
-        ));
-        assert!(matches!(
-            after_loss(MAX_LOSSES - 1, now),
-            Settlement::Ended {
-                status: Status::SystemFailure,
-                ..
-            }
-        ));
+        assert!(matches!(after_loss(MAX_LOSSES - 2, now), Settlement::Requeued { .. }));
+        assert!(matches!(after_loss(MAX_LOSSES - 1, now), Settlement::Ended { status: Status::SystemFailure, .. }));
     }
 
     #[test]

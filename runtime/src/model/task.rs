@@ -71,15 +71,8 @@ pub enum Machine {
 
 impl Machine {
     /// All presets, smallest first.
-    pub const ALL: [Self; 7] = [
-        Self::Micro,
-        Self::Small1x,
-        Self::Small2x,
-        Self::Medium1x,
-        Self::Medium2x,
-        Self::Large1x,
-        Self::Large2x,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Micro, Self::Small1x, Self::Small2x, Self::Medium1x, Self::Medium2x, Self::Large1x, Self::Large2x];
 
     /// The contract's name.
     pub fn name(self) -> &'static str {
@@ -127,9 +120,7 @@ impl Machine {
 
 /// A name that is no machine preset.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error(
-    "unknown machine `{0}`: choose micro, small-1x, small-2x, medium-1x, medium-2x, large-1x or large-2x"
-)]
+#[error("unknown machine `{0}`: choose micro, small-1x, small-2x, medium-1x, medium-2x, large-1x or large-2x")]
 pub struct UnknownMachine(String);
 
 impl FromStr for Machine {
@@ -190,16 +181,9 @@ pub fn check(tasks: &[TaskDefinition]) -> Vec<DefinitionProblem> {
     let mut problems = Vec::new();
     let mut seen = HashSet::new();
     for (place, task) in tasks.iter().enumerate() {
-        let name = if task.id.is_empty() {
-            format!("#{}", place + 1)
-        } else {
-            task.id.chars().take(64).collect()
-        };
+        let name = if task.id.is_empty() { format!("#{}", place + 1) } else { task.id.chars().take(64).collect() };
         let mut report = |problem: &str| {
-            problems.push(DefinitionProblem {
-                task: name.clone(),
-                problem: problem.into(),
-            });
+            problems.push(DefinitionProblem { task: name.clone(), problem: problem.into() });
         };
         if !is_task_id(&task.id) {
             report("its id must have 1 to 128 characters, none of them a control character");
@@ -207,11 +191,7 @@ pub fn check(tasks: &[TaskDefinition]) -> Vec<DefinitionProblem> {
         if !seen.insert(&task.id) {
             report("two tasks of the component have this id");
         }
-        if task
-            .description
-            .as_ref()
-            .is_some_and(|text| text.chars().count() > limits::MAX_DESCRIPTION_CHARS)
-        {
+        if task.description.as_ref().is_some_and(|text| text.chars().count() > limits::MAX_DESCRIPTION_CHARS) {
             report("its description is longer than 4096 characters");
         }
         if let Some(retry) = &task.retry {
@@ -225,17 +205,10 @@ pub fn check(tasks: &[TaskDefinition]) -> Vec<DefinitionProblem> {
                 report("its queue's concurrency limit must be at least 1");
             }
         }
-        if task
-            .max_duration_seconds
-            .is_some_and(|seconds| !limits::MAX_DURATION_SECONDS.contains(&seconds))
-        {
+        if task.max_duration_seconds.is_some_and(|seconds| !limits::MAX_DURATION_SECONDS.contains(&seconds)) {
             report("its max duration must be 1 to 86400 seconds");
         }
-        if task
-            .payload_schema
-            .as_ref()
-            .is_some_and(|text| text.len() > limits::MAX_SCHEMA_BYTES)
-        {
+        if task.payload_schema.as_ref().is_some_and(|text| text.len() > limits::MAX_SCHEMA_BYTES) {
             report("its payload schema is larger than 256 KiB");
         }
     }
@@ -259,16 +232,13 @@ fn check_retry(retry: &RetryPolicy, report: &mut impl FnMut(&str)) {
 
 /// Whether this can be the id of a task.
 pub fn is_task_id(text: &str) -> bool {
-    (1..=limits::MAX_TASK_ID_CHARS).contains(&text.chars().count())
-        && !text.chars().any(char::is_control)
+    (1..=limits::MAX_TASK_ID_CHARS).contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 
 /// Whether this can be the name of a queue.
 pub fn is_queue_name(text: &str) -> bool {
     (1..=limits::MAX_QUEUE_NAME_CHARS).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_-/".contains(&byte))
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-/".contains(&byte))
 }
 
 #[cfg(test)]
@@ -295,24 +265,14 @@ mod tests {
             |task| task.id = String::new(),
             "task `#1`: its id must have 1 to 128 characters, none of them a control character",
         );
-        check_one(
-            |task| task.max_duration_seconds = Some(0),
-            "task `t`: its max duration must be 1 to 86400 seconds",
-        );
-        let retry = RetryPolicy {
-            factor: f64::NAN,
-            max_attempts: 0,
-            ..RetryPolicy::default()
-        };
+        check_one(|task| task.max_duration_seconds = Some(0), "task `t`: its max duration must be 1 to 86400 seconds");
+        let retry = RetryPolicy { factor: f64::NAN, max_attempts: 0, ..RetryPolicy::default() };
         check_one(
             |task| task.retry = Some(retry),
             "task `t`: its retry policy must allow 1 to 1000 attempts; \
              task `t`: the factor of its retry policy must be a number from 1 to 1000",
         );
-        let queue = QueueDefinition {
-            name: "a b".into(),
-            concurrency_limit: Some(0),
-        };
+        let queue = QueueDefinition { name: "a b".into(), concurrency_limit: Some(0) };
         check_one(
             |task| task.queue = Some(queue),
             "task `t`: its queue's name must have 1 to 128 of the characters A-Z a-z 0-9 _ - /; \
@@ -324,10 +284,7 @@ mod tests {
     fn two_tasks_cannot_share_an_id() {
         let problems = check(&[TaskDefinition::new("a"), TaskDefinition::new("a")]);
         assert_eq!(problems.len(), 1);
-        assert_eq!(
-            problems[0].to_string(),
-            "task `a`: two tasks of the component have this id"
-        );
+        assert_eq!(problems[0].to_string(), "task `a`: two tasks of the component have this id");
     }
 
     #[test]

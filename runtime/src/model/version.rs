@@ -27,10 +27,7 @@ impl Version {
             + today.month().unsigned_abs() as u32 * 100
             + today.day().unsigned_abs() as u32;
         match latest {
-            Some(latest) if latest.date >= date => Self {
-                number: latest.number + 1,
-                ..latest
-            },
+            Some(latest) if latest.date >= date => Self { number: latest.number + 1, ..latest },
             _ => Self { date, number: 1 },
         }
     }
@@ -51,10 +48,7 @@ impl FromStr for Version {
         if date.len() != 8 || !digits(date) || !digits(number) || number.starts_with('0') {
             return Err(BadVersion);
         }
-        Ok(Self {
-            date: date.parse().map_err(|_| BadVersion)?,
-            number: number.parse().map_err(|_| BadVersion)?,
-        })
+        Ok(Self { date: date.parse().map_err(|_| BadVersion)?, number: number.parse().map_err(|_| BadVersion)? })
     }
 }
 
@@ -65,10 +59,7 @@ mod tests {
     #[track_caller]
     fn check(latest: Option<&str>, now: &str, expected: &str) {
         let latest = latest.map(|text| text.parse().expect("a version"));
-        assert_eq!(
-            Version::after(latest, now.parse().expect("a time")).to_string(),
-            expected
-        );
+        assert_eq!(Version::after(latest, now.parse().expect("a time")).to_string(), expected);
     }
 
     #[test]
@@ -88,16 +79,7 @@ mod tests {
 
     #[test]
     fn other_text_is_refused() {
-        for text in [
-            "",
-            "latest",
-            "20261121",
-            "20261121.",
-            "20261121.0",
-            "2026112.1",
-            "20261121.-1",
-            "20261121.1 ",
-        ] {
+        for text in ["", "latest", "20261121", "20261121.", "20261121.0", "2026112.1", "20261121.-1", "20261121.1 "] {
             assert_eq!(text.parse::<Version>(), Err(BadVersion), "{text}");
         }
     }

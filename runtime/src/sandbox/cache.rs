@@ -49,19 +49,12 @@ impl Ready {
     fn cell(&mut self, digest: Digest) -> Arc<OnceCell<TaskPre<State>>> {
         self.uses += 1;
         if !self.entries.contains_key(&digest) && self.entries.len() >= self.max_entries {
-            let oldest = self
-                .entries
-                .iter()
-                .min_by_key(|(_, entry)| entry.last_use)
-                .map(|(digest, _)| *digest);
+            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.last_use).map(|(digest, _)| *digest);
             if let Some(oldest) = oldest {
                 self.entries.remove(&oldest);
             }
         }
-        let entry = self.entries.entry(digest).or_insert_with(|| Entry {
-            cell: Arc::default(),
-            last_use: 0,
-        });
+        let entry = self.entries.entry(digest).or_insert_with(|| Entry { cell: Arc::default(), last_use: 0 });
         entry.last_use = self.uses;
         Arc::clone(&entry.cell)
     }
@@ -79,11 +72,7 @@ impl Cache {
             source,
             files,
             compiling: Arc::new(Semaphore::new(1)),
-            ready: Mutex::new(Ready {
-                entries: HashMap::new(),
-                max_entries: max_entries.max(1),
-                uses: 0,
-            }),
+            ready: Mutex::new(Ready { entries: HashMap::new(), max_entries: max_entries.max(1), uses: 0 }),
         }
     }
 
@@ -93,21 +82,13 @@ impl Cache {
 
     /// The component of this digest. Calls that want the same one wait for a single compilation.
     pub(super) async fn get(&self, digest: Digest) -> Result<TaskPre<State>, String> {
-        let cell = self
-            .ready
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .cell(digest);
+        let cell = self.ready.lock().unwrap_or_else(PoisonError::into_inner).cell(digest);
         cell.get_or_try_init(|| self.load(digest)).await.cloned()
     }
 
     /// Keeps a component that has just been inspected.
     pub(super) fn put(&self, digest: Digest, pre: TaskPre<State>) {
-        let cell = self
-            .ready
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .cell(digest);
+        let cell = self.ready.lock().unwrap_or_else(PoisonError::into_inner).cell(digest);
         // Somebody else may have been faster, with the same result.
         drop(cell.set(pre));
     }
@@ -119,35 +100,19 @@ impl Cache {
         let component = match stored {
             Some(component) => component,
             None => {
-                let bytes = self
-                    .source
-                    .component(digest)
-                    .await
-                    .map_err(|error| format!("component {digest}: {error}"))?;
-                self.compile(digest, bytes)
-                    .await?
-                    .map_err(|error| format!("component {digest}: {error:#}"))?
+                let bytes =
+                    self.source.component(digest).await.map_err(|error| format!("component {digest}: {error}"))?;
+                self.compile(digest, bytes).await?.map_err(|error| format!("component {digest}: {error:#}"))?
             }
         };
-        let pre = self
-            .linker
-            .instantiate_pre(&component)
-            .and_then(TaskPre::new);
+        let pre = self.linker.instantiate_pre(&component).and_then(TaskPre::new);
         pre.map_err(|error| format!("component {digest}: {error:#}"))
     }
 
     /// Compiles a component and stores the code, unless that has been done before. `digest` must
     /// be that of `bytes`. The outer error is the host's, the inner one the author's.
-    pub(super) async fn compile(
-        &self,
-        digest: Digest,
-        bytes: Bytes,
-    ) -> Result<wasmtime::Result<Component>, String> {
-        let _permit = self
-            .compiling
-            .acquire()
-            .await
-            .map_err(|error| error.to_string())?;
+    pub(super) async fn compile(&self, digest: Digest, bytes: Bytes) -> Result<wasmtime::Result<Component>, String> {
+        let _permit = self.compiling.acquire().await.map_err(|error| error.to_string())?;
         let (engine, files) = (self.linker.engine().clone(), self.files.clone());
         blocking(move || {
             // Somebody may have been faster.
@@ -164,12 +129,8 @@ impl Cache {
     }
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, String> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| format!("compiling failed: {error}"))
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| format!("compiling failed: {error}"))
 }
 
 /// Compiled code on disk.
@@ -189,9 +150,7 @@ impl Files {
         let name = file_name(engine, digest);
         let path = self.dir.join(&name);
         let file = std::fs::read(&path).ok()?;
-        let component = self
-            .verified(&name, &file)
-            .and_then(|code| deserialize(engine, code));
+        let component = self.verified(&name, &file).and_then(|code| deserialize(engine, code));
         if component.is_none() {
             tracing::warn!(path = %path.display(), "cached code does not verify and is compiled again");
             // If it cannot be deleted it is overwritten, or refused again.
@@ -210,10 +169,7 @@ impl Files {
     /// A failure costs the next start a compilation, nothing else.
     fn store(&self, engine: &Engine, digest: Digest, component: &Component) {
         let name = file_name(engine, digest);
-        let stored = component
-            .serialize()
-            .map_err(io::Error::other)
-            .and_then(|code| self.write(&name, &code));
+        let stored = component.serialize().map_err(io::Error::other).and_then(|code| self.write(&name, &code));
         if let Err(error) = stored {
             tracing::warn!(%error, "compiled code could not be stored");
         }
@@ -277,10 +233,7 @@ mod tests {
         files.store(&engine, digest, &component);
         assert!(files.load(&engine, digest).is_some());
 
-        let other_key = Files {
-            key: [8; 32],
-            ..files.clone()
-        };
+        let other_key = Files { key: [8; 32], ..files.clone() };
         let mut code = std::fs::read(&path).expect("a file");
         assert!(other_key.load(&engine, digest).is_none());
         assert!(!path.exists());

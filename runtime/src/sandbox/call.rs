@@ -42,12 +42,7 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    pub(super) fn new(
-        sandbox: &WasmSandbox,
-        pre: &TaskPre<State>,
-        setup: TaskSetup,
-        limits: Limits,
-    ) -> Self {
+    pub(super) fn new(sandbox: &WasmSandbox, pre: &TaskPre<State>, setup: TaskSetup, limits: Limits) -> Self {
         let task = TaskCtx::new(setup);
         let logger = task.logger().clone();
         let memory = Memory::new(limits.memory_bytes, Arc::clone(&sandbox.budget));
@@ -58,20 +53,11 @@ impl Guest {
         let ticks = Arc::clone(&meter);
         store.epoch_deadline_callback(move |_| Ok(ticks.tick()?));
         store.set_epoch_deadline(1);
-        Self {
-            store,
-            meter,
-            limits,
-            logger,
-        }
+        Self { store, meter, limits, logger }
     }
 
     /// The outcome of an end that is no return, and the memory at the end.
-    pub(super) fn outcome<T>(
-        self,
-        end: End<T>,
-        returned: impl FnOnce(T) -> Outcome,
-    ) -> (Outcome, u64) {
+    pub(super) fn outcome<T>(self, end: End<T>, returned: impl FnOnce(T) -> Outcome) -> (Outcome, u64) {
         let memory = &self.store.data().memory;
         let (peak, refusal): (u64, Option<Refusal>) = (memory.peak_bytes(), memory.refusal());
         let outcome = match end {
@@ -80,20 +66,8 @@ impl Guest {
             End::Panicked => Outcome::HostFault("the host panicked while it ran the guest".into()),
             End::Stopped(error) => {
                 let stderr = self.logger.stderr_tail();
-                let Limits {
-                    cpu: cpu_limit,
-                    output_bytes,
-                    ..
-                } = self.limits;
-                trap::outcome(
-                    &error,
-                    &trap::Circumstances {
-                        cpu_limit,
-                        output_bytes,
-                        refusal,
-                        stderr: &stderr,
-                    },
-                )
+                let Limits { cpu: cpu_limit, output_bytes, .. } = self.limits;
+                trap::outcome(&error, &trap::Circumstances { cpu_limit, output_bytes, refusal, stderr: &stderr })
             }
         };
         (outcome, peak)
@@ -101,11 +75,7 @@ impl Guest {
 }
 
 /// Runs `work` within its wall time, and measures it.
-pub(super) async fn run<T>(
-    meter: &Meter,
-    wall: Duration,
-    work: impl Future<Output = wasmtime::Result<T>>,
-) -> End<T> {
+pub(super) async fn run<T>(meter: &Meter, wall: Duration, work: impl Future<Output = wasmtime::Result<T>>) -> End<T> {
     let mut work = pin!(work);
     let guarded = std::future::poll_fn(|context| {
         // What a panic leaves behind is dropped with the store; nothing else is shared.
@@ -117,22 +87,11 @@ pub(super) async fn run<T>(
             Err(_) => std::task::Poll::Ready(End::Panicked),
         }
     });
-    tokio::time::timeout(wall, meter.measure(guarded))
-        .await
-        .unwrap_or(End::WallTime)
+    tokio::time::timeout(wall, meter.measure(guarded)).await.unwrap_or(End::WallTime)
 }
 
 pub(super) async fn call(sandbox: &WasmSandbox, call: Call) -> Report {
-    let Call {
-        component,
-        task,
-        context,
-        payload,
-        limits,
-        variables,
-        egress,
-        services,
-    } = call;
+    let Call { component, task, context, payload, limits, variables, egress, services } = call;
     let permit = sandbox.calls.acquire().await;
     let pre = match (sandbox.cache.get(component).await, permit.is_ok()) {
         (Ok(pre), true) => pre,
@@ -149,59 +108,27 @@ pub(super) async fn call(sandbox: &WasmSandbox, call: Call) -> Report {
     let started = Instant::now();
     let _ticking = sandbox.ticker.running();
     let mut guest = Guest::new(sandbox, &pre, setup, limits);
-    let (meter, logger, store) = (
-        Arc::clone(&guest.meter),
-        guest.logger.clone(),
-        &mut guest.store,
-    );
+    let (meter, logger, store) = (Arc::clone(&guest.meter), guest.logger.clone(), &mut guest.store);
     let end = run(&meter, limits.wall, async {
         let instance = pre.instantiate_async(&mut *store).await?;
-        instance
-            .dacapo_task_guest()
-            .call_run(store, &task, &context, &payload)
-            .await
+        instance.dacapo_task_guest().call_run(store, &task, &context, &payload).await
     })
     .await;
     let (outcome, peak_memory_bytes) = guest.outcome(end, |returned| match returned {
         Ok(output) => check_output(output, limits.output_bytes),
         Err(error) => Outcome::Failed(task_error(error)),
     });
-    let usage = Usage {
-        cpu: meter.used(),
-        wall: started.elapsed(),
-        peak_memory_bytes,
-    };
-    Report {
-        outcome,
-        usage,
-        services: logger.into_services(),
-    }
+    let usage = Usage { cpu: meter.used(), wall: started.elapsed(), peak_memory_bytes };
+    Report { outcome, usage, services: logger.into_services() }
 }
 
 fn not_started(fault: String, services: Box<dyn Services>) -> Report {
-    Report {
-        outcome: Outcome::HostFault(fault),
-        usage: Usage::default(),
-        services: Some(services),
-    }
+    Report { outcome: Outcome::HostFault(fault), usage: Usage::default(), services: Some(services) }
 }
 
 pub(super) fn host_limits(limits: &Limits) -> HostLimits {
-    let Limits {
-        scratch_bytes,
-        log_lines,
-        log_bytes,
-        log_line_bytes,
-        metadata_bytes,
-        ..
-    } = *limits;
-    HostLimits {
-        scratch_bytes,
-        log_lines,
-        log_bytes,
-        log_line_bytes,
-        metadata_bytes,
-    }
+    let Limits { scratch_bytes, log_lines, log_bytes, log_line_bytes, metadata_bytes, .. } = *limits;
+    HostLimits { scratch_bytes, log_lines, log_bytes, log_line_bytes, metadata_bytes }
 }
 
 fn check_output(output: String, limit_bytes: usize) -> Outcome {
@@ -212,11 +139,7 @@ fn check_output(output: String, limit_bytes: usize) -> Outcome {
     } else {
         return Outcome::Returned(output);
     };
-    Outcome::Crashed(Crash {
-        out_of_memory: false,
-        message,
-        backtrace: None,
-    })
+    Outcome::Crashed(Crash { out_of_memory: false, message, backtrace: None })
 }
 
 fn task_error(error: GuestError) -> TaskError {
@@ -252,24 +175,15 @@ mod tests {
     #[test]
     fn an_output_is_json_of_bounded_size() {
         check("[1, 2]", "[1, 2]");
-        check(
-            "[1, 2",
-            "returned something that is not JSON: EOF while parsing a list at line 1 column 5",
-        );
+        check("[1, 2", "returned something that is not JSON: EOF while parsing a list at line 1 column 5");
         check("\"12345678\"", "\"12345678\"");
-        check(
-            "\"123456789\"",
-            "returned an output that is larger than 10 bytes",
-        );
+        check("\"123456789\"", "returned an output that is larger than 10 bytes");
     }
 
     #[tokio::test]
     async fn a_panic_of_the_host_is_an_end_like_others() {
         let meter = Meter::new(Duration::MAX, super::super::cpu::turns());
-        let end = run::<()>(&meter, Duration::from_secs(1), async {
-            panic!("on purpose")
-        })
-        .await;
+        let end = run::<()>(&meter, Duration::from_secs(1), async { panic!("on purpose") }).await;
         assert!(matches!(end, End::Panicked));
     }
 }

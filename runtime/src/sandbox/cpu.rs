@@ -48,13 +48,8 @@ impl Ticker {
     pub(super) fn start(engine: &Engine) -> std::io::Result<Self> {
         let shared = Arc::new(TickerState::default());
         let (state, engine) = (Arc::clone(&shared), engine.weak());
-        let thread = std::thread::Builder::new()
-            .name("epochs".into())
-            .spawn(move || tick(&state, &engine))?;
-        Ok(Self {
-            shared,
-            thread: thread.thread().clone(),
-        })
+        let thread = std::thread::Builder::new().name("epochs".into()).spawn(move || tick(&state, &engine))?;
+        Ok(Self { shared, thread: thread.thread().clone() })
     }
 
     /// Ticks until the answer is dropped.
@@ -91,11 +86,7 @@ fn tick(state: &TickerState, engine: &EngineWeak) {
             return;
         };
         engine.increment_epoch();
-        idle_ticks = if state.running.load(Ordering::SeqCst) == 0 {
-            idle_ticks + 1
-        } else {
-            0
-        };
+        idle_ticks = if state.running.load(Ordering::SeqCst) == 0 { idle_ticks + 1 } else { 0 };
         if idle_ticks < LINGER_TICKS {
             continue;
         }
@@ -163,8 +154,7 @@ impl Meter {
             let began = thread_cpu_ns();
             self.poll_began_ns.store(began, Ordering::Relaxed);
             let polled = call.as_mut().poll(context);
-            self.used_ns
-                .fetch_add(thread_cpu_ns().saturating_sub(began), Ordering::Relaxed);
+            self.used_ns.fetch_add(thread_cpu_ns().saturating_sub(began), Ordering::Relaxed);
             if polled.is_pending() {
                 let mut turn = self.turn();
                 if !turn.yielding {
@@ -184,10 +174,7 @@ impl Meter {
             return Err(CpuTimeUsedUp);
         }
         if used < nanos(HEAVY) {
-            return Ok(UpdateDeadline::YieldCustom(
-                1,
-                Box::pin(tokio::task::yield_now()),
-            ));
+            return Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())));
         }
         let mut turn = self.turn();
         turn.yielding = true;
@@ -196,10 +183,7 @@ impl Meter {
             turn.permit = None;
         }
         let meter = Arc::clone(self);
-        Ok(UpdateDeadline::YieldCustom(
-            1,
-            Box::pin(async move { meter.next_turn(goes_on, used).await }),
-        ))
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(async move { meter.next_turn(goes_on, used).await })))
     }
 
     async fn next_turn(&self, goes_on: bool, used: u64) {

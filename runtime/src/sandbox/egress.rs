@@ -51,22 +51,12 @@ pub(super) struct Egress {
 
 impl Egress {
     pub(super) fn new() -> Self {
-        Self {
-            clients: Mutex::default(),
-        }
+        Self { clients: Mutex::default() }
     }
 
     /// What a call of this environment sends its requests with.
-    pub(super) fn for_call(
-        self: &Arc<Self>,
-        environment: &str,
-        policy: Arc<EgressPolicy>,
-    ) -> Arc<dyn Outbound> {
-        Arc::new(Gate {
-            egress: Arc::clone(self),
-            environment: environment.into(),
-            policy,
-        })
+    pub(super) fn for_call(self: &Arc<Self>, environment: &str, policy: Arc<EgressPolicy>) -> Arc<dyn Outbound> {
+        Arc::new(Gate { egress: Arc::clone(self), environment: environment.into(), policy })
     }
 
     fn client(&self, environment: &str, policy: &Arc<EgressPolicy>) -> HttpClient {
@@ -145,15 +135,8 @@ fn warn(log: &Logger, blocked: &Blocked) {
 /// The host without brackets.
 fn host_and_port(uri: &Uri) -> Option<(&str, u16)> {
     let host = uri.host()?;
-    let host = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
-    let default = if uri.scheme_str() == Some("https") {
-        443
-    } else {
-        80
-    };
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
     (!host.is_empty()).then(|| (host, uri.port_u16().unwrap_or(default)))
 }
 
@@ -162,18 +145,9 @@ async fn exchange(
     mut request: Request<Body>,
     options: RequestOptions,
 ) -> Result<Response<Body>, Failure> {
-    let connect = options
-        .connect_timeout
-        .unwrap_or(MAX_CONNECT)
-        .min(MAX_CONNECT);
-    let first_byte = options
-        .first_byte_timeout
-        .unwrap_or(MAX_FIRST_BYTE)
-        .min(MAX_FIRST_BYTE);
-    let between_bytes = options
-        .between_bytes_timeout
-        .unwrap_or(MAX_BETWEEN_BYTES)
-        .min(MAX_BETWEEN_BYTES);
+    let connect = options.connect_timeout.unwrap_or(MAX_CONNECT).min(MAX_CONNECT);
+    let first_byte = options.first_byte_timeout.unwrap_or(MAX_FIRST_BYTE).min(MAX_FIRST_BYTE);
+    let between_bytes = options.between_bytes_timeout.unwrap_or(MAX_BETWEEN_BYTES).min(MAX_BETWEEN_BYTES);
 
     let mut captured = capture_connection(&mut request);
     let mut response = std::pin::pin!(client.request(request));
@@ -188,19 +162,10 @@ async fn exchange(
     };
     let response = match early {
         Some(response) => response,
-        None => timeout(first_byte, response)
-            .await
-            .map_err(|_| Failure::FirstByteTimeout)?,
+        None => timeout(first_byte, response).await.map_err(|_| Failure::FirstByteTimeout)?,
     };
     let response = response.map_err(|error| Failure::from_client(&error))?;
-    Ok(response.map(|inner| {
-        Timed {
-            inner,
-            between_bytes,
-            deadline: None,
-        }
-        .boxed_unsync()
-    }))
+    Ok(response.map(|inner| Timed { inner, between_bytes, deadline: None }.boxed_unsync()))
 }
 
 /// Makes connections, to addresses that the policy allows.
@@ -237,9 +202,7 @@ async fn connect(policy: &EgressPolicy, uri: &Uri) -> Result<TcpStream, Failure>
         match timeout(MAX_CONNECT_TO_ADDRESS, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 // Guests write whole requests; waiting for more to send would only delay them.
-                stream
-                    .set_nodelay(true)
-                    .map_err(|error| Failure::Connect(error.kind()))?;
+                stream.set_nodelay(true).map_err(|error| Failure::Connect(error.kind()))?;
                 return Ok(stream);
             }
             Ok(Err(error)) => failure = Failure::Connect(error.kind()),
@@ -253,9 +216,7 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    let addresses = tokio::net::lookup_host((host, port))
-        .await
-        .map_err(|_| Failure::NoAddress)?;
+    let addresses = tokio::net::lookup_host((host, port)).await.map_err(|_| Failure::NoAddress)?;
     Ok(addresses.collect())
 }
 
@@ -293,14 +254,8 @@ impl Failure {
         if let Some(own) = causes().find_map(|cause| cause.downcast_ref::<Self>()) {
             return own.clone();
         }
-        let cause = causes()
-            .last()
-            .map_or_else(|| error.to_string(), ToString::to_string);
-        if error.is_connect() {
-            Self::Tls(cause)
-        } else {
-            Self::Protocol(cause)
-        }
+        let cause = causes().last().map_or_else(|| error.to_string(), ToString::to_string);
+        if error.is_connect() { Self::Tls(cause) } else { Self::Protocol(cause) }
     }
 }
 
@@ -310,14 +265,9 @@ impl From<Failure> for HttpError {
         match failure {
             Failure::Uri => Self::HttpRequestUriInvalid,
             Failure::Blocked(_) => Self::HttpRequestDenied,
-            Failure::NoAddress => Self::DnsError {
-                rcode: Some("the name does not resolve".into()),
-                info_code: None,
-            },
+            Failure::NoAddress => Self::DnsError { rcode: Some("the name does not resolve".into()), info_code: None },
             Failure::Connect(ErrorKind::ConnectionRefused) => Self::ConnectionRefused,
-            Failure::Connect(ErrorKind::TimedOut) | Failure::ConnectTimeout => {
-                Self::ConnectionTimeout
-            }
+            Failure::Connect(ErrorKind::TimedOut) | Failure::ConnectTimeout => Self::ConnectionTimeout,
             Failure::Connect(ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable) => {
                 Self::DestinationIpUnroutable
             }
@@ -326,9 +276,7 @@ impl From<Failure> for HttpError {
             Failure::Tls(cause) if cause.contains("certificate") => Self::TlsCertificateError,
             Failure::Tls(_) => Self::TlsProtocolError,
             // hyper says so where a connection ends before the head of the response.
-            Failure::Protocol(cause) if cause.contains("closed before") => {
-                Self::ConnectionTerminated
-            }
+            Failure::Protocol(cause) if cause.contains("closed before") => Self::ConnectionTerminated,
             Failure::Protocol(_) => Self::HttpProtocolError,
         }
     }
@@ -352,14 +300,10 @@ impl hyper::body::Body for Timed {
     ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
             self.deadline = None;
-            return Poll::Ready(
-                frame.map(|frame| frame.map_err(|_| HttpError::HttpResponseIncomplete)),
-            );
+            return Poll::Ready(frame.map(|frame| frame.map_err(|_| HttpError::HttpResponseIncomplete)));
         }
         let between_bytes = self.between_bytes;
-        let deadline = self
-            .deadline
-            .get_or_insert_with(|| Box::pin(sleep(between_bytes)));
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(between_bytes)));
         match deadline.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(Some(Err(HttpError::ConnectionReadTimeout))),
             Poll::Pending => Poll::Pending,
@@ -388,10 +332,7 @@ mod tests {
     fn the_host_that_is_checked_is_the_host_that_is_connected_to() {
         check("http://example.com/x", Some(("example.com", 80)));
         check("https://example.com", Some(("example.com", 443)));
-        check(
-            "https://user:secret@example.com:8443/",
-            Some(("example.com", 8443)),
-        );
+        check("https://user:secret@example.com:8443/", Some(("example.com", 8443)));
         check("http://[::1]:3000/", Some(("::1", 3000)));
         check("/only-a-path", None);
     }
@@ -399,13 +340,9 @@ mod tests {
     #[tokio::test]
     async fn names_that_lead_inside_are_blocked() {
         let policy = EgressPolicy::default();
-        let failure = connect(&policy, &"http://localhost:9/".parse().expect("a URI"))
-            .await
-            .err();
+        let failure = connect(&policy, &"http://localhost:9/".parse().expect("a URI")).await.err();
         assert!(matches!(failure, Some(Failure::Blocked(_))), "{failure:?}");
-        let failure = connect(&policy, &"http://127.0.0.1:9/".parse().expect("a URI"))
-            .await
-            .err();
+        let failure = connect(&policy, &"http://127.0.0.1:9/".parse().expect("a URI")).await.err();
         assert!(matches!(failure, Some(Failure::Blocked(_))), "{failure:?}");
     }
 }

@@ -9,8 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dacapo_host_api::guest::{self, MachinePreset};
 use dacapo_host_api::{
-    LogEntry, MetadataChange, MetadataError, NoNetwork, Services, SpanClosed, SpanOpened, TaskPre,
-    TaskSetup, VERSION,
+    LogEntry, MetadataChange, MetadataError, NoNetwork, Services, SpanClosed, SpanOpened, TaskPre, TaskSetup, VERSION,
 };
 use wasmtime::component::Component;
 
@@ -21,9 +20,7 @@ use crate::model::digest::Digest;
 use crate::model::limits::MAX_TASKS_PER_COMPONENT;
 use crate::model::retry::RetryPolicy;
 use crate::model::run::{Crash, Outcome};
-use crate::model::task::{
-    Cron, DefinitionProblem, Machine, QueueDefinition, TaskDefinition, check,
-};
+use crate::model::task::{Cron, DefinitionProblem, Machine, QueueDefinition, TaskDefinition, check};
 
 /// Why a component cannot be deployed, in its author's terms; except [`InspectError::HostFault`].
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +32,7 @@ pub enum InspectError {
     #[error("this is WebAssembly text; deploy the binary form (`wasm-tools parse`)")]
     Text,
     /// Core WebAssembly.
-    #[error(
-        "this is a core WebAssembly module, not a component; build it for the target `wasm32-wasip2`"
-    )]
+    #[error("this is a core WebAssembly module, not a component; build it for the target `wasm32-wasip2`")]
     CoreModule,
     /// Broken, or in need of features that tasks do not get.
     #[error("the component is not valid: {0}")]
@@ -118,17 +113,10 @@ const OFFERED: &[(&str, &[&str])] = &[
     ("wasi:http", &["types", "outgoing-handler"]),
 ];
 
-pub(super) async fn inspect(
-    sandbox: &WasmSandbox,
-    bytes: Bytes,
-) -> Result<Inspection, InspectError> {
+pub(super) async fn inspect(sandbox: &WasmSandbox, bytes: Bytes) -> Result<Inspection, InspectError> {
     check_kind(&bytes)?;
     let digest = Digest::of(&bytes);
-    let compiled = sandbox
-        .cache
-        .compile(digest, bytes)
-        .await
-        .map_err(InspectError::HostFault)?;
+    let compiled = sandbox.cache.compile(digest, bytes).await.map_err(InspectError::HostFault)?;
     let component = compiled.map_err(|error| InspectError::Invalid(format!("{error:#}")))?;
     let imports = imports(&component);
     imports.iter().try_for_each(|name| check_import(name))?;
@@ -143,11 +131,7 @@ pub(super) async fn inspect(
         return Err(InspectError::Tasks(problems));
     }
     sandbox.cache.put(digest, pre);
-    Ok(Inspection {
-        digest,
-        tasks,
-        imports,
-    })
+    Ok(Inspection { digest, tasks, imports })
 }
 
 fn check_kind(bytes: &[u8]) -> Result<(), InspectError> {
@@ -165,22 +149,14 @@ fn check_kind(bytes: &[u8]) -> Result<(), InspectError> {
 
 fn imports(component: &Component) -> Vec<String> {
     let ty = component.component_type();
-    ty.imports(component.engine())
-        .map(|(name, _)| name.to_owned())
-        .collect()
+    ty.imports(component.engine()).map(|(name, _)| name.to_owned()).collect()
 }
 
 fn check_import(name: &str) -> Result<(), InspectError> {
     let (interface, version) = name.split_once('@').unwrap_or((name, ""));
     let (package, short) = interface.split_once('/').unwrap_or((interface, ""));
-    let offered = OFFERED
-        .iter()
-        .any(|(own, names)| *own == package && names.contains(&short));
-    let major = if package == "dacapo:task" {
-        "1."
-    } else {
-        "0.2."
-    };
+    let offered = OFFERED.iter().any(|(own, names)| *own == package && names.contains(&short));
+    let major = if package == "dacapo:task" { "1." } else { "0.2." };
     match (offered && version.starts_with(major), package) {
         (true, _) => Ok(()),
         (false, "dacapo:task") => Err(InspectError::UnknownImport(name.into())),
@@ -189,21 +165,11 @@ fn check_import(name: &str) -> Result<(), InspectError> {
     }
 }
 
-fn link(
-    sandbox: &WasmSandbox,
-    component: &Component,
-    imports: &[String],
-) -> Result<TaskPre<State>, InspectError> {
-    let pre = sandbox
-        .cache
-        .linker()
-        .instantiate_pre(component)
-        .map_err(|error| unlinked(&error, imports))?;
+fn link(sandbox: &WasmSandbox, component: &Component, imports: &[String]) -> Result<TaskPre<State>, InspectError> {
+    let pre = sandbox.cache.linker().instantiate_pre(component).map_err(|error| unlinked(&error, imports))?;
     let ty = component.component_type();
-    let mut guests = ty
-        .exports(component.engine())
-        .map(|(name, _)| name)
-        .filter(|name| name.starts_with("dacapo:task/guest@"));
+    let mut guests =
+        ty.exports(component.engine()).map(|(name, _)| name).filter(|name| name.starts_with("dacapo:task/guest@"));
     match (TaskPre::new(pre), guests.next()) {
         (Ok(pre), _) => Ok(pre),
         (Err(_), None) => Err(InspectError::NoGuest),
@@ -214,10 +180,7 @@ fn link(
 /// Says which import wasmtime could not link; its message names it in backticks.
 fn unlinked(error: &wasmtime::Error, imports: &[String]) -> InspectError {
     let text = format!("{error:#}");
-    let Some(name) = imports
-        .iter()
-        .find(|name| text.contains(&format!("`{name}`")))
-    else {
+    let Some(name) = imports.iter().find(|name| text.contains(&format!("`{name}`"))) else {
         return InspectError::Invalid(text);
     };
     let newer = name
@@ -227,16 +190,10 @@ fn unlinked(error: &wasmtime::Error, imports: &[String]) -> InspectError {
     if newer {
         return InspectError::UnknownImport(name.clone());
     }
-    InspectError::UnfitImport {
-        name: name.clone(),
-        problem: error.root_cause().to_string(),
-    }
+    InspectError::UnfitImport { name: name.clone(), problem: error.root_cause().to_string() }
 }
 
-async fn describe(
-    sandbox: &WasmSandbox,
-    pre: &TaskPre<State>,
-) -> Result<Vec<TaskDefinition>, InspectError> {
+async fn describe(sandbox: &WasmSandbox, pre: &TaskPre<State>) -> Result<Vec<TaskDefinition>, InspectError> {
     let limits = limits();
     let setup = TaskSetup {
         services: Box::new(Nobody),
@@ -245,11 +202,7 @@ async fn describe(
         scratch: None,
         limits: host_limits(&limits),
     };
-    let _permit = sandbox
-        .inspections
-        .acquire()
-        .await
-        .map_err(|error| InspectError::HostFault(error.to_string()))?;
+    let _permit = sandbox.inspections.acquire().await.map_err(|error| InspectError::HostFault(error.to_string()))?;
     let _ticking = sandbox.ticker.running();
     let mut guest = Guest::new(sandbox, pre, setup, limits);
     let (meter, store) = (Arc::clone(&guest.meter), &mut guest.store);
@@ -268,9 +221,7 @@ async fn describe(
         Outcome::Crashed(crash) => Err(InspectError::DescribeCrashed(crash)),
         Outcome::TimedOut(_) => Err(InspectError::DescribeTimedOut(limits.cpu)),
         Outcome::HostFault(fault) => Err(InspectError::HostFault(fault)),
-        Outcome::Failed(_) | Outcome::Interrupted => {
-            Err(InspectError::HostFault("an impossible outcome".into()))
-        }
+        Outcome::Failed(_) | Outcome::Interrupted => Err(InspectError::HostFault("an impossible outcome".into())),
     }
 }
 
@@ -285,10 +236,7 @@ fn definition(task: guest::TaskDefinition) -> TaskDefinition {
             max_delay: Duration::from_millis(retry.max_delay),
             randomize: retry.randomize,
         }),
-        queue: task.queue.map(|queue| QueueDefinition {
-            name: queue.name,
-            concurrency_limit: queue.concurrency_limit,
-        }),
+        queue: task.queue.map(|queue| QueueDefinition { name: queue.name, concurrency_limit: queue.concurrency_limit }),
         max_duration_seconds: task.max_duration_seconds,
         ttl: task.ttl.map(Duration::from_millis),
         machine: task.machine.map(|machine| match machine {
@@ -300,10 +248,7 @@ fn definition(task: guest::TaskDefinition) -> TaskDefinition {
             MachinePreset::LargeOneX => Machine::Large1x,
             MachinePreset::LargeTwoX => Machine::Large2x,
         }),
-        cron: task.cron.map(|cron| Cron {
-            pattern: cron.pattern,
-            timezone: cron.timezone,
-        }),
+        cron: task.cron.map(|cron| Cron { pattern: cron.pattern, timezone: cron.timezone }),
         payload_schema: task.payload_schema,
     }
 }
@@ -332,13 +277,7 @@ mod tests {
 
     #[track_caller]
     fn check_text(result: Result<(), InspectError>, expected: &str) {
-        assert_eq!(
-            result
-                .err()
-                .map(|error| error.to_string())
-                .unwrap_or_default(),
-            expected
-        );
+        assert_eq!(result.err().map(|error| error.to_string()).unwrap_or_default(), expected);
     }
 
     #[test]
@@ -350,14 +289,8 @@ mod tests {
             check_kind(b" (component)"),
             "this is WebAssembly text; deploy the binary form (`wasm-tools parse`)",
         );
-        check_text(
-            check_kind(b"PK"),
-            "this is not a WebAssembly component, nor any other WebAssembly",
-        );
-        check_text(
-            check_kind(b""),
-            "this is not a WebAssembly component, nor any other WebAssembly",
-        );
+        check_text(check_kind(b"PK"), "this is not a WebAssembly component, nor any other WebAssembly");
+        check_text(check_kind(b""), "this is not a WebAssembly component, nor any other WebAssembly");
     }
 
     #[test]
@@ -365,14 +298,8 @@ mod tests {
         check_text(check_import("wasi:cli/stdout@0.2.0"), "");
         check_text(check_import("wasi:http/outgoing-handler@0.2.12"), "");
         check_text(check_import("dacapo:task/log@1.4.0"), "");
-        check_text(
-            check_import("wasi:sockets/tcp@0.2.6"),
-            "imports `wasi:sockets/tcp`, which tasks do not get",
-        );
-        check_text(
-            check_import("wasi:cli/stdout@0.3.0"),
-            "imports `wasi:cli/stdout@0.3.0`, which tasks do not get",
-        );
+        check_text(check_import("wasi:sockets/tcp@0.2.6"), "imports `wasi:sockets/tcp`, which tasks do not get");
+        check_text(check_import("wasi:cli/stdout@0.3.0"), "imports `wasi:cli/stdout@0.3.0`, which tasks do not get");
         check_text(check_import("env"), "imports `env`, which tasks do not get");
         let newer = "imports `dacapo:task/foo@1.3.0`, which this host (1.0.0) does not offer";
         check_text(check_import("dacapo:task/foo@1.3.0"), newer);

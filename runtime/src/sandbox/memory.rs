@@ -15,19 +15,13 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new(limit_bytes: u64) -> Self {
-        Self {
-            limit_bytes,
-            used_bytes: AtomicU64::new(0),
-        }
+        Self { limit_bytes, used_bytes: AtomicU64::new(0) }
     }
 
     fn take(&self, bytes: u64) -> bool {
-        let taken = self
-            .used_bytes
-            .try_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(bytes)
-                    .filter(|sum| *sum <= self.limit_bytes)
-            });
+        let taken = self.used_bytes.try_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            used.checked_add(bytes).filter(|sum| *sum <= self.limit_bytes)
+        });
         taken.is_ok()
     }
 }
@@ -52,13 +46,7 @@ pub(super) struct Memory {
 
 impl Memory {
     pub(super) fn new(limit_bytes: usize, budget: Arc<Budget>) -> Self {
-        Self {
-            limit_bytes,
-            used_bytes: 0,
-            table_elements: 0,
-            refusal: None,
-            budget,
-        }
+        Self { limit_bytes, used_bytes: 0, table_elements: 0, refusal: None, budget }
     }
 
     /// The most that was used at a time, which is what is used now: memories never shrink.
@@ -74,19 +62,12 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        self.budget
-            .used_bytes
-            .fetch_sub(self.used_bytes as u64, Ordering::Relaxed);
+        self.budget.used_bytes.fetch_sub(self.used_bytes as u64, Ordering::Relaxed);
     }
 }
 
 impl ResourceLimiter for Memory {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         let growth = desired.saturating_sub(current);
         let sum = self.used_bytes.saturating_add(growth);
         if sum > self.limit_bytes || maximum.is_some_and(|maximum| desired > maximum) {
@@ -101,15 +82,8 @@ impl ResourceLimiter for Memory {
         Ok(true)
     }
 
-    fn table_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let sum = self
-            .table_elements
-            .saturating_add(desired.saturating_sub(current));
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let sum = self.table_elements.saturating_add(desired.saturating_sub(current));
         if sum > MAX_TABLE_ELEMENTS {
             return Ok(false);
         }
@@ -136,10 +110,7 @@ mod tests {
         assert!(memory.memory_growing(0, 60, None).expect("an answer"));
         assert!(!memory.memory_growing(0, 60, None).expect("an answer"));
         assert!(memory.memory_growing(0, 40, None).expect("an answer"));
-        assert_eq!(
-            (memory.peak_bytes(), memory.refusal()),
-            (100, Some(Refusal::Machine(100)))
-        );
+        assert_eq!((memory.peak_bytes(), memory.refusal()), (100, Some(Refusal::Machine(100))));
     }
 
     #[test]

@@ -54,11 +54,7 @@ struct Script {
 impl ScriptedSandbox {
     /// A sandbox whose components all have these tasks.
     pub fn new(tasks: Vec<TaskDefinition>) -> Self {
-        Self {
-            tasks,
-            script: Mutex::default(),
-            called: Notify::new(),
-        }
+        Self { tasks, script: Mutex::default(), called: Notify::new() }
     }
 
     /// Adds to the script.
@@ -90,32 +86,15 @@ impl ScriptedSandbox {
 #[async_trait]
 impl Sandbox for ScriptedSandbox {
     async fn inspect(&self, component: Bytes) -> Result<Inspection, InspectError> {
-        Ok(Inspection {
-            digest: Digest::of(&component),
-            tasks: self.tasks.clone(),
-            imports: Vec::new(),
-        })
+        Ok(Inspection { digest: Digest::of(&component), tasks: self.tasks.clone(), imports: Vec::new() })
     }
 
     async fn call(&self, call: Call) -> Report {
-        let Call {
-            component,
-            task,
-            context,
-            payload,
-            services,
-            ..
-        } = call;
+        let Call { component, task, context, payload, services, .. } = call;
         let (run, attempt) = (context.run.id, context.attempt.number);
         let step = {
             let mut script = self.script();
-            script.seen.push(Seen {
-                component,
-                task,
-                run,
-                attempt,
-                payload,
-            });
+            script.seen.push(Seen { component, task, run, attempt, payload });
             script.steps.pop_front()
         };
         self.called.notify_waiters();
@@ -124,10 +103,6 @@ impl Sandbox for ScriptedSandbox {
             Some(Step::End(outcome)) => outcome,
             Some(Step::Hang) => std::future::pending().await,
         };
-        Report {
-            outcome,
-            usage: Usage::default(),
-            services: Some(services),
-        }
+        Report { outcome, usage: Usage::default(), services: Some(services) }
     }
 }

@@ -40,14 +40,9 @@ pub(super) fn outcome(error: &wasmtime::Error, about: &Circumstances<'_>) -> Out
         Some(Refusal::Process(_) | Refusal::Machine(_)) | None => None,
     };
     let mut message = match (out_of_memory, exited) {
-        (Some(bytes), _) => format!(
-            "out of memory: the machine of the run has {} MiB",
-            mib(bytes as u64)
-        ),
+        (Some(bytes), _) => format!("out of memory: the machine of the run has {} MiB", mib(bytes as u64)),
         // WASI 0.2 says only that the status was not 0, as 1.
-        (None, Some(I32Exit(1))) => {
-            "called exit with a status other than 0; return an error instead".into()
-        }
+        (None, Some(I32Exit(1))) => "called exit with a status other than 0; return an error instead".into(),
         (None, Some(I32Exit(status))) => format!("called exit({status}); return a value instead"),
         (None, None) => describe(error, about.output_bytes),
     };
@@ -55,15 +50,8 @@ pub(super) fn outcome(error: &wasmtime::Error, about: &Circumstances<'_>) -> Out
         let _ = write!(message, ": {panic}");
     }
     message.truncate(message.floor_char_boundary(MAX_ERROR_TEXT_BYTES));
-    let backtrace = error
-        .downcast_ref::<WasmBacktrace>()
-        .map(backtrace)
-        .filter(|text| !text.is_empty());
-    Outcome::Crashed(Crash {
-        out_of_memory: out_of_memory.is_some(),
-        message,
-        backtrace,
-    })
+    let backtrace = error.downcast_ref::<WasmBacktrace>().map(backtrace).filter(|text| !text.is_empty());
+    Outcome::Crashed(Crash { out_of_memory: out_of_memory.is_some(), message, backtrace })
 }
 
 fn mib(bytes: u64) -> u64 {
@@ -73,20 +61,14 @@ fn mib(bytes: u64) -> u64 {
 fn describe(error: &wasmtime::Error, output_bytes: usize) -> String {
     match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => {
-            return format!(
-                "trap: stack overflow (the stack has {} KiB)",
-                MAX_STACK_BYTES / 1024
-            );
+            return format!("trap: stack overflow (the stack has {} KiB)", MAX_STACK_BYTES / 1024);
         }
         Some(Trap::UnreachableCodeReached) => {
             return "trap: wasm `unreachable` instruction executed".into();
         }
         Some(trap) => {
             let text = trap.to_string();
-            return format!(
-                "trap: {}",
-                text.strip_prefix("wasm trap: ").unwrap_or(&text)
-            );
+            return format!("trap: {}", text.strip_prefix("wasm trap: ").unwrap_or(&text));
         }
         None => {}
     }
@@ -109,13 +91,10 @@ pub(super) fn too_large(limit_bytes: usize) -> String {
 
 /// What Rust, and most others, print before they abort.
 fn panic_message(stderr: &[String]) -> Option<String> {
-    let begins =
-        |line: &String| line.contains("panicked at") || line.contains("memory allocation of");
+    let begins = |line: &String| line.contains("panicked at") || line.contains("memory allocation of");
     let from = stderr.iter().rposition(begins)?;
-    let lines = stderr[from..]
-        .iter()
-        .map(|line| line.trim())
-        .filter(|line| !line.is_empty() && !line.starts_with("note:"));
+    let lines =
+        stderr[from..].iter().map(|line| line.trim()).filter(|line| !line.is_empty() && !line.starts_with("note:"));
     Some(lines.collect::<Vec<_>>().join(" "))
 }
 
@@ -136,11 +115,7 @@ fn backtrace(trace: &WasmBacktrace) -> String {
 
 fn without_hash(name: &str) -> &str {
     match name.rsplit_once("::h") {
-        Some((rest, hash))
-            if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
-        {
-            rest
-        }
+        Some((rest, hash)) if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => rest,
         Some(_) | None => name,
     }
 }
@@ -150,12 +125,7 @@ mod tests {
     use super::*;
 
     fn about(stderr: &[String], refusal: Option<Refusal>) -> Circumstances<'_> {
-        Circumstances {
-            cpu_limit: Duration::from_secs(1),
-            output_bytes: 10,
-            refusal,
-            stderr,
-        }
+        Circumstances { cpu_limit: Duration::from_secs(1), output_bytes: 10, refusal, stderr }
     }
 
     #[track_caller]
@@ -170,46 +140,16 @@ mod tests {
     #[test]
     fn ends_are_told_in_the_authors_terms() {
         let unreachable = || wasmtime::Error::from(Trap::UnreachableCodeReached);
-        check(
-            unreachable(),
-            None,
-            &[],
-            "trap: wasm `unreachable` instruction executed",
-        );
-        check(
-            Trap::StackOverflow.into(),
-            None,
-            &[],
-            "trap: stack overflow (the stack has 1024 KiB)",
-        );
-        check(
-            Trap::IntegerDivisionByZero.into(),
-            None,
-            &[],
-            "trap: integer divide by zero",
-        );
-        check(
-            I32Exit(0).into(),
-            None,
-            &[],
-            "called exit(0); return a value instead",
-        );
-        check(
-            I32Exit(1).into(),
-            None,
-            &[],
-            "called exit with a status other than 0; return an error instead",
-        );
+        check(unreachable(), None, &[], "trap: wasm `unreachable` instruction executed");
+        check(Trap::StackOverflow.into(), None, &[], "trap: stack overflow (the stack has 1024 KiB)");
+        check(Trap::IntegerDivisionByZero.into(), None, &[], "trap: integer divide by zero");
+        check(I32Exit(0).into(), None, &[], "called exit(0); return a value instead");
+        check(I32Exit(1).into(), None, &[], "called exit with a status other than 0; return an error instead");
         check(CpuTimeUsedUp.into(), None, &[], "TimedOut(Cpu(1s))");
         check(
             unreachable(),
             None,
-            &[
-                "hello",
-                "thread 'main' panicked at src/lib.rs:3:5:",
-                "no luck",
-                "note: run with `RUST_BACKTRACE=1`",
-            ],
+            &["hello", "thread 'main' panicked at src/lib.rs:3:5:", "no luck", "note: run with `RUST_BACKTRACE=1`"],
             "trap: wasm `unreachable` instruction executed: thread 'main' panicked at src/lib.rs:3:5: no luck",
         );
     }
@@ -218,22 +158,14 @@ mod tests {
     fn a_crash_after_a_refusal_is_for_want_of_memory() {
         let error = || wasmtime::Error::from(Trap::UnreachableCodeReached);
         let refusal = Refusal::Machine(512 << 20);
-        check(
-            error(),
-            Some(refusal),
-            &[],
-            "out of memory: the machine of the run has 512 MiB",
-        );
+        check(error(), Some(refusal), &[], "out of memory: the machine of the run has 512 MiB");
         let shared = "HostFault(\"guests have used up the 1 MiB that they may have together\")";
         check(error(), Some(Refusal::Process(1 << 20)), &[], shared);
     }
 
     #[test]
     fn names_lose_their_hashes() {
-        assert_eq!(
-            without_hash("core::panicking::panic::h0123456789abcdef"),
-            "core::panicking::panic"
-        );
+        assert_eq!(without_hash("core::panicking::panic::h0123456789abcdef"), "core::panicking::panic");
         assert_eq!(without_hash("app::handler"), "app::handler");
     }
 }

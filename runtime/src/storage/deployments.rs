@@ -96,13 +96,8 @@ impl Storage {
     /// Stores a deployment under the next version of its environment, unless its newest
     /// deployment of the same component has the same bytes: then that one is the answer. The flag
     /// says whether it is new.
-    pub async fn insert_deployment(
-        &self,
-        deployment: NewDeployment,
-    ) -> Result<(Deployment, bool), Error> {
-        self.writer
-            .write(move |tx| insert_deployment(tx, &deployment))
-            .await
+    pub async fn insert_deployment(&self, deployment: NewDeployment) -> Result<(Deployment, bool), Error> {
+        self.writer.write(move |tx| insert_deployment(tx, &deployment)).await
     }
 
     /// Makes a deployment current: its tasks run on it from now on, tasks that its component no
@@ -114,20 +109,13 @@ impl Storage {
         deployment: DeploymentId,
         now: Timestamp,
     ) -> Result<Option<Promotion>, Error> {
-        self.writer
-            .write(move |tx| promote(tx, environment, deployment, now))
-            .await
+        self.writer.write(move |tx| promote(tx, environment, deployment, now)).await
     }
 
     /// A deployment by its id.
     pub async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>, Error> {
-        let sql = concat!(
-            "SELECT ",
-            deployment_columns!(),
-            " FROM deployments WHERE id = ?1"
-        );
-        self.read(move |tx| tx.row(sql, values![id], read_deployment))
-            .await
+        let sql = concat!("SELECT ", deployment_columns!(), " FROM deployments WHERE id = ?1");
+        self.read(move |tx| tx.row(sql, values![id], read_deployment)).await
     }
 
     /// A deployment by its version.
@@ -136,13 +124,9 @@ impl Storage {
         environment: EnvironmentId,
         version: Version,
     ) -> Result<Option<Deployment>, Error> {
-        let sql = concat!(
-            "SELECT ",
-            deployment_columns!(),
-            " FROM deployments WHERE environment_id = ?1 AND version = ?2"
-        );
-        self.read(move |tx| tx.row(sql, values![environment, version], read_deployment))
-            .await
+        let sql =
+            concat!("SELECT ", deployment_columns!(), " FROM deployments WHERE environment_id = ?1 AND version = ?2");
+        self.read(move |tx| tx.row(sql, values![environment, version], read_deployment)).await
     }
 
     /// The deployment that was promoted last and is still current, and the one before it (of the
@@ -151,8 +135,7 @@ impl Storage {
         &self,
         environment: EnvironmentId,
     ) -> Result<Option<(Deployment, Option<Deployment>)>, Error> {
-        self.read(move |tx| current_deployment(tx, environment))
-            .await
+        self.read(move |tx| current_deployment(tx, environment)).await
     }
 
     /// Deployments of an environment, newest first, older than `after`, `limit` at most.
@@ -168,8 +151,7 @@ impl Storage {
             " FROM deployments WHERE environment_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3"
         );
         let after = after.unwrap_or(DeploymentId::from_bits(u128::MAX));
-        self.read(move |tx| tx.rows(sql, values![environment, after, limit], read_deployment))
-            .await
+        self.read(move |tx| tx.rows(sql, values![environment, after, limit], read_deployment)).await
     }
 
     /// The tasks of a deployment, by id. See [`Storage::task`] for one of them.
@@ -179,8 +161,7 @@ impl Storage {
             task_columns!(),
             " FROM deployment_tasks t WHERE t.deployment_id = ?1 ORDER BY t.task_id"
         );
-        self.read(move |tx| tx.rows(sql, values![deployment], read_task))
-            .await
+        self.read(move |tx| tx.rows(sql, values![deployment], read_task)).await
     }
 
     /// A task of a deployment. Cached: a deployment never changes.
@@ -222,16 +203,11 @@ fn insert_deployment(tx: &Tx<'_>, new: &NewDeployment) -> Result<(Deployment, bo
         deployment_columns!(),
         " FROM deployments WHERE environment_id = ?1 AND component = ?2 ORDER BY id DESC LIMIT 1"
     );
-    let newest = tx.row(
-        same,
-        values![new.environment, &new.component],
-        read_deployment,
-    )?;
+    let newest = tx.row(same, values![new.environment, &new.component], read_deployment)?;
     if let Some(existing) = newest.filter(|newest| newest.digest == new.digest) {
         return Ok((existing, false));
     }
-    let latest =
-        "SELECT version FROM deployments WHERE environment_id = ?1 ORDER BY id DESC LIMIT 1";
+    let latest = "SELECT version FROM deployments WHERE environment_id = ?1 ORDER BY id DESC LIMIT 1";
     let latest = tx.row(latest, values![new.environment], |row| row.column())?;
     let version = Version::after(latest, new.created_at);
     tx.execute(
@@ -248,9 +224,7 @@ fn insert_deployment(tx: &Tx<'_>, new: &NewDeployment) -> Result<(Deployment, bo
             new.created_at,
         ],
     )?;
-    new.tasks
-        .iter()
-        .try_for_each(|task| insert_task(tx, new.id, task))?;
+    new.tasks.iter().try_for_each(|task| insert_task(tx, new.id, task))?;
     let deployment = Deployment {
         id: new.id,
         environment: new.environment,
@@ -334,48 +308,26 @@ fn promote(
     tx.effects.settings_changed();
     park_queued(tx, environment, &retired, now)?;
     let released_runs = release_runs(tx, environment, &tasks, now)?;
-    Ok(Some(Promotion {
-        tasks: sorted(tasks),
-        retired: sorted(retired),
-        released_runs,
-    }))
+    Ok(Some(Promotion { tasks: sorted(tasks), retired: sorted(retired), released_runs }))
 }
 
 /// Runs of retired tasks that have no version yet wait for one.
-fn park_queued(
-    tx: &mut Tx<'_>,
-    environment: EnvironmentId,
-    tasks: &[String],
-    now: Timestamp,
-) -> Result<(), Error> {
+fn park_queued(tx: &mut Tx<'_>, environment: EnvironmentId, tasks: &[String], now: Timestamp) -> Result<(), Error> {
     let sql = "UPDATE runs
                SET    status = 'pending-version', updated_at = ?3
                WHERE  environment_id = ?1 AND task_id = ?2 AND status = 'queued' AND deployment_id IS NULL
                RETURNING id";
     for task in tasks {
-        let parked: Vec<RunId> =
-            tx.rows(sql, values![environment, task, now], |row| row.column())?;
+        let parked: Vec<RunId> = tx.rows(sql, values![environment, task, now], |row| row.column())?;
         for run in parked {
             let why = "no current deployment has the task any more";
-            super::runs::add_event(
-                tx,
-                run,
-                now,
-                crate::model::run::Status::PendingVersion,
-                0,
-                Some(why),
-            )?;
+            super::runs::add_event(tx, run, now, crate::model::run::Status::PendingVersion, 0, Some(why))?;
         }
     }
     Ok(())
 }
 
-fn release_runs(
-    tx: &mut Tx<'_>,
-    environment: EnvironmentId,
-    tasks: &[String],
-    now: Timestamp,
-) -> Result<usize, Error> {
+fn release_runs(tx: &mut Tx<'_>, environment: EnvironmentId, tasks: &[String], now: Timestamp) -> Result<usize, Error> {
     let sql = "SELECT id FROM runs
                WHERE  environment_id = ?1 AND task_id = ?2 AND status = 'pending-version'
                ORDER BY id";
@@ -410,11 +362,7 @@ fn current_deployment(
                WHERE  p.environment_id = ?1 AND d.component = ?2 AND p.deployment_id <> ?3
                ORDER BY p.seq DESC LIMIT 1)"
     );
-    let before = tx.row(
-        before,
-        values![environment, &current.component, current.id],
-        read_deployment,
-    )?;
+    let before = tx.row(before, values![environment, &current.component, current.id], read_deployment)?;
     Ok(Some((current, before)))
 }
 
@@ -441,10 +389,7 @@ fn read_task(row: &mut Row<'_>) -> Result<TaskDefinition, Error> {
         queue: {
             let name: Option<String> = row.column()?;
             let concurrency_limit = row.column()?;
-            name.map(|name| QueueDefinition {
-                name,
-                concurrency_limit,
-            })
+            name.map(|name| QueueDefinition { name, concurrency_limit })
         },
         max_duration_seconds: row.column()?,
         ttl: row.column()?,

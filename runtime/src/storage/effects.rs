@@ -1,7 +1,7 @@
 //! What the rest of the process learns of a transaction, once it is committed and not before.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -20,7 +20,10 @@ pub(super) struct Effects {
     waiting: Vec<(EnvironmentId, i64)>,
     /// The earliest moment at which a run that was queued here may be claimed.
     pub(super) ready_at: Option<Timestamp>,
-    timers: bool,
+    /// The earliest moment that was set here at which upkeep has something to do.
+    timer_at: Option<Timestamp>,
+    /// Upkeep was done here, and knows of nothing before this moment.
+    upkept_until: Option<Timestamp>,
     settings: bool,
 }
 
@@ -37,12 +40,17 @@ impl Effects {
 
     /// A queued run may be claimed from `at` on.
     pub(super) fn ready(&mut self, at: Timestamp) {
-        self.ready_at = Some(self.ready_at.map_or(at, |earlier| earlier.min(at)));
+        self.ready_at = earliest(self.ready_at, Some(at));
     }
 
-    /// Something will become due that the upkeep loop does not know of.
-    pub(super) fn timer_set(&mut self) {
-        self.timers = true;
+    /// Upkeep will have something to do at `at`.
+    pub(super) fn timer_set(&mut self, at: Timestamp) {
+        self.timer_at = earliest(self.timer_at, Some(at));
+    }
+
+    /// Upkeep was done; it has nothing to do before `next`, as far as is known.
+    pub(super) fn upkept(&mut self, next: Option<Timestamp>) {
+        self.upkept_until = Some(next.unwrap_or(Timestamp::MAX));
     }
 
     /// An environment's keys, rules, variables or current deployments changed.
@@ -52,11 +60,7 @@ impl Effects {
 
     /// The change in the number of waiting runs of `environment`.
     pub(super) fn waiting_change(&self, environment: EnvironmentId) -> i64 {
-        self.waiting
-            .iter()
-            .filter(|(of, _)| *of == environment)
-            .map(|(_, change)| change)
-            .sum()
+        self.waiting.iter().filter(|(of, _)| *of == environment).map(|(_, change)| change).sum()
     }
 }
 
@@ -67,7 +71,17 @@ pub(super) struct Listeners {
     waiting: Mutex<HashMap<EnvironmentId, i64>>,
     cancellations: broadcast::Sender<RunId>,
     settings: AtomicU64,
+    /// Milliseconds since 1970 until which upkeep has nothing to do.
+    upkept_until_ms: AtomicI64,
     pub(super) timers: Notify,
+}
+
+/// The earlier of two moments, where there are any.
+pub(super) fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 impl Listeners {
@@ -78,6 +92,7 @@ impl Listeners {
             waiting: Mutex::new(waiting),
             cancellations: broadcast::Sender::new(CANCELLATIONS_KEPT),
             settings: AtomicU64::new(0),
+            upkept_until_ms: AtomicI64::new(i64::MIN),
             timers: Notify::new(),
         }
     }
@@ -139,7 +154,12 @@ impl Listeners {
                 let _ = self.cancellations.send(run);
             }
         }
-        if effects.timers {
+        if let Some(until) = effects.upkept_until {
+            self.upkept_until_ms.store(until.as_millisecond(), Ordering::Release);
+        }
+        let wake_at = effects.timer_at.map(Timestamp::as_millisecond);
+        if let Some(at) = wake_at.filter(|at| *at < self.upkept_until_ms.load(Ordering::Acquire)) {
+            self.upkept_until_ms.store(at, Ordering::Release);
             self.timers.notify_one();
         }
     }

@@ -46,14 +46,9 @@ impl EnvironmentKind {
     }
 
     fn parse(word: &str) -> Option<Self> {
-        [
-            Self::Development,
-            Self::Staging,
-            Self::Production,
-            Self::Preview,
-        ]
-        .into_iter()
-        .find(|kind| kind.as_str() == word)
+        [Self::Development, Self::Staging, Self::Production, Self::Preview]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
     }
 }
 
@@ -96,17 +91,8 @@ impl Storage {
                    ON CONFLICT (slug) DO NOTHING";
         self.writer
             .write(move |tx| {
-                let Environment {
-                    id,
-                    slug,
-                    kind,
-                    egress,
-                    created_at,
-                } = &environment;
-                Ok(tx.execute(
-                    sql,
-                    values![*id, slug, kind.as_str(), egress.join("\n"), *created_at],
-                )? == 1)
+                let Environment { id, slug, kind, egress, created_at } = &environment;
+                Ok(tx.execute(sql, values![*id, slug, kind.as_str(), egress.join("\n"), *created_at])? == 1)
             })
             .await
     }
@@ -114,23 +100,13 @@ impl Storage {
     /// All environments, oldest first.
     pub async fn environments(&self) -> Result<Vec<Environment>, Error> {
         let sql = "SELECT id, slug, kind, egress, created_at FROM environments ORDER BY id";
-        self.read(move |tx| tx.rows(sql, &[], read_environment))
-            .await
+        self.read(move |tx| tx.rows(sql, &[], read_environment)).await
     }
 
     /// Replaces the egress rules of an environment.
-    pub async fn set_egress(
-        &self,
-        environment: EnvironmentId,
-        rules: Vec<String>,
-    ) -> Result<(), Error> {
+    pub async fn set_egress(&self, environment: EnvironmentId, rules: Vec<String>) -> Result<(), Error> {
         let sql = "UPDATE environments SET egress = ?2 WHERE id = ?1";
-        self.writer
-            .write(move |tx| {
-                tx.execute(sql, values![environment, rules.join("\n")])
-                    .map(drop)
-            })
-            .await
+        self.writer.write(move |tx| tx.execute(sql, values![environment, rules.join("\n")]).map(drop)).await
     }
 
     /// Stores a new key.
@@ -140,28 +116,17 @@ impl Storage {
         self.writer
             .write(move |tx| {
                 let hash: &[u8] = &key.hash;
-                let values = values![
-                    key.id,
-                    key.environment,
-                    hash,
-                    key.sealed.as_slice(),
-                    &key.hint,
-                    key.created_at
-                ];
+                let values = values![key.id, key.environment, hash, key.sealed.as_slice(), &key.hint, key.created_at];
                 tx.execute(sql, values).map(drop)
             })
             .await
     }
 
     /// The key with this hash that has not been revoked, with its environment.
-    pub async fn key_by_hash(
-        &self,
-        hash: [u8; 32],
-    ) -> Result<Option<(ApiKey, Environment)>, Error> {
+    pub async fn key_by_hash(&self, hash: [u8; 32]) -> Result<Option<(ApiKey, Environment)>, Error> {
         let key = "SELECT id, environment_id, hash, sealed, hint, created_at, revoked_at
                    FROM api_keys WHERE hash = ?1 AND revoked_at IS NULL";
-        let environment =
-            "SELECT id, slug, kind, egress, created_at FROM environments WHERE id = ?1";
+        let environment = "SELECT id, slug, kind, egress, created_at FROM environments WHERE id = ?1";
         self.read(move |tx| {
             let hash: &[u8] = &hash;
             let Some(key) = tx.row(key, values![hash], read_key)? else {
@@ -175,22 +140,13 @@ impl Storage {
 
     /// All keys, oldest first, the revoked ones included.
     pub async fn keys(&self) -> Result<Vec<ApiKey>, Error> {
-        self.read(move |tx| {
-            tx.rows(
-                &format!("SELECT {KEY_COLUMNS} FROM api_keys ORDER BY id"),
-                &[],
-                read_key,
-            )
-        })
-        .await
+        self.read(move |tx| tx.rows(&format!("SELECT {KEY_COLUMNS} FROM api_keys ORDER BY id"), &[], read_key)).await
     }
 
     /// Revokes a key. `false`: there is none, or it was revoked before.
     pub async fn revoke_key(&self, id: KeyId, now: Timestamp) -> Result<bool, Error> {
         let sql = "UPDATE api_keys SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL";
-        self.writer
-            .write(move |tx| Ok(tx.execute(sql, values![id, now])? == 1))
-            .await
+        self.writer.write(move |tx| Ok(tx.execute(sql, values![id, now])? == 1)).await
     }
 
     /// Sets variables of an environment, all or none: where `replace` is false, a variable that is
@@ -212,22 +168,12 @@ impl Storage {
         let sql = if replace { upsert } else { insert };
         self.writer
             .write(move |tx| {
-                let there: u64 = tx
-                    .row(count, values![environment], |row| row.column())?
-                    .unwrap_or(0);
+                let there: u64 = tx.row(count, values![environment], |row| row.column())?.unwrap_or(0);
                 if there as usize + variables.len() > max_variables {
                     return Ok(false);
                 }
-                for Variable {
-                    name,
-                    sealed,
-                    is_secret,
-                } in &variables
-                {
-                    tx.execute(
-                        sql,
-                        values![environment, name, sealed.as_slice(), *is_secret],
-                    )?;
+                for Variable { name, sealed, is_secret } in &variables {
+                    tx.execute(sql, values![environment, name, sealed.as_slice(), *is_secret])?;
                 }
                 Ok(true)
             })
@@ -236,30 +182,19 @@ impl Storage {
 
     /// The variables of an environment, by name.
     pub async fn variables(&self, environment: EnvironmentId) -> Result<Vec<Variable>, Error> {
-        let sql =
-            "SELECT name, sealed, is_secret FROM variables WHERE environment_id = ?1 ORDER BY name";
+        let sql = "SELECT name, sealed, is_secret FROM variables WHERE environment_id = ?1 ORDER BY name";
         self.read(move |tx| {
             tx.rows(sql, values![environment], |row| {
-                Ok(Variable {
-                    name: row.column()?,
-                    sealed: row.column()?,
-                    is_secret: row.column()?,
-                })
+                Ok(Variable { name: row.column()?, sealed: row.column()?, is_secret: row.column()? })
             })
         })
         .await
     }
 
     /// Removes a variable. `false`: there was none.
-    pub async fn delete_variable(
-        &self,
-        environment: EnvironmentId,
-        name: String,
-    ) -> Result<bool, Error> {
+    pub async fn delete_variable(&self, environment: EnvironmentId, name: String) -> Result<bool, Error> {
         let sql = "DELETE FROM variables WHERE environment_id = ?1 AND name = ?2";
-        self.writer
-            .write(move |tx| Ok(tx.execute(sql, values![environment, &name])? == 1))
-            .await
+        self.writer.write(move |tx| Ok(tx.execute(sql, values![environment, &name])? == 1)).await
     }
 }
 

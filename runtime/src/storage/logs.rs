@@ -50,9 +50,7 @@ impl LogKind {
     }
 
     fn parse(word: &str) -> Option<Self> {
-        [Self::Line, Self::Span]
-            .into_iter()
-            .find(|kind| kind.as_str() == word)
+        [Self::Line, Self::Span].into_iter().find(|kind| kind.as_str() == word)
     }
 }
 
@@ -82,12 +80,7 @@ impl Storage {
 
     /// The log of a run from entry `after` on, in order, `limit` entries at most, each with its
     /// number.
-    pub async fn logs(
-        &self,
-        run: RunId,
-        after: u64,
-        limit: u32,
-    ) -> Result<Vec<(u64, LogRow)>, Error> {
+    pub async fn logs(&self, run: RunId, after: u64, limit: u32) -> Result<Vec<(u64, LogRow)>, Error> {
         let sql = "SELECT seq, attempt, at, kind, level, source, message, attributes, span, parent_span, duration_us
                    FROM   run_logs
                    WHERE  run_id = ?1 AND seq > ?2

@@ -26,11 +26,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use backup::backup;
 pub use deployments::{Deployment, NewDeployment, Promotion};
 pub use environments::{ApiKey, Environment, EnvironmentKind, Variable};
 pub use logs::{LogKind, LogRow};
 pub use queue::{AttemptEnd, ClaimRequest, Claimed, Lease};
-pub use backup::backup;
 pub use runs::{Canceled, Inserted, Place, RunEvent, RunFilter, RunPage};
 
 use crate::clock::Clock;
@@ -87,10 +87,7 @@ impl Error {
             Self::RolledBack => Self::RolledBack,
             Self::Corrupt(text) => Self::Corrupt(text.clone()),
             Self::InUse(path) => Self::InUse(path.clone()),
-            Self::TooNew { found, known } => Self::TooNew {
-                found: *found,
-                known: *known,
-            },
+            Self::TooNew { found, known } => Self::TooNew { found: *found, known: *known },
             Self::Database(error) => Self::Corrupt(error.to_string()),
             Self::Io(error) => Self::Io(std::io::Error::new(error.kind(), error.to_string())),
         }

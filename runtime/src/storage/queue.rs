@@ -15,9 +15,7 @@ use super::runs::{add_event, packet, read_run, release_parked, run_columns};
 use super::sql::{Tx, values};
 use super::{Error, Storage};
 use crate::model::id::{EnvironmentId, RunId, WorkerId};
-use crate::model::run::{
-    ErrorKind, Packet, Run, RunError, Settlement, Status, Usage, after_loss, later,
-};
+use crate::model::run::{ErrorKind, Packet, Run, RunError, Settlement, Status, Usage, after_loss, later};
 
 /// Runs that one pass of upkeep changes at most.
 const MAX_UPKEEP_RUNS: u32 = 500;
@@ -77,14 +75,7 @@ pub struct AttemptEnd {
 impl AttemptEnd {
     /// The end of an attempt of which nothing is known.
     fn without_attempt(lease: Lease, settlement: Settlement, at: Timestamp) -> Self {
-        Self {
-            lease,
-            settlement,
-            usage: Usage::default(),
-            metadata: None,
-            logs: Vec::new(),
-            at,
-        }
+        Self { lease, settlement, usage: Usage::default(), metadata: None, logs: Vec::new(), at }
     }
 }
 
@@ -104,27 +95,15 @@ impl Storage {
     }
 
     /// Says that `worker` lives, until `lease_until` at least.
-    pub async fn renew(
-        &self,
-        worker: WorkerId,
-        now: Timestamp,
-        lease_until: Timestamp,
-    ) -> Result<(), Error> {
+    pub async fn renew(&self, worker: WorkerId, now: Timestamp, lease_until: Timestamp) -> Result<(), Error> {
         let sql = "INSERT INTO workers (id, started_at, lease_until) VALUES (?1, ?2, ?3)
                    ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until";
-        self.writer
-            .write(move |tx| tx.execute(sql, values![worker, now, lease_until]).map(drop))
-            .await
+        self.writer.write(move |tx| tx.execute(sql, values![worker, now, lease_until]).map(drop)).await
     }
 
     /// Says that `worker` has ended.
     pub async fn retire(&self, worker: WorkerId) -> Result<(), Error> {
-        self.writer
-            .write(move |tx| {
-                tx.execute("DELETE FROM workers WHERE id = ?1", values![worker])
-                    .map(drop)
-            })
-            .await
+        self.writer.write(move |tx| tx.execute("DELETE FROM workers WHERE id = ?1", values![worker]).map(drop)).await
     }
 
     /// Does what time demands at `now`: delayed runs become queued, queued runs expire, runs of
@@ -146,11 +125,7 @@ impl Storage {
     }
 }
 
-pub(super) fn claim(
-    tx: &mut Tx<'_>,
-    request: &ClaimRequest,
-    now: Timestamp,
-) -> Result<Vec<Claimed>, Error> {
+pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest, now: Timestamp) -> Result<Vec<Claimed>, Error> {
     let sql = concat!(
         "UPDATE runs
          SET    status = 'executing', attempt = attempt + 1, lease = lease + 1, worker_id = ?2,
@@ -173,23 +148,10 @@ pub(super) fn claim(
     let mut claimed = tx.rows(sql, values![now, request.worker, limit], |row| {
         let run = read_run(row)?;
         let order: Timestamp = row.column()?;
-        let lease = Lease {
-            run: run.id,
-            environment: run.environment,
-            number: row.column()?,
-            attempt: run.attempt,
-        };
+        let lease = Lease { run: run.id, environment: run.environment, number: row.column()?, attempt: run.attempt };
         let losses = row.column()?;
         let payload = packet(row)?;
-        Ok((
-            order,
-            Claimed {
-                lease,
-                run,
-                payload,
-                losses,
-            },
-        ))
+        Ok((order, Claimed { lease, run, payload, losses }))
     })?;
     // A RETURNING clause promises no order.
     claimed.sort_by_key(|(order, claimed)| (*order, claimed.run.id));
@@ -208,18 +170,8 @@ pub(super) fn next_ready(tx: &Tx<'_>) -> Result<Option<Timestamp>, Error> {
 
 /// Takes a claim back as if it had not been.
 pub(super) fn give_back(tx: &mut Tx<'_>, claimed: &Claimed, now: Timestamp) -> Result<(), Error> {
-    settle(
-        tx,
-        &AttemptEnd::without_attempt(
-            claimed.lease,
-            Settlement::Requeued {
-                at: now,
-                loss: false,
-            },
-            now,
-        ),
-    )
-    .map(drop)
+    settle(tx, &AttemptEnd::without_attempt(claimed.lease, Settlement::Requeued { at: now, loss: false }, now))
+        .map(drop)
 }
 
 fn settle(tx: &mut Tx<'_>, end: &AttemptEnd) -> Result<bool, Error> {
@@ -227,26 +179,12 @@ fn settle(tx: &mut Tx<'_>, end: &AttemptEnd) -> Result<bool, Error> {
     match &end.settlement {
         Settlement::Completed(output) => finish(tx, end, Status::Completed, Some(output), None),
         Settlement::Ended { status, error } => finish(tx, end, *status, None, Some(error)),
-        Settlement::RetryAt { at, error } => requeue(
-            tx,
-            end,
-            Requeue {
-                at: *at,
-                attempt_counts: true,
-                loss: false,
-                error: Some(error),
-            },
-        ),
-        Settlement::Requeued { at, loss } => requeue(
-            tx,
-            end,
-            Requeue {
-                at: *at,
-                attempt_counts: false,
-                loss: *loss,
-                error: None,
-            },
-        ),
+        Settlement::RetryAt { at, error } => {
+            requeue(tx, end, Requeue { at: *at, attempt_counts: true, loss: false, error: Some(error) })
+        }
+        Settlement::Requeued { at, loss } => {
+            requeue(tx, end, Requeue { at: *at, attempt_counts: false, loss: *loss, error: None })
+        }
     }
 }
 
@@ -263,12 +201,7 @@ fn finish(
                       peak_memory_bytes = CASE WHEN peak_memory_bytes < ?11 THEN ?11 ELSE peak_memory_bytes END,
                       metadata = COALESCE(?12, metadata)
                WHERE  id = ?1 AND lease = ?2 AND status = 'executing'";
-    let Lease {
-        run,
-        number,
-        attempt,
-        ..
-    } = end.lease;
+    let Lease { run, number, attempt, .. } = end.lease;
     let finished = tx.execute(
         sql,
         values![
@@ -287,14 +220,7 @@ fn finish(
         ],
     )? == 1;
     if finished {
-        add_event(
-            tx,
-            run,
-            end.at,
-            status,
-            attempt,
-            error.map(|error| error.message.as_str()),
-        )?;
+        add_event(tx, run, end.at, status, attempt, error.map(|error| error.message.as_str()))?;
     }
     Ok(finished)
 }
@@ -342,14 +268,7 @@ fn requeue(tx: &mut Tx<'_>, end: &AttemptEnd, how: Requeue<'_>) -> Result<bool, 
             None if how.loss => "the attempt was lost with its server, or the server failed it",
             None => "the attempt was interrupted and does not count",
         };
-        add_event(
-            tx,
-            lease.run,
-            *now,
-            Status::Queued,
-            lease.attempt,
-            Some(why),
-        )?;
+        add_event(tx, lease.run, *now, Status::Queued, lease.attempt, Some(why))?;
     }
     Ok(requeued)
 }
@@ -358,11 +277,9 @@ fn upkeep(tx: &mut Tx<'_>, now: Timestamp) -> Result<Option<Timestamp>, Error> {
     let due = queue_due(tx, now)?;
     let expired = expire(tx, now)?;
     requeue_lost(tx, now)?;
-    tx.execute(
-        "DELETE FROM trigger_keys WHERE expires_at <= ?1",
-        values![now],
-    )?;
+    tx.execute("DELETE FROM trigger_keys WHERE expires_at <= ?1", values![now])?;
     if due == MAX_UPKEEP_RUNS as usize || expired == MAX_UPKEEP_RUNS as usize {
+        tx.effects.upkept(Some(now));
         return Ok(Some(now));
     }
     let sql = "SELECT MIN(at) FROM (
@@ -370,7 +287,9 @@ fn upkeep(tx: &mut Tx<'_>, now: Timestamp) -> Result<Option<Timestamp>, Error> {
                    UNION ALL
                    SELECT MIN(expires_at) AS at FROM runs WHERE status = 'queued' AND expires_at IS NOT NULL
                ) AS next";
-    Ok(tx.row(sql, &[], |row| row.column())?.flatten())
+    let next = tx.row(sql, &[], |row| row.column())?.flatten();
+    tx.effects.upkept(next);
+    Ok(next)
 }
 
 /// Delayed runs whose time has come are queued, or wait for a version. Their ttl begins.
@@ -403,11 +322,8 @@ fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize, Error> {
                           LIMIT  ?2)
                RETURNING id, environment_id, attempt";
     let read = |row: &mut super::sql::Row<'_>| Ok((row.column()?, row.column()?, row.column()?));
-    let expired: Vec<(RunId, EnvironmentId, u32)> = tx.rows(
-        sql,
-        values![now, MAX_UPKEEP_RUNS, ErrorKind::Expired.as_str()],
-        read,
-    )?;
+    let expired: Vec<(RunId, EnvironmentId, u32)> =
+        tx.rows(sql, values![now, MAX_UPKEEP_RUNS, ErrorKind::Expired.as_str()], read)?;
     for (run, environment, attempt) in &expired {
         tx.effects.waiting(*environment, -1);
         add_event(tx, *run, now, Status::Expired, *attempt, None)?;
@@ -435,19 +351,12 @@ fn lose_runs_of(tx: &mut Tx<'_>, worker: WorkerId, now: Timestamp) -> Result<(),
                ORDER BY id
                LIMIT  ?2";
     let lost = tx.rows(sql, values![worker, MAX_UPKEEP_RUNS], |row| {
-        let lease = Lease {
-            run: row.column()?,
-            environment: row.column()?,
-            number: row.column()?,
-            attempt: row.column()?,
-        };
+        let lease =
+            Lease { run: row.column()?, environment: row.column()?, number: row.column()?, attempt: row.column()? };
         Ok((lease, row.column::<u32>()?))
     })?;
     for (lease, losses) in &lost {
-        settle(
-            tx,
-            &AttemptEnd::without_attempt(*lease, after_loss(*losses, now), now),
-        )?;
+        settle(tx, &AttemptEnd::without_attempt(*lease, after_loss(*losses, now), now))?;
     }
     Ok(lost.len())
 }
@@ -455,19 +364,14 @@ fn lose_runs_of(tx: &mut Tx<'_>, worker: WorkerId, now: Timestamp) -> Result<(),
 /// Marks every worker that the database knows as dead: on opening a database that one process at a
 /// time may use, none of them can be alive.
 pub(super) fn end_all_leases(tx: &Tx<'_>) -> Result<(), Error> {
-    tx.execute("UPDATE workers SET lease_until = 0", &[])
-        .map(drop)
+    tx.execute("UPDATE workers SET lease_until = 0", &[]).map(drop)
 }
 
 /// Starts the clock of a run's ttl, where it has one.
-pub(super) fn expiry(
-    queued_at: Timestamp,
-    ttl: Option<Duration>,
-    effects: &mut Effects,
-) -> Option<Timestamp> {
-    let ttl = ttl?;
-    effects.timer_set();
-    Some(later(queued_at, ttl))
+pub(super) fn expiry(queued_at: Timestamp, ttl: Option<Duration>, effects: &mut Effects) -> Option<Timestamp> {
+    let expires_at = later(queued_at, ttl?);
+    effects.timer_set(expires_at);
+    Some(expires_at)
 }
 
 fn micros(length: Duration) -> i64 {

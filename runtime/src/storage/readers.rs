@@ -23,11 +23,7 @@ pub(super) struct Readers {
 
 impl Readers {
     pub(super) fn new(data_dir: &Path) -> Self {
-        Self {
-            data_dir: data_dir.into(),
-            idle: Mutex::default(),
-            permits: Semaphore::new(MAX_READERS),
-        }
+        Self { data_dir: data_dir.into(), idle: Mutex::default(), permits: Semaphore::new(MAX_READERS) }
     }
 
     /// Runs a query on a connection of the pool, away from the async threads.
@@ -39,19 +35,10 @@ impl Readers {
         let _permit = self.permits.acquire().await.map_err(|_| Error::Closed)?;
         let readers = self.clone();
         let result = tokio::task::spawn_blocking(move || {
-            let idle = readers
-                .idle
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop();
-            let connection =
-                idle.map_or_else(|| schema::open_for_reading(&readers.data_dir), Ok)?;
+            let idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let connection = idle.map_or_else(|| schema::open_for_reading(&readers.data_dir), Ok)?;
             let result = query(&Tx::new(&connection));
-            readers
-                .idle
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(connection);
+            readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
             result
         });
         result.await.map_err(|_| Error::Closed)?

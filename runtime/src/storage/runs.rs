@@ -7,9 +7,7 @@ use super::sql::{Row, Tx, Value, values};
 use super::{Error, Storage};
 use crate::model::id::{EnvironmentId, RunId};
 use crate::model::limits;
-use crate::model::run::{
-    ErrorKind, IdempotencyKey, NewRun, Packet, PacketFormat, Run, RunError, Status,
-};
+use crate::model::run::{ErrorKind, IdempotencyKey, NewRun, Packet, PacketFormat, Run, RunError, Status};
 use crate::model::task::Machine;
 
 /// What became of a run that was to be stored.
@@ -112,48 +110,33 @@ impl Storage {
         let listeners = self.listeners.clone();
         self.writer
             .write(move |tx| {
-                let waiting =
-                    listeners.waiting(run.environment) + tx.effects.waiting_change(run.environment);
+                let waiting = listeners.waiting(run.environment) + tx.effects.waiting_change(run.environment);
                 insert_run(tx, &run, waiting.max(0).unsigned_abs(), max_waiting)
             })
             .await
     }
 
     /// Ends a run that has not ended. Whoever executes it is told.
-    pub async fn cancel(
-        &self,
-        environment: EnvironmentId,
-        run: RunId,
-        now: Timestamp,
-    ) -> Result<Canceled, Error> {
-        self.writer
-            .write(move |tx| cancel(tx, environment, run, now))
-            .await
+    pub async fn cancel(&self, environment: EnvironmentId, run: RunId, now: Timestamp) -> Result<Canceled, Error> {
+        self.writer.write(move |tx| cancel(tx, environment, run, now)).await
     }
 
     /// A run of an environment.
     pub async fn run(&self, environment: EnvironmentId, run: RunId) -> Result<Option<Run>, Error> {
-        let sql = concat!(
-            "SELECT ",
-            run_columns!(),
-            " FROM runs WHERE id = ?1 AND environment_id = ?2"
-        );
-        self.read(move |tx| tx.row(sql, values![run, environment], read_run))
-            .await
+        let sql = concat!("SELECT ", run_columns!(), " FROM runs WHERE id = ?1 AND environment_id = ?2");
+        self.read(move |tx| tx.row(sql, values![run, environment], read_run)).await
     }
 
     /// What a run was given: its payload, and its metadata at the trigger.
     pub async fn payload(&self, run: RunId) -> Result<Option<(Packet, Option<String>)>, Error> {
         let sql = "SELECT data, format, metadata FROM run_payloads WHERE run_id = ?1";
-        self.read(move |tx| tx.row(sql, values![run], |row| Ok((packet(row)?, row.column()?))))
-            .await
+        self.read(move |tx| tx.row(sql, values![run], |row| Ok((packet(row)?, row.column()?)))).await
     }
 
     /// The runs that replay `run`, oldest first, 100 at most.
     pub async fn replays_of(&self, run: RunId) -> Result<Vec<RunId>, Error> {
         let sql = "SELECT id FROM runs WHERE replay_of = ?1 ORDER BY id LIMIT 100";
-        self.read(move |tx| tx.rows(sql, values![run], |row| row.column()))
-            .await
+        self.read(move |tx| tx.rows(sql, values![run], |row| row.column())).await
     }
 
     /// What happened to a run, in order.
@@ -181,8 +164,7 @@ impl Storage {
         place: Place,
         limit: u32,
     ) -> Result<RunPage, Error> {
-        self.read(move |tx| list(tx, environment, &filter, place, limit))
-            .await
+        self.read(move |tx| list(tx, environment, &filter, place, limit)).await
     }
 
     /// Resolves with the status with which `run` ends. Ask before you look whether it has ended.
@@ -201,12 +183,7 @@ impl Storage {
     }
 }
 
-fn insert_run(
-    tx: &mut Tx<'_>,
-    run: &NewRun,
-    waiting: u64,
-    max_waiting: u64,
-) -> Result<Inserted, Error> {
+fn insert_run(tx: &mut Tx<'_>, run: &NewRun, waiting: u64, max_waiting: u64) -> Result<Inserted, Error> {
     if let Some(existing) = existing_run(tx, run)? {
         return Ok(existing);
     }
@@ -216,18 +193,13 @@ fn insert_run(
     insert_row(tx, run)?;
     tx.execute(
         "INSERT INTO run_payloads (run_id, data, format, metadata) VALUES (?1, ?2, ?3, ?4)",
-        values![
-            run.id,
-            run.payload.data.as_ref(),
-            run.payload.format.as_str(),
-            run.metadata.as_ref()
-        ],
+        values![run.id, run.payload.data.as_ref(), run.payload.format.as_str(), run.metadata.as_ref()],
     )?;
     insert_keys(tx, run)?;
     tx.effects.waiting(run.environment, 1);
     add_event(tx, run.id, run.created_at, run.status, 0, None)?;
-    if run.delay_until.is_some() || run.expires_at.is_some() {
-        tx.effects.timer_set();
+    if let Some(at) = run.delay_until.or(run.expires_at) {
+        tx.effects.timer_set(at);
     }
     match run.status {
         Status::Queued => tx.effects.ready(run.dequeue_at),
@@ -275,10 +247,7 @@ fn insert_row(tx: &Tx<'_>, run: &NewRun) -> Result<(), Error> {
             run.replay_of,
         ],
     )?;
-    debug_assert_eq!(
-        changed, 1,
-        "an INSERT without ON CONFLICT stores its row or fails"
-    );
+    debug_assert_eq!(changed, 1, "an INSERT without ON CONFLICT stores its row or fails");
     Ok(())
 }
 
@@ -289,19 +258,14 @@ fn existing_run(tx: &Tx<'_>, run: &NewRun) -> Result<Option<Inserted>, Error> {
                FROM   trigger_keys k JOIN runs r ON r.id = k.run_id
                WHERE  k.environment_id = ?1 AND k.kind = ?2 AND k.task_id = ?3 AND k.key = ?4 AND k.expires_at > ?5";
     for (kind, key, _) in keys_of(run) {
-        let found = tx.row(
-            sql,
-            values![run.environment, kind, &run.task, key, run.created_at],
-            |row| Ok((row.column::<RunId>()?, row.parsed(Status::parse)?)),
-        )?;
+        let found = tx.row(sql, values![run.environment, kind, &run.task, key, run.created_at], |row| {
+            Ok((row.column::<RunId>()?, row.parsed(Status::parse)?))
+        })?;
         let by_idempotency_key = kind == "idempotency";
         if let Some((existing, status)) = found
             && !(by_idempotency_key && frees_its_key(status))
         {
-            return Ok(Some(Inserted::Existing {
-                run: existing,
-                by_idempotency_key,
-            }));
+            return Ok(Some(Inserted::Existing { run: existing, by_idempotency_key }));
         }
     }
     Ok(None)
@@ -310,11 +274,7 @@ fn existing_run(tx: &Tx<'_>, run: &NewRun) -> Result<Option<Inserted>, Error> {
 /// Whether the next trigger with the key of a run that ended so makes a new run.
 fn frees_its_key(status: Status) -> bool {
     match status {
-        Status::Failed
-        | Status::Crashed
-        | Status::SystemFailure
-        | Status::TimedOut
-        | Status::Expired => true,
+        Status::Failed | Status::Crashed | Status::SystemFailure | Status::TimedOut | Status::Expired => true,
         Status::PendingVersion
         | Status::Delayed
         | Status::Queued
@@ -331,10 +291,7 @@ fn insert_keys(tx: &Tx<'_>, run: &NewRun) -> Result<(), Error> {
                ON CONFLICT (environment_id, kind, task_id, key)
                DO UPDATE SET run_id = excluded.run_id, expires_at = excluded.expires_at";
     for (kind, key, expires_at) in keys_of(run) {
-        tx.execute(
-            sql,
-            values![run.environment, kind, &run.task, key, run.id, expires_at],
-        )?;
+        tx.execute(sql, values![run.environment, kind, &run.task, key, run.id, expires_at])?;
     }
     Ok(())
 }
@@ -342,15 +299,8 @@ fn insert_keys(tx: &Tx<'_>, run: &NewRun) -> Result<(), Error> {
 fn keys_of(run: &NewRun) -> impl Iterator<Item = (&'static str, &String, Timestamp)> {
     let idempotency = run.idempotency.as_ref();
     let request_expiry = crate::model::run::later(run.created_at, limits::REQUEST_KEY_TTL);
-    let by_caller = idempotency.map(
-        |IdempotencyKey {
-             key, expires_at, ..
-         }| ("idempotency", key, *expires_at),
-    );
-    let by_request = run
-        .request_key
-        .as_ref()
-        .map(|key| ("request", key, request_expiry));
+    let by_caller = idempotency.map(|IdempotencyKey { key, expires_at, .. }| ("idempotency", key, *expires_at));
+    let by_request = run.request_key.as_ref().map(|key| ("request", key, request_expiry));
     by_request.into_iter().chain(by_caller)
 }
 
@@ -364,9 +314,7 @@ pub(super) fn release_parked(tx: &mut Tx<'_>, run: RunId, now: Timestamp) -> Res
                           SELECT 1 FROM current_tasks c
                           WHERE  c.environment_id = runs.environment_id AND c.task_id = runs.task_id))
                RETURNING dequeue_at, ttl_ms";
-    let released = tx.row(sql, values![run, now], |row| {
-        Ok((row.column()?, row.column()?))
-    })?;
+    let released = tx.row(sql, values![run, now], |row| Ok((row.column()?, row.column()?)))?;
     let Some((dequeue_at, ttl)) = released else {
         return Ok(false);
     };
@@ -376,12 +324,7 @@ pub(super) fn release_parked(tx: &mut Tx<'_>, run: RunId, now: Timestamp) -> Res
     Ok(true)
 }
 
-fn cancel(
-    tx: &mut Tx<'_>,
-    environment: EnvironmentId,
-    run: RunId,
-    now: Timestamp,
-) -> Result<Canceled, Error> {
+fn cancel(tx: &mut Tx<'_>, environment: EnvironmentId, run: RunId, now: Timestamp) -> Result<Canceled, Error> {
     macro_rules! cancel_where {
         ($statuses:literal) => {
             concat!(
@@ -406,11 +349,7 @@ fn cancel(
     }
     let known = "SELECT 1 FROM runs WHERE id = ?1 AND environment_id = ?2";
     let known: Option<i64> = tx.row(known, values![run, environment], |row| row.column())?;
-    Ok(if known.is_some() {
-        Canceled::HadEnded
-    } else {
-        Canceled::NoSuchRun
-    })
+    Ok(if known.is_some() { Canceled::HadEnded } else { Canceled::NoSuchRun })
 }
 
 /// Records that `run` has `status` since `at`, for its own history and for whoever watches.
@@ -447,11 +386,7 @@ fn list(
     let mut runs = Vec::new();
     for status in &statuses {
         for task in &tasks {
-            let mut sql = String::from(concat!(
-                "SELECT ",
-                run_columns!(),
-                " FROM runs WHERE environment_id = ?1"
-            ));
+            let mut sql = String::from(concat!("SELECT ", run_columns!(), " FROM runs WHERE environment_id = ?1"));
             let mut bound: Vec<Value<'_>> = vec![environment.into()];
             let mut and = |condition: &str, value: Value<'static>| {
                 bound.push(value);
@@ -470,17 +405,10 @@ fn list(
             }
             // Ids are ordered by time, so limits of time are ranges of the same index.
             if let Some(from) = filter.from {
-                and(
-                    "id >=",
-                    RunId::from_bits(crate::model::id::next(from.as_millisecond(), 0, 0)).into(),
-                );
+                and("id >=", RunId::from_bits(crate::model::id::next(from.as_millisecond(), 0, 0)).into());
             }
             if let Some(to) = filter.to {
-                and(
-                    "id <=",
-                    RunId::from_bits(crate::model::id::next(to.as_millisecond(), u128::MAX, 0))
-                        .into(),
-                );
+                and("id <=", RunId::from_bits(crate::model::id::next(to.as_millisecond(), u128::MAX, 0)).into());
             }
             let order = if forward { "DESC" } else { "ASC" };
             sql.push_str(&format!(" ORDER BY id {order} LIMIT {}", limit + 1));
@@ -497,19 +425,11 @@ fn page(mut runs: Vec<Run>, place: Place, limit: usize) -> RunPage {
     match place {
         Place::Start | Place::After(_) => {
             runs.truncate(limit);
-            RunPage {
-                runs,
-                has_newer: matches!(place, Place::After(_)),
-                has_older: more,
-            }
+            RunPage { runs, has_newer: matches!(place, Place::After(_)), has_older: more }
         }
         Place::Before(_) => {
             let runs = runs.split_off(runs.len().saturating_sub(limit));
-            RunPage {
-                runs,
-                has_newer: more,
-                has_older: true,
-            }
+            RunPage { runs, has_newer: more, has_older: true }
         }
     }
 }
@@ -555,19 +475,11 @@ fn read_error(row: &mut Row<'_>) -> Result<Option<RunError>, Error> {
     let name: Option<String> = row.column()?;
     let message: Option<String> = row.column()?;
     let stack = row.column()?;
-    Ok(kind.map(|kind| RunError {
-        kind,
-        name: name.unwrap_or_default(),
-        message: message.unwrap_or_default(),
-        stack,
-    }))
+    Ok(kind.map(|kind| RunError { kind, name: name.unwrap_or_default(), message: message.unwrap_or_default(), stack }))
 }
 
 pub(super) fn packet(row: &mut Row<'_>) -> Result<Packet, Error> {
-    Ok(Packet {
-        data: row.column()?,
-        format: row.parsed(PacketFormat::parse)?,
-    })
+    Ok(Packet { data: row.column()?, format: row.parsed(PacketFormat::parse)? })
 }
 
 fn tags_text(tags: &[String]) -> String {

@@ -20,11 +20,7 @@ const PAGE_CACHE_KIB: u32 = 16 * 1024;
 
 /// Takes the data directory for this process, until the file is dropped.
 pub(super) fn lock(data_dir: &Path) -> Result<File, Error> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(data_dir.join(LOCK_FILE))?;
+    let file = File::options().create(true).truncate(false).write(true).open(data_dir.join(LOCK_FILE))?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::InUse(data_dir.into())),
@@ -64,27 +60,17 @@ pub(super) fn migrate(connection: &Connection, now: Timestamp) -> Result<(), Err
         "CREATE TABLE IF NOT EXISTS schema_migrations (version BIGINT NOT NULL PRIMARY KEY, applied_at BIGINT NOT NULL)",
     )?;
     let tx = Tx::new(connection);
-    let version: Option<u64> = tx
-        .row("SELECT MAX(version) FROM schema_migrations", &[], |row| {
-            row.column()
-        })?
-        .flatten();
+    let version: Option<u64> = tx.row("SELECT MAX(version) FROM schema_migrations", &[], |row| row.column())?.flatten();
     let version = version.unwrap_or(0) as usize;
     if version > MIGRATIONS.len() {
-        return Err(Error::TooNew {
-            found: version,
-            known: MIGRATIONS.len(),
-        });
+        return Err(Error::TooNew { found: version, known: MIGRATIONS.len() });
     }
     for (index, migration) in MIGRATIONS.iter().enumerate().skip(version) {
         connection.execute_batch("BEGIN IMMEDIATE")?;
-        let applied = connection
-            .execute_batch(migration)
-            .map_err(Error::from)
-            .and_then(|()| {
-                let sql = "INSERT INTO schema_migrations (version, applied_at) VALUES (?1, ?2)";
-                tx.execute(sql, values![index as u64 + 1, now])
-            });
+        let applied = connection.execute_batch(migration).map_err(Error::from).and_then(|()| {
+            let sql = "INSERT INTO schema_migrations (version, applied_at) VALUES (?1, ?2)";
+            tx.execute(sql, values![index as u64 + 1, now])
+        });
         match applied {
             Ok(_) => connection.execute_batch("COMMIT")?,
             Err(error) => {

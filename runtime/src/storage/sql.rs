@@ -191,15 +191,7 @@ macro_rules! stored_as_text {
     )*};
 }
 
-stored_as_text!(
-    RunId,
-    DeploymentId,
-    EnvironmentId,
-    KeyId,
-    WorkerId,
-    Version,
-    Digest
-);
+stored_as_text!(RunId, DeploymentId, EnvironmentId, KeyId, WorkerId, Version, Digest);
 
 /// A row, read column by column from the left.
 pub(super) struct Row<'r> {
@@ -221,19 +213,14 @@ impl Row<'_> {
     /// The next column, read by `parse` from its text.
     pub(super) fn parsed<T>(&mut self, parse: impl Fn(&str) -> Option<T>) -> Result<T, Error> {
         let text: String = self.column()?;
-        parse(&text)
-            .ok_or_else(|| Error::Corrupt(format!("`{text}` is not a word this version knows")))
+        parse(&text).ok_or_else(|| Error::Corrupt(format!("`{text}` is not a word this version knows")))
     }
 
     /// The same for a column that may be null.
-    pub(super) fn parsed_option<T>(
-        &mut self,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<Option<T>, Error> {
+    pub(super) fn parsed_option<T>(&mut self, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, Error> {
         let text: Option<String> = self.column()?;
         text.map(|text| {
-            parse(&text)
-                .ok_or_else(|| Error::Corrupt(format!("`{text}` is not a word this version knows")))
+            parse(&text).ok_or_else(|| Error::Corrupt(format!("`{text}` is not a word this version knows")))
         })
         .transpose()
     }
@@ -248,10 +235,7 @@ pub(super) struct Tx<'c> {
 impl<'c> Tx<'c> {
     /// Speaks to `connection`, which may or may not have a transaction open.
     pub(super) fn new(connection: &'c rusqlite::Connection) -> Self {
-        Self {
-            connection,
-            effects: Effects::default(),
-        }
+        Self { connection, effects: Effects::default() }
     }
 
     /// Runs a statement and tells how many rows it changed.

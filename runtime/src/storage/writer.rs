@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::Error;
-use super::effects::{Effects, Listeners};
+use super::effects::{Effects, Listeners, earliest};
 use super::queue::{self, ClaimRequest, Claimed};
 use super::sql::Tx;
 use crate::clock::Clock;
@@ -95,16 +95,8 @@ impl Writer {
         clock: Clock,
     ) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(MAX_WAITING_VERBS);
-        let state = State {
-            connection,
-            listeners,
-            clock,
-            parked: Vec::new(),
-            ready_at: Some(Timestamp::MIN),
-        };
-        std::thread::Builder::new()
-            .name("storage-writer".into())
-            .spawn(move || state.run(&receiver))?;
+        let state = State { connection, listeners, clock, parked: Vec::new(), ready_at: Some(Timestamp::MIN) };
+        std::thread::Builder::new().name("storage-writer".into()).spawn(move || state.run(&receiver))?;
         Ok(Self { sender })
     }
 
@@ -115,11 +107,7 @@ impl Writer {
         V: FnMut(&mut Tx<'_>) -> Result<T, Error> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.send(Message::Verb(Box::new(TypedJob {
-            verb,
-            result: None,
-            reply,
-        })))?;
+        self.send(Message::Verb(Box::new(TypedJob { verb, result: None, reply })))?;
         answer.await.map_err(|_| Error::Closed)?
     }
 
@@ -154,12 +142,10 @@ impl Writer {
     }
 
     fn send(&self, message: Message) -> Result<(), Error> {
-        self.sender
-            .try_send(message)
-            .map_err(|refused| match refused {
-                TrySendError::Full(_) => Error::Busy,
-                TrySendError::Disconnected(_) => Error::Closed,
-            })
+        self.sender.try_send(message).map_err(|refused| match refused {
+            TrySendError::Full(_) => Error::Busy,
+            TrySendError::Disconnected(_) => Error::Closed,
+        })
     }
 }
 
@@ -189,11 +175,7 @@ impl State {
                     Message::Nudge => {}
                     Message::Stop(done) => stop = Some(done),
                 }
-                next = if group.len() < MAX_GROUP_VERBS {
-                    receiver.try_recv().ok()
-                } else {
-                    None
-                };
+                next = if group.len() < MAX_GROUP_VERBS { receiver.try_recv().ok() } else { None };
             }
             self.commit(std::mem::take(&mut group));
         }
@@ -208,9 +190,7 @@ impl State {
         match self.ready_at {
             Some(at) if !self.parked.is_empty() => {
                 let wait = at.duration_since(self.clock.now());
-                Duration::try_from(wait)
-                    .unwrap_or(Duration::ZERO)
-                    .min(MAX_SLEEP)
+                Duration::try_from(wait).unwrap_or(Duration::ZERO).min(MAX_SLEEP)
             }
             // Nobody waits for the clock: sleep until a message comes.
             _ => Duration::from_secs(3_600),
@@ -241,10 +221,7 @@ impl State {
         }
     }
 
-    fn try_commit(
-        &mut self,
-        group: &mut [Box<dyn Job>],
-    ) -> Result<Vec<(ParkedClaim, Vec<Claimed>)>, Error> {
+    fn try_commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<Vec<(ParkedClaim, Vec<Claimed>)>, Error> {
         let mut tx = Tx::new(&self.connection);
         tx.execute("BEGIN IMMEDIATE", &[])?;
         let mut failed = false;
@@ -290,11 +267,7 @@ impl State {
         let mut tx = Tx::new(&self.connection);
         let given_back = tx
             .execute("BEGIN IMMEDIATE", &[])
-            .and_then(|_| {
-                claimed
-                    .iter()
-                    .try_for_each(|claimed| queue::give_back(&mut tx, claimed, now))
-            })
+            .and_then(|_| claimed.iter().try_for_each(|claimed| queue::give_back(&mut tx, claimed, now)))
             .and_then(|()| tx.execute("COMMIT", &[]));
         match given_back {
             Ok(_) => {
@@ -332,11 +305,4 @@ fn claim_parked(
         served.push(claimed);
     }
     Ok(served)
-}
-
-fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
 }

@@ -95,7 +95,13 @@ impl Worker {
         let settings = SettingsCache::new(storage.clone(), server_key);
         Self {
             id: crate::secrets::worker_id(clock.now()),
-            shared: Arc::new(attempt::Shared { storage: storage.clone(), sandbox, settings, clock: clock.clone(), limits }),
+            shared: Arc::new(attempt::Shared {
+                storage: storage.clone(),
+                sandbox,
+                settings,
+                clock: clock.clone(),
+                limits,
+            }),
             storage,
             clock,
             limits,

@@ -2,9 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dacapo_host_api::{
-    Level, LogEntry, LogSource, MetadataChange, MetadataError, Services, SpanClosed, SpanOpened,
-};
+use dacapo_host_api::{Level, LogEntry, LogSource, MetadataChange, MetadataError, Services, SpanClosed, SpanOpened};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -134,7 +132,9 @@ impl Services for RunServices {
 }
 
 fn operation(change: MetadataChange) -> Result<MetadataOperation, MetadataError> {
-    let json = |text: String| serde_json::from_str::<Value>(&text).map_err(|error| MetadataError::InvalidJson(error.to_string()));
+    let json = |text: String| {
+        serde_json::from_str::<Value>(&text).map_err(|error| MetadataError::InvalidJson(error.to_string()))
+    };
     Ok(match change {
         MetadataChange::Set(key, value) => MetadataOperation::Set(key, json(value)?),
         MetadataChange::Delete(key) => MetadataOperation::Delete(key),

@@ -208,18 +208,9 @@ impl From<wit::Context> for Context {
     fn from(context: wit::Context) -> Self {
         Self {
             run: context.run.into(),
-            attempt: Attempt {
-                number: context.attempt.number,
-                started_at_ms: context.attempt.started_at,
-            },
-            task: Task {
-                id: context.task.id,
-                file_path: context.task.file_path,
-            },
-            queue: Queue {
-                id: context.queue.id,
-                name: context.queue.name,
-            },
+            attempt: Attempt { number: context.attempt.number, started_at_ms: context.attempt.started_at },
+            task: Task { id: context.task.id, file_path: context.task.file_path },
+            queue: Queue { id: context.queue.id, name: context.queue.name },
             environment: context.environment.into(),
             organization: Organization {
                 id: context.organization.id,
@@ -244,11 +235,7 @@ impl From<wit::Context> for Context {
                 short_code: deployment.short_code,
                 version: deployment.version,
             }),
-            extra: context
-                .extra
-                .into_iter()
-                .map(|entry| (entry.name, entry.value))
-                .collect(),
+            extra: context.extra.into_iter().map(|entry| (entry.name, entry.value)).collect(),
         }
     }
 }

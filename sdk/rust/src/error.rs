@@ -128,9 +128,7 @@ impl From<TaskError> for wit::TaskError {
             stack: error.stack,
             retry: match error.retry {
                 RetryDecision::ByPolicy => wit::RetryDecision::ByPolicy,
-                RetryDecision::After(delay) => {
-                    wit::RetryDecision::After(crate::task::milliseconds(delay))
-                }
+                RetryDecision::After(delay) => wit::RetryDecision::After(crate::task::milliseconds(delay)),
                 RetryDecision::Never => wit::RetryDecision::Never,
             },
         }
@@ -165,15 +163,9 @@ mod tests {
         let error = parse("three").expect_err("three is not a numeral");
 
         assert_eq!(error.name, "Outer");
-        assert_eq!(
-            error.message,
-            "the quantity is no number: invalid digit found in string"
-        );
+        assert_eq!(error.message, "the quantity is no number: invalid digit found in string");
         let stack = error.stack.expect("the line is known");
-        assert!(
-            stack.starts_with("at ") && stack.contains("error.rs:"),
-            "{stack}"
-        );
+        assert!(stack.starts_with("at ") && stack.contains("error.rs:"), "{stack}");
         assert_eq!(error.retry, RetryDecision::ByPolicy);
     }
 
@@ -188,10 +180,7 @@ mod tests {
 
     #[test]
     fn a_type_is_named_without_its_path() {
-        assert_eq!(
-            short_name("core::num::error::ParseIntError"),
-            "ParseIntError"
-        );
+        assert_eq!(short_name("core::num::error::ParseIntError"), "ParseIntError");
         assert_eq!(short_name("my::Wrapper<std::io::error::Error>"), "Wrapper");
         assert_eq!(short_name("Plain"), "Plain");
     }

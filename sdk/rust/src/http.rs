@@ -78,8 +78,7 @@ impl Request {
 
     /// Adds a header. One that may occur more than once can be added more than once.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        self.headers
-            .push((name.to_owned(), value.as_ref().to_vec()));
+        self.headers.push((name.to_owned(), value.as_ref().to_vec()));
         self
     }
 
@@ -91,14 +90,8 @@ impl Request {
 
     /// Sets the body to a value as JSON, and the header `content-type` unless it is set.
     pub fn json(mut self, value: impl Serialize) -> Self {
-        self.body = serde_json::to_vec(&value)
-            .map(Some)
-            .map_err(|error| error.to_string());
-        if self.has_header("content-type") {
-            self
-        } else {
-            self.header("content-type", "application/json")
-        }
+        self.body = serde_json::to_vec(&value).map(Some).map_err(|error| error.to_string());
+        if self.has_header("content-type") { self } else { self.header("content-type", "application/json") }
     }
 
     /// How long the whole exchange may take. Default: [`DEFAULT_TIMEOUT`].
@@ -120,9 +113,7 @@ impl Request {
     }
 
     fn has_header(&self, name: &str) -> bool {
-        self.headers
-            .iter()
-            .any(|(other, _)| other.eq_ignore_ascii_case(name))
+        self.headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name))
     }
 }
 
@@ -155,9 +146,7 @@ impl Response {
 
     /// All headers, in the order in which they came.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_slice()))
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
     }
 
     /// The body.
@@ -185,10 +174,7 @@ impl Response {
         if self.status < 400 {
             return Ok(self);
         }
-        Err(HttpError::Status {
-            status: self.status,
-            url: self.url,
-        })
+        Err(HttpError::Status { status: self.status, url: self.url })
     }
 }
 
@@ -276,11 +262,7 @@ mod tests {
 
     #[test]
     fn only_what_may_pass_is_transient() {
-        let status = |status| {
-            response(status)
-                .error_for_status()
-                .map_err(|error| error.is_transient())
-        };
+        let status = |status| response(status).error_for_status().map_err(|error| error.is_transient());
 
         assert!(status(302).is_ok());
         assert_eq!(status(404), Err(false));
@@ -290,9 +272,7 @@ mod tests {
 
     #[test]
     fn json_sets_the_content_type_once() {
-        let request = post("http://a")
-            .header("Content-Type", "application/vnd.api+json")
-            .json(1);
+        let request = post("http://a").header("Content-Type", "application/vnd.api+json").json(1);
         assert_eq!(request.headers.len(), 1);
         assert_eq!(post("http://a").json(1).headers.len(), 1);
     }

@@ -121,8 +121,8 @@ pub mod prelude {
 
     pub use crate::log::span;
     pub use crate::{
-        Context, Cron, Machine, Queue, Result, Retry, RetryDecision, Task, TaskError, debug, error,
-        http, info, metadata, task, trace, warn,
+        Context, Cron, Machine, Queue, Result, Retry, RetryDecision, Task, TaskError, debug, error, http, info,
+        metadata, task, trace, warn,
     };
 }
 

@@ -48,9 +48,8 @@ impl Attribute {
     fn from_json(name: &str, json: serde_json::Result<String>) -> Self {
         Self(Entry {
             name: name.to_owned(),
-            value: json.unwrap_or_else(|error| {
-                serde_json::Value::String(format!("not serializable: {error}")).to_string()
-            }),
+            value: json
+                .unwrap_or_else(|error| serde_json::Value::String(format!("not serializable: {error}")).to_string()),
         })
     }
 }
@@ -58,10 +57,7 @@ impl Attribute {
 /// Writes a line, under the innermost span that is open. The macros ([`info!`](crate::info), …)
 /// are shorter.
 pub fn write(level: Level, message: &str, attributes: Vec<Attribute>) {
-    let attributes: Vec<Entry> = attributes
-        .into_iter()
-        .map(|Attribute(entry)| entry)
-        .collect();
+    let attributes: Vec<Entry> = attributes.into_iter().map(|Attribute(entry)| entry).collect();
     if cfg!(target_arch = "wasm32") {
         let level = match level {
             Level::Trace => wit::Level::Trace,
@@ -72,10 +68,7 @@ pub fn write(level: Level, message: &str, attributes: Vec<Attribute>) {
         };
         wit::write(level, message, &attributes);
     } else {
-        let attributes: String = attributes
-            .iter()
-            .map(|entry| format!(" {}={}", entry.name, entry.value))
-            .collect();
+        let attributes: String = attributes.iter().map(|entry| format!(" {}={}", entry.name, entry.value)).collect();
         eprintln!("{level:?} {message}{attributes}");
     }
 }

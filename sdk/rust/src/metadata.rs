@@ -76,19 +76,12 @@ type Result<T> = std::result::Result<T, MetadataError>;
 
 /// The whole object.
 pub fn all() -> Result<Map<String, Value>> {
-    if cfg!(target_arch = "wasm32") {
-        Ok(serde_json::from_str(&wit::all())?)
-    } else {
-        Ok(Map::new())
-    }
+    if cfg!(target_arch = "wasm32") { Ok(serde_json::from_str(&wit::all())?) } else { Ok(Map::new()) }
 }
 
 /// The value under a key.
 pub fn get<T: DeserializeOwned>(key: &str) -> Result<Option<T>> {
-    match cfg!(target_arch = "wasm32")
-        .then(|| wit::get(key))
-        .flatten()
-    {
+    match cfg!(target_arch = "wasm32").then(|| wit::get(key)).flatten() {
         Some(json) => Ok(Some(serde_json::from_str(&json)?)),
         None => Ok(None),
     }

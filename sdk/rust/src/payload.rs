@@ -14,11 +14,7 @@ fn invalid(text: &str, error: &serde_json::Error) -> TaskError {
     let path = path(text, error.line(), error.column());
     TaskError {
         name: "InvalidPayload".into(),
-        message: if path.is_empty() {
-            error.to_string()
-        } else {
-            format!("{path}: {error}")
-        },
+        message: if path.is_empty() { error.to_string() } else { format!("{path}: {error}") },
         stack: None,
         retry: crate::RetryDecision::Never,
     }
@@ -37,18 +33,13 @@ fn path(text: &str, line: usize, column: usize) -> String {
     let mut open: Vec<Open> = Vec::new();
     let mut bytes = before(text, line, column).bytes();
     while let Some(byte) = bytes.next() {
-        if let Some(Open::List {
-            index: index @ None,
-        }) = open.last_mut()
+        if let Some(Open::List { index: index @ None }) = open.last_mut()
             && !byte.is_ascii_whitespace()
         {
             *index = Some(0);
         }
         match byte {
-            b'{' => open.push(Open::Object {
-                key: String::new(),
-                in_key: true,
-            }),
+            b'{' => open.push(Open::Object { key: String::new(), in_key: true }),
             b'[' => open.push(Open::List { index: None }),
             b'}' | b']' => {
                 open.pop();
@@ -92,11 +83,7 @@ fn path(text: &str, line: usize, column: usize) -> String {
 
 /// What lies before a place in the text; lines count from 1, columns are bytes from 1.
 fn before(text: &str, line: usize, column: usize) -> &str {
-    let start: usize = text
-        .split_inclusive('\n')
-        .take(line.saturating_sub(1))
-        .map(str::len)
-        .sum();
+    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     let end = text.floor_char_boundary(start.saturating_add(column));
     &text[..end]
 }
@@ -140,10 +127,7 @@ mod tests {
     fn check(payload: &str, message: &str) {
         let error = read::<Order>(payload).expect_err("the payload does not fit");
         assert_eq!(error.name, "InvalidPayload");
-        let (what, place) = error
-            .message
-            .rsplit_once(" at line ")
-            .expect("the place is known");
+        let (what, place) = error.message.rsplit_once(" at line ").expect("the place is known");
         assert_eq!(what, message, "at line {place}");
         assert_eq!(error.retry, RetryDecision::Never);
     }
@@ -154,22 +138,10 @@ mod tests {
             r#"{"id":"a","items":[{"sku":"x","quantity":1},{"sku":"y, \"z\"","quantity":"2"}]}"#,
             r#"items[1].quantity: invalid type: string "2", expected u32"#,
         );
-        check(
-            r#"{"id":"a","items":[{"sku":"x","quantity":1},{"sku":"y"}]}"#,
-            "items[1]: missing field `quantity`",
-        );
-        check(
-            "{\n  \"id\": \"a\",\n  \"items\": {}\n}",
-            "items: invalid type: map, expected a sequence",
-        );
-        check(
-            r#"{"id":[1],"items":[]}"#,
-            "id: invalid type: sequence, expected a string",
-        );
-        check(
-            r#"{"id":"ä","items":[],"note":true}"#,
-            "note: invalid type: boolean `true`, expected a string",
-        );
+        check(r#"{"id":"a","items":[{"sku":"x","quantity":1},{"sku":"y"}]}"#, "items[1]: missing field `quantity`");
+        check("{\n  \"id\": \"a\",\n  \"items\": {}\n}", "items: invalid type: map, expected a sequence");
+        check(r#"{"id":[1],"items":[]}"#, "id: invalid type: sequence, expected a string");
+        check(r#"{"id":"ä","items":[],"note":true}"#, "note: invalid type: boolean `true`, expected a string");
         check("{}", "missing field `id`");
         check("null", "invalid type: null, expected struct Order");
     }

@@ -151,13 +151,7 @@ impl Retry {
     /// So many attempts in all, the first included. The delays are 1 s to 10 s, each twice the
     /// one before, randomized.
     pub fn attempts(max_attempts: u32) -> Self {
-        Self(wit::RetryPolicy {
-            max_attempts,
-            factor: 2.0,
-            min_delay: 1_000,
-            max_delay: 10_000,
-            randomize: true,
-        })
+        Self(wit::RetryPolicy { max_attempts, factor: 2.0, min_delay: 1_000, max_delay: 10_000, randomize: true })
     }
 
     /// One attempt and no more.
@@ -199,10 +193,7 @@ pub struct Queue(wit::QueueDefinition);
 impl Queue {
     /// A queue by its name: 1 to 128 of the characters `A-Z a-z 0-9 _ - /`.
     pub fn new(name: &str) -> Self {
-        Self(wit::QueueDefinition {
-            name: name.to_owned(),
-            concurrency_limit: None,
-        })
+        Self(wit::QueueDefinition { name: name.to_owned(), concurrency_limit: None })
     }
 
     /// The most runs of this queue that may be executing at the same time.
@@ -226,10 +217,7 @@ pub struct Cron(wit::Cron);
 impl Cron {
     /// Five fields: minute, hour, day of the month, month, day of the week. In UTC.
     pub fn new(pattern: &str) -> Self {
-        Self(wit::Cron {
-            pattern: pattern.to_owned(),
-            timezone: None,
-        })
+        Self(wit::Cron { pattern: pattern.to_owned(), timezone: None })
     }
 
     /// An IANA time zone, for example `Europe/Berlin`.
@@ -334,8 +322,7 @@ mod tests {
 
     #[test]
     fn an_unknown_task_is_never_retried() {
-        let error =
-            run_by_id(&[], "nothing", &Context::default(), "null").expect_err("there is no task");
+        let error = run_by_id(&[], "nothing", &Context::default(), "null").expect_err("there is no task");
 
         assert_eq!(error.name, "UnknownTask");
         assert_eq!(error.retry, RetryDecision::Never);
@@ -346,11 +333,7 @@ mod tests {
         let plain = task("plain", double);
         let full = task("full", double)
             .description("Doubles a number.")
-            .retry(
-                Retry::attempts(5)
-                    .factor(1.5)
-                    .min_delay(Duration::from_micros(1_500)),
-            )
+            .retry(Retry::attempts(5).factor(1.5).min_delay(Duration::from_micros(1_500)))
             .queue_limit(2)
             .max_duration(Duration::from_millis(1_001))
             .ttl(Duration::from_secs(60))
@@ -365,10 +348,7 @@ mod tests {
         let retry = full.retry.as_ref().expect("it was set");
         assert_eq!((retry.max_attempts, retry.min_delay), (5, 2));
         let queue = full.queue.as_ref().expect("it was set");
-        assert_eq!(
-            (queue.name.as_str(), queue.concurrency_limit),
-            ("task/full", Some(2))
-        );
+        assert_eq!((queue.name.as_str(), queue.concurrency_limit), ("task/full", Some(2)));
         assert_eq!(full.max_duration_seconds, Some(2));
         assert_eq!(full.ttl, Some(60_000));
         assert_eq!(full.machine, Some(wit::MachinePreset::MediumOneX));
@@ -379,9 +359,6 @@ mod tests {
         let described = describe(vec![task("mail", double).queue("mails").queue_limit(3)]);
 
         let queue = described[0].queue.as_ref().expect("it was set");
-        assert_eq!(
-            (queue.name.as_str(), queue.concurrency_limit),
-            ("mails", Some(3))
-        );
+        assert_eq!((queue.name.as_str(), queue.concurrency_limit), ("mails", Some(3)));
     }
 }

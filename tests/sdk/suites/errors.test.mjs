@@ -99,8 +99,9 @@ test("a payload that the task's schema does not allow", async () => {
 });
 
 test("nothing refused has left a run behind", async () => {
-  await refusal(() => tasks.trigger("echo", {}, { delay: "soon", tags: "refused" }));
-  assert.deepEqual((await runs.list({ tag: "refused" })).data, []);
+  await refusal(() => tasks.trigger("refused", {}, { delay: "soon" }));
+  await refusal(() => tasks.trigger("refused", {}, { version: "19990101.1" }));
+  assert.deepEqual((await runs.list({ taskIdentifier: "refused" })).data, []);
 });
 
 test("a second client with its own key and address", async () => {

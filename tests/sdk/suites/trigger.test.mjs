@@ -195,11 +195,11 @@ test("a trigger whose answer was lost is retried by the client and makes one run
   const proxy = await forgetfulProxy(server.url);
   try {
     const client = server.client({ baseURL: proxy.url });
-    const handle = await client.tasks.trigger("echo", {}, { tags: "lost-answer" });
+    const handle = await client.tasks.trigger("lost-answer", {});
 
     assert.equal(proxy.requests.length, 2, "the client should have tried twice");
     assert.equal(proxy.requests[0], proxy.requests[1], "both tries carry the same key");
-    const page = await runs.list({ tag: "lost-answer" });
+    const page = await runs.list({ taskIdentifier: "lost-answer" });
     assert.deepEqual(page.data.map((run) => run.id), [handle.id]);
   } finally {
     proxy.close();

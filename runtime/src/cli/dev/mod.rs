@@ -227,9 +227,11 @@ impl Session {
     /// One line with the time; `what` is clean.
     fn event(&self, who: &str, what: &str) -> std::io::Result<()> {
         match self.output {
-            Output::Human => {
-                self.output.line(format_args!("{DIM}{}{DIM:#}  {BOLD}{}{BOLD:#}  {what}", time_of_day(now()), clean(who)))
-            }
+            Output::Human => self.output.line(format_args!(
+                "{DIM}{}{DIM:#}  {BOLD}{}{BOLD:#}  {what}",
+                time_of_day(now()),
+                clean(who)
+            )),
             Output::Json => Ok(()),
         }
     }

@@ -6,9 +6,9 @@ mod server;
 use clap::Args;
 use serde::Serialize;
 
+use super::Exit;
 use super::connection::Connection;
 use super::output::{BAD, DIM, GOOD, Output, WARN, clean_block};
-use super::Exit;
 
 /// `dacapo doctor`
 #[derive(Debug, Args)]

@@ -12,8 +12,7 @@ pub(super) struct Url {
 
 impl Url {
     pub(super) fn parse(url: &str) -> Result<Self, HttpError> {
-        let invalid =
-            |reason: &str| HttpError::InvalidRequest(format!("{reason} in the URL {url:?}"));
+        let invalid = |reason: &str| HttpError::InvalidRequest(format!("{reason} in the URL {url:?}"));
         let (scheme, rest) = url.split_once("://").ok_or_else(|| invalid("no scheme"))?;
         let is_https = match scheme.to_ascii_lowercase().as_str() {
             "https" => true,
@@ -27,19 +26,13 @@ impl Url {
             return Err(invalid("no host"));
         }
         if authority.contains('@') {
-            return Err(HttpError::InvalidRequest(
-                "credentials in the URL: use the header `authorization`".into(),
-            ));
+            return Err(HttpError::InvalidRequest("credentials in the URL: use the header `authorization`".into()));
         }
         if !authority.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(invalid("a space or a non-ASCII letter in the host"));
         }
         let slash = if path.starts_with('/') { "" } else { "/" };
-        Ok(Self {
-            is_https,
-            authority: authority.to_owned(),
-            path_with_query: format!("{slash}{}", encode(path)),
-        })
+        Ok(Self { is_https, authority: authority.to_owned(), path_with_query: format!("{slash}{}", encode(path)) })
     }
 }
 
@@ -65,41 +58,20 @@ mod tests {
     #[track_caller]
     fn check(url: &str, expected: (bool, &str, &str)) {
         let url = Url::parse(url).expect("the URL is valid");
-        assert_eq!(
-            (
-                url.is_https,
-                url.authority.as_str(),
-                url.path_with_query.as_str()
-            ),
-            expected
-        );
+        assert_eq!((url.is_https, url.authority.as_str(), url.path_with_query.as_str()), expected);
     }
 
     #[test]
     fn a_url_is_taken_apart() {
         check("http://example.com", (false, "example.com", "/"));
-        check(
-            "HTTPS://example.com:8443/a/b?c=d#e",
-            (true, "example.com:8443", "/a/b?c=d"),
-        );
+        check("HTTPS://example.com:8443/a/b?c=d#e", (true, "example.com:8443", "/a/b?c=d"));
         check("http://[::1]:80?q", (false, "[::1]:80", "/?q"));
-        check(
-            "http://a/grün und %20?x={1}",
-            (false, "a", "/gr%C3%BCn%20und%20%20?x=%7B1%7D"),
-        );
+        check("http://a/grün und %20?x={1}", (false, "a", "/gr%C3%BCn%20und%20%20?x=%7B1%7D"));
     }
 
     #[test]
     fn a_url_that_cannot_be_asked_for_is_refused() {
-        for url in [
-            "",
-            "example.com",
-            "ftp://a/",
-            "http:///a",
-            "http://u:p@a/",
-            "http://ä/",
-            "http://a b/",
-        ] {
+        for url in ["", "example.com", "ftp://a/", "http:///a", "http://u:p@a/", "http://ä/", "http://a b/"] {
             let error = Url::parse(url).expect_err(url);
             assert!(matches!(error, HttpError::InvalidRequest(_)), "{url}");
         }
