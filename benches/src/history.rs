@@ -51,7 +51,6 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
         done += group;
     }
     connection.pragma_update(None, "wal_checkpoint", "TRUNCATE").or_else(ignore_rows)?;
-    connection.execute_batch("PRAGMA optimize")?;
     Ok(json!({
         "runs": runs,
         "seconds": started.elapsed().as_secs_f64(),

@@ -5,6 +5,7 @@
 //! grace; what they said is written; the database closes.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -219,7 +220,7 @@ pub async fn backup(data_dir: &Path, target: &Path) -> Result<(), Error> {
 
 /// The database first: a component that it names was stored before.
 fn copy_data(data_dir: &Path, target: &Path) -> Result<(), Error> {
-    std::fs::create_dir(target).map_err(io(&format!("making {}", target.display())))?;
+    std::fs::DirBuilder::new().mode(0o700).create(target).map_err(io(&format!("making {}", target.display())))?;
     storage::backup(data_dir, target)?;
     let components = target.join(ARTIFACTS_DIR);
     std::fs::create_dir(&components).map_err(io("components"))?;

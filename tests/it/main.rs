@@ -5,5 +5,14 @@
 
 mod harness;
 
+mod api;
+mod deploy;
 mod floors;
+mod lifecycle;
+mod limits;
+mod network;
+mod parsers;
+mod process;
 mod replay;
+mod samples;
+mod storage;

@@ -1,0 +1,325 @@
+//! The real process: its announcement, its signals, and that killing it at any moment loses nothing
+//! that was acknowledged and finishes nothing twice.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dacapo_tests::guests;
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use ureq::Agent;
+
+use crate::harness::PATIENCE;
+
+const SERVER_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+const KILLS: usize = 6;
+const CLIENTS: usize = 4;
+/// Triggers that are acknowledged between two kills, at least.
+const LOAD: usize = 25;
+
+/// The program under test, built where it is not there.
+fn dacapo() -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../debug/dacapo");
+    if !path.is_file() {
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+        let built = Command::new(cargo)
+            .args(["build", "-p", "dacapo-runtime", "--bin", "dacapo"])
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .status()
+            .expect("cargo can be started");
+        assert!(built.success(), "dacapo does not build");
+    }
+    path
+}
+
+fn command(data_dir: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(dacapo());
+    command
+        .args(arguments)
+        .args(["server", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(data_dir)
+        .env("DACAPO_SERVER_KEY", SERVER_KEY)
+        .env("DACAPO_LOG", "warn")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// A server process. Killed when it is dropped.
+struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Server {
+    fn start(data_dir: &Path) -> Self {
+        let mut child = command(data_dir, &["--json"]).stderr(Stdio::inherit()).spawn().expect("dacapo can be started");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let about: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("the server says where it is: {line}"));
+        Self { child, url: about["url"].as_str().expect("an address").to_owned() }
+    }
+
+    /// `SIGKILL`: no chance to tidy up.
+    fn kill(mut self) {
+        self.child.kill().expect("the process is there");
+        self.child.wait().expect("it ends");
+    }
+
+    /// `SIGTERM`; answers with the exit code.
+    fn terminate(mut self) -> Option<i32> {
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(sent.success(), "the signal was sent");
+        self.child.wait().expect("it ends").code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A caller with the key of the dev environment.
+#[derive(Clone)]
+struct Client {
+    agent: Agent,
+    key: String,
+}
+
+impl Client {
+    fn new(data_dir: &Path) -> Self {
+        let config = Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false);
+        let key = std::fs::read_to_string(data_dir.join("dev.key")).expect("the first start made a key");
+        Self { agent: config.build().into(), key: format!("Bearer {}", key.trim()) }
+    }
+
+    fn deploy(&self, url: &str, guest: &str) {
+        let bytes = std::fs::read(guest).expect("the guest was built");
+        let request = self.agent.post(format!("{url}/api/v1/deployments?name=guest"));
+        let mut answer = request.header("authorization", &self.key).send(&bytes[..]).expect("the server answers");
+        let text = answer.body_mut().read_to_string().unwrap_or_default();
+        assert!(answer.status().is_success(), "{text}");
+    }
+
+    /// `None` where there was no answer, or none that acknowledges.
+    fn trigger(&self, url: &str, body: &Value) -> Option<String> {
+        let request = self.agent.post(format!("{url}/api/v1/tasks/echo/trigger"));
+        let mut answer = request.header("authorization", &self.key).send_json(body).ok()?;
+        if !answer.status().is_success() {
+            return None;
+        }
+        let receipt: Value = answer.body_mut().read_json().ok()?;
+        Some(receipt["id"].as_str()?.to_owned())
+    }
+
+    fn get(&self, url: &str, path: &str) -> (u16, Value) {
+        let request = self.agent.get(format!("{url}{path}")).header("authorization", &self.key);
+        let mut answer = request.call().expect("the server answers");
+        let status = answer.status().as_u16();
+        (status, answer.body_mut().read_json().expect("JSON"))
+    }
+
+    /// Waits until the run has ended, and answers with it.
+    fn finished(&self, url: &str, run: &str) -> Value {
+        let (status, result) = self.get(url, &format!("/api/v1/runs/{run}/result?wait=30s"));
+        assert_eq!(status, 200, "run {run} was acknowledged and does not end: {result}");
+        self.get(url, &format!("/api/v3/runs/{run}")).1
+    }
+}
+
+fn data_dir() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("data");
+    (dir, path)
+}
+
+#[test]
+fn the_server_says_where_it_is_and_where_its_keys_are() {
+    let (_dir, path) = data_dir();
+    let mut child = command(&path, &[]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut next = || lines.next().expect("the server goes on talking").unwrap();
+    let mut line = next();
+    while !line.contains("http://127.0.0.1:") {
+        line = next();
+    }
+    let keys = next();
+    let url = line.split_whitespace().find(|word| word.starts_with("http://")).expect("an address").to_owned();
+    let server = Server { child, url };
+    assert!(line.starts_with("dacapo serves http://127.0.0.1:"), "{line}");
+    assert!(line.ends_with(&format!("(data in {})", path.display())), "{line}");
+    assert!(keys.contains("dev.key") && keys.contains("admin.key"), "{keys}");
+    assert!(!keys.contains("tr_dev_"), "keys are not for logs: {keys}");
+    let (status, body) = Client::new(&path).get(&server.url, "/api/v1/runs");
+    assert_eq!((status, &body["data"]), (200, &json!([])));
+    assert_eq!(server.terminate(), Some(0));
+}
+
+#[test]
+fn a_terminated_server_exits_in_order_and_loses_nothing() {
+    let (_dir, path) = data_dir();
+    let server = Server::start(&path);
+    let client = Client::new(&path);
+    client.deploy(&server.url, guests::ECHO_V1);
+    let body = json!({ "payload": "x", "options": { "delay": "1s" } });
+    let runs: Vec<String> = (0..50)
+        .map(|n| {
+            let body = if n % 10 == 0 { body.clone() } else { json!({ "payload": n }) };
+            client.trigger(&server.url, &body).expect("it is acknowledged")
+        })
+        .collect();
+
+    assert_eq!(server.terminate(), Some(0));
+
+    let server = Server::start(&path);
+    for run in &runs {
+        let run = client.finished(&server.url, run);
+        assert_eq!(run["status"], "COMPLETED", "{run}");
+    }
+    assert_eq!(server.terminate(), Some(0));
+}
+
+#[test]
+fn a_second_server_on_one_data_directory_fails_and_says_why() {
+    let (_dir, path) = data_dir();
+    let server = Server::start(&path);
+    let second = command(&path, &[]).output().unwrap();
+    let text = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(1), "{text}");
+    assert!(text.contains(&format!("another dacapo server uses {}", path.display())), "{text}");
+    assert!(text.contains("stop it first, or give this one a directory of its own"), "{text}");
+    assert_eq!(Client::new(&path).get(&server.url, "/readyz").0, 200, "the first goes on");
+    server.kill();
+    let third = Server::start(&path);
+    assert_eq!(third.terminate(), Some(0), "a killed server leaves no lock behind");
+}
+
+#[test]
+fn bad_settings_are_named() {
+    let (_dir, path) = data_dir();
+    let mut child = command(&path, &[]).args(["--shutdown-grace", "long"]).spawn().unwrap();
+    let mut text = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    let code = child.wait().unwrap().code();
+    assert!(code.is_some_and(|code| code != 0), "{code:?}");
+    assert!(text.contains("`shutdown-grace`: `long` is not a duration"), "{text}");
+    assert!(!path.exists(), "nothing was made");
+}
+
+/// Clients that trigger until they are told to stop, through every death of the server. A trigger
+/// that is not answered is sent again with its idempotency key.
+struct Load {
+    url: Arc<Mutex<String>>,
+    stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicUsize>,
+    clients: Vec<thread::JoinHandle<Vec<(String, String)>>>,
+}
+
+impl Load {
+    fn begin(client: &Client, url: &str) -> Self {
+        let url = Arc::new(Mutex::new(url.to_owned()));
+        let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let spawn = |name: usize| {
+            let (client, url, stop, acknowledged) = (client.clone(), url.clone(), stop.clone(), acknowledged.clone());
+            thread::spawn(move || {
+                let mut runs = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let key = format!("{name}-{}", runs.len());
+                    let body = json!({ "payload": key, "options": { "idempotencyKey": key } });
+                    let to = url.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    match client.trigger(&to, &body) {
+                        Some(run) => {
+                            runs.push((key, run));
+                            acknowledged.fetch_add(1, Ordering::Relaxed);
+                        }
+                        None => thread::sleep(Duration::from_millis(5)),
+                    }
+                }
+                runs
+            })
+        };
+        let clients = (0..CLIENTS).map(spawn).collect();
+        Self { url, stop, acknowledged, clients }
+    }
+
+    /// Waits until so many more triggers have been acknowledged.
+    fn wait(&self, more: usize) {
+        let wanted = self.acknowledged.load(Ordering::Relaxed) + more;
+        let deadline = Instant::now() + PATIENCE;
+        while self.acknowledged.load(Ordering::Relaxed) < wanted {
+            assert!(Instant::now() < deadline, "the server does not acknowledge any more");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn moved(&self, url: &str) {
+        *self.url.lock().unwrap_or_else(PoisonError::into_inner) = url.to_owned();
+    }
+
+    /// Every acknowledged run with its key.
+    fn end(self) -> Vec<(String, String)> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.clients.into_iter().flat_map(|client| client.join().expect("a client does not panic")).collect()
+    }
+}
+
+#[test]
+fn killing_the_server_at_any_moment_loses_nothing_and_finishes_nothing_twice() {
+    let (_dir, path) = data_dir();
+    let mut server = Server::start(&path);
+    let client = Client::new(&path);
+    client.deploy(&server.url, guests::ECHO_V1);
+    let load = Load::begin(&client, &server.url);
+    for _ in 0..KILLS {
+        load.wait(LOAD);
+        thread::sleep(Duration::from_secs_f64(0.05 * dacapo::secrets::chance()));
+        server.kill();
+        server = Server::start(&path);
+        load.moved(&server.url);
+    }
+    load.wait(LOAD);
+    let acknowledged = load.end();
+
+    for (key, run) in &acknowledged {
+        let run = client.finished(&server.url, run);
+        assert_eq!(run["status"], "COMPLETED", "{run}");
+        assert_eq!(run["output"]["payload"], *key, "{run}");
+    }
+    assert!(acknowledged.len() >= LOAD * KILLS, "{} runs", acknowledged.len());
+    assert_eq!(server.terminate(), Some(0));
+    check_database(&path, &acknowledged);
+}
+
+/// Every acknowledged run is there once, and has one end.
+fn check_database(data_dir: &Path, acknowledged: &[(String, String)]) {
+    let connection = Connection::open(data_dir.join("dacapo.db")).expect("the database opens");
+    let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("a number");
+    let state: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("a check");
+    assert_eq!(state, "ok");
+    let doubled = count("SELECT COUNT(*) - COUNT(DISTINCT idempotency_key) FROM runs");
+    assert_eq!(doubled, 0, "a trigger that was sent again made no second run");
+    // Each client may have died with one trigger that was stored and not acknowledged.
+    let extra = count("SELECT COUNT(*) FROM runs") - acknowledged.len() as i64;
+    assert!((0..=CLIENTS as i64).contains(&extra), "{extra} runs more than were acknowledged");
+    let mut statement = connection
+        .prepare(
+            "SELECT r.status, COUNT(*) FROM runs r JOIN run_events e ON e.run_id = r.id
+             WHERE  r.id = ?1 AND r.idempotency_key = ?2
+             AND    e.status NOT IN ('queued', 'executing') GROUP BY r.id",
+        )
+        .expect("good SQL");
+    for (key, run) in acknowledged {
+        let found: (String, i64) =
+            statement.query_row([run, key], |row| Ok((row.get(0)?, row.get(1)?))).expect("the run is there");
+        assert_eq!(found, ("completed".into(), 1), "run {run} has one end");
+    }
+}

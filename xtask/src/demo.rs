@@ -28,6 +28,9 @@ const FAILING: [&str; 6] = ["A-1004", "A-1007", "A-1010", "A-1012", "A-1014", "A
 /// Where the demo's server listens when it stays up: the product's default.
 const LISTEN: &str = "127.0.0.1:3040";
 
+/// The most that is shown of a reason, so that tables keep their shape.
+const MAX_REASON_CHARS: usize = 100;
+
 /// A run of one order, as it ended.
 struct Imported {
     order: String,
@@ -118,7 +121,9 @@ fn orders(workspace: &Workspace) -> Result<Vec<Value>> {
 
 /// Deploys through the command line, as a person would.
 fn deploy(binary: &Path, server: &Server, key: &str, component: &Path) -> Result<()> {
-    println!("{}", dim(&format!("$ dacapo deploy {} --name {NAME}", component.display())));
+    let here = std::env::current_dir().unwrap_or_default();
+    let shown = component.strip_prefix(here).unwrap_or(component).display();
+    println!("{}", dim(&format!("$ dacapo deploy {shown} --name {NAME}")));
     let mut command = Command::new(binary);
     command
         .arg("deploy")
@@ -173,7 +178,7 @@ fn show(imports: &[Imported]) {
     for Imported { order, run } in imports {
         let status = format!("{:<10}", text(&run["status"]));
         let status = if succeeded(run) { good(&status) } else { bad(&status) };
-        let (version, attempts) = (text(&run["version"]), &run["attemptCount"]);
+        let (version, attempts) = (text(&run["version"]), text(&run["attemptCount"]));
         println!("  {order:<8} {status} {version:<12} {attempts:<4} {}", result(run));
     }
     let completed = imports.iter().filter(|import| succeeded(&import.run)).count();
@@ -189,9 +194,13 @@ fn result(run: &Value) -> String {
         return format!("{}.{:02} {}", cents / 100, cents % 100, text(&output["currency"]));
     }
     let error = &run["error"];
-    let message = text(&error["message"]);
-    let reason = format!("{}: {}", text(&error["name"]), message.lines().next().unwrap_or_default());
-    match reason.char_indices().nth(90) {
+    let message = text(&error["message"]).split_whitespace().collect::<Vec<_>>().join(" ");
+    let reason = match message.split_once("panicked at ") {
+        // What led to the panic's message is the same for all of them.
+        Some((_, place_and_reason)) => format!("panicked at {place_and_reason}"),
+        None => format!("{}: {message}", text(&error["name"])),
+    };
+    match reason.char_indices().nth(MAX_REASON_CHARS) {
         Some((end, _)) => format!("{}…", &reason[..end]),
         None => reason,
     }
@@ -202,7 +211,7 @@ fn invite(server: &Server, key: &str, binary: &Path) {
     let (url, dacapo) = (&server.url, binary.display());
     println!("  address  {}\n  key      {}", strong(url), strong(key));
     println!("\nThree things to try in another terminal:\n");
-    println!("  {}", dim("# 1. see the runs, and one of them in full"));
+    println!("  {}", dim("# 1. see the runs"));
     println!("  export TRIGGER_API_URL={url} TRIGGER_SECRET_KEY={key}");
     println!("  {dacapo} runs list");
     println!("\n  {}", dim("# 2. trigger a run over HTTP and wait for it"));

@@ -49,7 +49,8 @@ impl Server {
     /// The same, with these settings.
     pub(crate) fn start_with(binary: &Path, data_dir: &Path, settings: &[&str]) -> Result<Self> {
         let mut command = Command::new(binary);
-        command.arg("server").args(settings).arg("--data-dir").arg(data_dir);
+        // Machines get the address on standard output.
+        command.args(["--json", "server"]).args(settings).arg("--data-dir").arg(data_dir);
         Self::spawn(command, data_dir)
     }
 

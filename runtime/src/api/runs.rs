@@ -6,7 +6,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{SerializedError, TaskRunError, serialize_instant, serialize_instant_option};
-use crate::model::run::{Run, Status};
+use crate::model::id::RunId as RunName;
+use crate::model::run::{End, Run, Status};
 
 /// The contract's words for where a run is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -310,21 +311,18 @@ pub struct Usage {
 }
 
 impl RunResult {
-    /// How `run` ended; `None` while it has not.
-    pub fn of(run: &Run) -> Option<Self> {
-        if !run.status.is_final() {
-            return None;
-        }
-        let ok = run.status == Status::Completed;
-        Some(Self {
+    /// How the run `id` of the task `task` ended.
+    pub fn new(id: RunName, task: String, end: End) -> Self {
+        let ok = end.status == Status::Completed;
+        Self {
             ok,
-            id: run.id.to_string(),
-            output: run.output.clone().filter(|_| ok),
+            id: id.to_string(),
+            output: end.output.filter(|_| ok),
             output_type: ok.then(|| "application/json".into()),
-            error: run.error.as_ref().filter(|_| !ok).map(Into::into),
-            task_identifier: run.task.clone(),
-            usage: Usage { duration_ms: u64::try_from(run.cpu.as_millis()).unwrap_or(u64::MAX) },
-        })
+            error: end.error.as_ref().filter(|_| !ok).map(Into::into),
+            task_identifier: task,
+            usage: Usage { duration_ms: u64::try_from(end.cpu.as_millis()).unwrap_or(u64::MAX) },
+        }
     }
 }
 

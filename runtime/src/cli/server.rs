@@ -58,7 +58,7 @@ pub(super) fn announce(output: Output, app: &App, data_dir: &Path) -> anyhow::Re
     }
     let shown = data_dir.display();
     // Scripts wait for this line; it is the only one on standard output.
-    output.line(&format!("listening on {url}"))?;
+    output.line(format_args!("listening on {url}"))?;
     output.note(format_args!("{BOLD}dacapo{BOLD:#} {DIM}keeps its data in {shown}{DIM:#}"))?;
     let keys = app.keys();
     if keys.environments.is_empty() {

@@ -17,7 +17,7 @@ use super::options;
 use crate::api::{ReplayReceipt, ReplayRequest, RunResult, TriggerReceipt, TriggerRequest};
 use crate::model::id::{DeploymentId, EnvironmentId, RunId};
 use crate::model::limits::{MAX_IDEMPOTENCY_KEY_CHARS, MAX_RESULT_WAIT};
-use crate::model::run::Status;
+use crate::model::run::End;
 use crate::model::version::Version;
 
 /// The same on all tries of one request.
@@ -37,7 +37,7 @@ pub(super) async fn trigger(
     params.only(&["wait"])?;
     let wait = params.duration("wait")?;
     let environment = caller.environment.id;
-    let (mut request, version) = options::request(task, body, server.runs.now())?;
+    let (mut request, version) = options::request(task.clone(), body, server.runs.now())?;
     request.request_key = request_key(&headers);
     request.locked = match version {
         Some(version) => Some(locked(&server, environment, &version).await?),
@@ -49,7 +49,10 @@ pub(super) async fn trigger(
     let triggered = server.runs.trigger(id, environment, request).await?;
     let result = match (wait, end) {
         (Some(wait), Some(_)) if !triggered.is_new => result_in_time(&server, environment, triggered.run, wait).await?,
-        (Some(wait), Some(end)) => wait_for_end(&server, environment, triggered.run, end, wait).await?,
+        (Some(wait), Some(end)) => {
+            let ended = wait_for_end(&server, triggered.run, end, wait).await;
+            ended.map(|ended| RunResult::new(triggered.run, task, ended))
+        }
         _ => None,
     };
     let receipt = TriggerReceipt { id: triggered.run.to_string(), is_cached: triggered.is_cached, result };
@@ -123,24 +126,23 @@ pub(super) async fn result_in_time(
     let end = server.storage.end_of(run);
     let found = server.storage.run(environment, run).await?;
     let found = found.ok_or_else(|| ApiError::not_found("Run not found"))?;
-    if let Some(result) = RunResult::of(&found) {
-        drop(end);
-        server.storage.forget_end_of(run);
-        return Ok(Some(result));
-    }
-    wait_for_end(server, environment, run, end, wait).await
+    let ended = match found.end() {
+        Some(ended) => {
+            drop(end);
+            server.storage.forget_end_of(run);
+            Some(ended)
+        }
+        None => wait_for_end(server, run, end, wait).await,
+    };
+    Ok(ended.map(|ended| RunResult::new(run, found.task, ended)))
 }
 
-async fn wait_for_end(
-    server: &Server,
-    environment: EnvironmentId,
-    run: RunId,
-    end: oneshot::Receiver<Status>,
-    wait: Duration,
-) -> Result<Option<RunResult>> {
-    if tokio::time::timeout(wait.min(MAX_RESULT_WAIT), end).await.is_err() {
-        server.storage.forget_end_of(run);
-        return Ok(None);
+async fn wait_for_end(server: &Server, run: RunId, end: oneshot::Receiver<End>, wait: Duration) -> Option<End> {
+    match tokio::time::timeout(wait.min(MAX_RESULT_WAIT), end).await {
+        Ok(ended) => ended.ok(),
+        Err(_) => {
+            server.storage.forget_end_of(run);
+            None
+        }
     }
-    Ok(server.storage.run(environment, run).await?.as_ref().and_then(RunResult::of))
 }

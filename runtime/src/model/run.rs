@@ -513,6 +513,41 @@ fn time_limit_error(limit: TimeLimit) -> RunError {
     RunError { kind: ErrorKind::TimeLimit, name: "TimeLimitExceeded".into(), message, stack: None }
 }
 
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct End {
+    /// A final status.
+    pub status: Status,
+    /// JSON text, where it completed.
+    pub output: Option<String>,
+    /// Why it did not.
+    pub error: Option<RunError>,
+    /// CPU time of all attempts.
+    pub cpu: Duration,
+}
+
+impl Run {
+    /// How it ended; `None` while it has not.
+    pub fn end(&self) -> Option<End> {
+        let ended = self.status.is_final().then(|| self.error.clone());
+        ended.map(|error| End { status: self.status, output: self.output.clone(), error, cpu: self.cpu })
+    }
+}
+
+impl RunError {
+    /// Of a run that somebody canceled.
+    pub fn canceled() -> Self {
+        let message = "the run was canceled".into();
+        Self { kind: ErrorKind::Canceled, name: "Canceled".into(), message, stack: None }
+    }
+
+    /// Of a run that stayed in the queue for too long.
+    pub fn expired() -> Self {
+        let message = "the run was not started before its ttl passed".into();
+        Self { kind: ErrorKind::Expired, name: "Expired".into(), message, stack: None }
+    }
+}
+
 /// `now` and a length of time; the end of time where that is too far.
 pub fn later(now: Timestamp, delay: Duration) -> Timestamp {
     now.checked_add(delay).unwrap_or(Timestamp::MAX)

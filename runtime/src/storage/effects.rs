@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, broadcast, oneshot};
 
 use crate::model::id::{EnvironmentId, RunId};
-use crate::model::run::Status;
+use crate::model::run::{End, Status};
 
 /// Cancellations that a slow listener may lag behind before it must look for itself.
 const CANCELLATIONS_KEPT: usize = 4_096;
@@ -16,7 +16,7 @@ const CANCELLATIONS_KEPT: usize = 4_096;
 /// What one transaction did, beside its rows.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
-    changed: Vec<(RunId, Status)>,
+    ended: Vec<(RunId, End)>,
     waiting: Vec<(EnvironmentId, i64)>,
     /// The earliest moment at which a run that was queued here may be claimed.
     pub(super) ready_at: Option<Timestamp>,
@@ -28,9 +28,9 @@ pub(super) struct Effects {
 }
 
 impl Effects {
-    /// A run has this status now.
-    pub(super) fn run_changed(&mut self, run: RunId, status: Status) {
-        self.changed.push((run, status));
+    /// A run has ended so.
+    pub(super) fn run_ended(&mut self, run: RunId, end: End) {
+        self.ended.push((run, end));
     }
 
     /// So many more (or fewer) runs of the environment have not started yet.
@@ -67,7 +67,7 @@ impl Effects {
 /// The listeners of this process.
 #[derive(Debug)]
 pub(super) struct Listeners {
-    ends: Mutex<HashMap<RunId, Vec<oneshot::Sender<Status>>>>,
+    ends: Mutex<HashMap<RunId, Vec<oneshot::Sender<End>>>>,
     waiting: Mutex<HashMap<EnvironmentId, i64>>,
     cancellations: broadcast::Sender<RunId>,
     settings: AtomicU64,
@@ -97,8 +97,8 @@ impl Listeners {
         }
     }
 
-    /// Answers with the final status that `run` takes after this call.
-    pub(super) fn end_of(&self, run: RunId) -> oneshot::Receiver<Status> {
+    /// Answers with how `run` ends after this call.
+    pub(super) fn end_of(&self, run: RunId) -> oneshot::Receiver<End> {
         let (sender, receiver) = oneshot::channel();
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = ends.entry(run).or_default();
@@ -145,13 +145,13 @@ impl Listeners {
         if effects.settings {
             self.settings.fetch_add(1, Ordering::Release);
         }
-        for (run, status) in effects.changed.into_iter().filter(|(_, status)| status.is_final()) {
+        for (run, end) in effects.ended {
+            if end.status == Status::Canceled {
+                let _ = self.cancellations.send(run);
+            }
             let waiting = self.ends.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
             for sender in waiting.into_iter().flatten() {
-                let _ = sender.send(status);
-            }
-            if status == Status::Canceled {
-                let _ = self.cancellations.send(run);
+                let _ = sender.send(end.clone());
             }
         }
         if let Some(until) = effects.upkept_until {

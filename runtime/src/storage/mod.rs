@@ -110,7 +110,7 @@ impl Storage {
     /// directory for this process. Runs that an earlier process left executing are found by the
     /// next [`Self::upkeep`].
     pub fn open(data_dir: &Path, clock: &Clock) -> Result<Self, Error> {
-        std::fs::create_dir_all(data_dir)?;
+        schema::make_private_dir(data_dir)?;
         let lock = schema::lock(data_dir)?;
         let connection = schema::open_for_writing(data_dir)?;
         schema::migrate(&connection, clock.now())?;

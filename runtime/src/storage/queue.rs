@@ -15,7 +15,7 @@ use super::runs::{add_event, packet, read_run, release_parked, run_columns};
 use super::sql::{Tx, values};
 use super::{Error, Storage};
 use crate::model::id::{EnvironmentId, RunId, WorkerId};
-use crate::model::run::{ErrorKind, Packet, Run, RunError, Settlement, Status, Usage, after_loss, later};
+use crate::model::run::{End, Packet, Run, RunError, Settlement, Status, Usage, after_loss, later};
 
 /// Runs that one pass of upkeep changes at most.
 const MAX_UPKEEP_RUNS: u32 = 500;
@@ -200,29 +200,28 @@ fn finish(
                       finished_at = ?9, updated_at = ?9, worker_id = NULL, cpu_us = cpu_us + ?10,
                       peak_memory_bytes = CASE WHEN peak_memory_bytes < ?11 THEN ?11 ELSE peak_memory_bytes END,
                       metadata = COALESCE(?12, metadata)
-               WHERE  id = ?1 AND lease = ?2 AND status = 'executing'";
+               WHERE  id = ?1 AND lease = ?2 AND status = 'executing'
+               RETURNING cpu_us";
     let Lease { run, number, attempt, .. } = end.lease;
-    let finished = tx.execute(
-        sql,
-        values![
-            run,
-            number,
-            status.as_str(),
-            output,
-            error.map(|error| error.kind.as_str()),
-            error.map(|error| &error.name),
-            error.map(|error| &error.message),
-            error.and_then(|error| error.stack.as_ref()),
-            end.at,
-            micros(end.usage.cpu),
-            end.usage.peak_memory_bytes,
-            end.metadata.as_ref(),
-        ],
-    )? == 1;
-    if finished {
-        add_event(tx, run, end.at, status, attempt, error.map(|error| error.message.as_str()))?;
-    }
-    Ok(finished)
+    let values = values![
+        run,
+        number,
+        status.as_str(),
+        output,
+        error.map(|error| error.kind.as_str()),
+        error.map(|error| &error.name),
+        error.map(|error| &error.message),
+        error.and_then(|error| error.stack.as_ref()),
+        end.at,
+        micros(end.usage.cpu),
+        end.usage.peak_memory_bytes,
+        end.metadata.as_ref(),
+    ];
+    let Some(cpu_us) = tx.row(sql, values, |row| row.column())? else { return Ok(false) };
+    add_event(tx, run, end.at, status, attempt, error.map(|error| error.message.as_str()))?;
+    let cpu = Duration::from_micros(cpu_us);
+    tx.effects.run_ended(run, End { status, output: output.cloned(), error: error.cloned(), cpu });
+    Ok(true)
 }
 
 /// How a run goes back to the queue.
@@ -313,20 +312,23 @@ fn queue_due(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize, Error> {
 
 fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize, Error> {
     let sql = "UPDATE runs
-               SET    status = 'expired', finished_at = ?1, updated_at = ?1, error_kind = ?3, error_name = 'Expired',
-                      error_message = 'the run was not started before its ttl passed'
+               SET    status = 'expired', finished_at = ?1, updated_at = ?1, error_kind = ?3, error_name = ?4,
+                      error_message = ?5, error_stack = NULL
                WHERE  status = 'queued' AND id IN (
                           SELECT r.id FROM runs r
                           WHERE  r.status = 'queued' AND r.expires_at IS NOT NULL AND r.expires_at <= ?1
                           ORDER BY r.expires_at, r.id
                           LIMIT  ?2)
-               RETURNING id, environment_id, attempt";
-    let read = |row: &mut super::sql::Row<'_>| Ok((row.column()?, row.column()?, row.column()?));
-    let expired: Vec<(RunId, EnvironmentId, u32)> =
-        tx.rows(sql, values![now, MAX_UPKEEP_RUNS, ErrorKind::Expired.as_str()], read)?;
-    for (run, environment, attempt) in &expired {
+               RETURNING id, environment_id, attempt, cpu_us";
+    let error = RunError::expired();
+    let values = values![now, MAX_UPKEEP_RUNS, error.kind.as_str(), &error.name, &error.message];
+    let expired: Vec<(RunId, EnvironmentId, u32, u64)> =
+        tx.rows(sql, values, |row| Ok((row.column()?, row.column()?, row.column()?, row.column()?)))?;
+    for (run, environment, attempt, cpu_us) in &expired {
         tx.effects.waiting(*environment, -1);
         add_event(tx, *run, now, Status::Expired, *attempt, None)?;
+        let cpu = Duration::from_micros(*cpu_us);
+        tx.effects.run_ended(*run, End { status: Status::Expired, output: None, error: Some(error.clone()), cpu });
     }
     Ok(expired.len())
 }
@@ -358,7 +360,7 @@ fn lose_runs_of(tx: &mut Tx<'_>, worker: WorkerId, now: Timestamp) -> Result<(),
     for (lease, losses) in &lost {
         settle(tx, &AttemptEnd::without_attempt(*lease, after_loss(*losses, now), now))?;
     }
-    Ok(lost.len())
+    Ok(())
 }
 
 /// Marks every worker that the database knows as dead: on opening a database that one process at a

@@ -1,5 +1,7 @@
 //! Runs: storing, canceling and reading them.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::queue::expiry;
@@ -7,7 +9,7 @@ use super::sql::{Row, Tx, Value, values};
 use super::{Error, Storage};
 use crate::model::id::{EnvironmentId, RunId};
 use crate::model::limits;
-use crate::model::run::{ErrorKind, IdempotencyKey, NewRun, Packet, PacketFormat, Run, RunError, Status};
+use crate::model::run::{End, ErrorKind, IdempotencyKey, NewRun, Packet, PacketFormat, Run, RunError, Status};
 use crate::model::task::Machine;
 
 /// What became of a run that was to be stored.
@@ -167,8 +169,8 @@ impl Storage {
         self.read(move |tx| list(tx, environment, &filter, place, limit)).await
     }
 
-    /// Resolves with the status with which `run` ends. Ask before you look whether it has ended.
-    pub fn end_of(&self, run: RunId) -> tokio::sync::oneshot::Receiver<Status> {
+    /// Resolves with how `run` ends. Ask before you look whether it has ended.
+    pub fn end_of(&self, run: RunId) -> tokio::sync::oneshot::Receiver<End> {
         self.listeners.end_of(run)
     }
 
@@ -330,20 +332,24 @@ fn cancel(tx: &mut Tx<'_>, environment: EnvironmentId, run: RunId, now: Timestam
             concat!(
                 "UPDATE runs
                  SET    status = 'canceled', finished_at = ?3, updated_at = ?3, worker_id = NULL, error_kind = ?4,
-                        error_name = 'Canceled', error_message = 'the run was canceled', error_stack = NULL
+                        error_name = ?5, error_message = ?6, error_stack = NULL
                  WHERE  id = ?1 AND environment_id = ?2 AND status IN ",
                 $statuses,
-                " RETURNING attempt"
+                " RETURNING attempt, cpu_us"
             )
         };
     }
     let not_started = cancel_where!("('pending-version', 'delayed', 'queued')");
     let started = cancel_where!("('executing', 'waiting')");
+    let error = RunError::canceled();
     for (sql, waiting_change) in [(not_started, -1), (started, 0)] {
-        let values = values![run, environment, now, ErrorKind::Canceled.as_str()];
-        if let Some(attempt) = tx.row(sql, values, |row| row.column())? {
+        let values = values![run, environment, now, error.kind.as_str(), &error.name, &error.message];
+        let canceled = tx.row(sql, values, |row| Ok((row.column::<u32>()?, row.column()?)))?;
+        if let Some((attempt, cpu_us)) = canceled {
             tx.effects.waiting(environment, waiting_change);
             add_event(tx, run, now, Status::Canceled, attempt, None)?;
+            let cpu = Duration::from_micros(cpu_us);
+            tx.effects.run_ended(run, End { status: Status::Canceled, output: None, error: Some(error), cpu });
             return Ok(Canceled::Now);
         }
     }
@@ -352,7 +358,7 @@ fn cancel(tx: &mut Tx<'_>, environment: EnvironmentId, run: RunId, now: Timestam
     Ok(if known.is_some() { Canceled::HadEnded } else { Canceled::NoSuchRun })
 }
 
-/// Records that `run` has `status` since `at`, for its own history and for whoever watches.
+/// Records that `run` has `status` since `at`.
 pub(super) fn add_event(
     tx: &mut Tx<'_>,
     run: RunId,
@@ -364,7 +370,6 @@ pub(super) fn add_event(
     let sql = "INSERT INTO run_events (run_id, seq, at, status, attempt, detail)
                VALUES (?1, COALESCE((SELECT MAX(seq) FROM run_events WHERE run_id = ?1), 0) + 1, ?2, ?3, ?4, ?5)";
     tx.execute(sql, values![run, at, status.as_str(), attempt, detail])?;
-    tx.effects.run_changed(run, status);
     Ok(())
 }
 
@@ -463,7 +468,7 @@ pub(super) fn read_run(row: &mut Row<'_>) -> Result<Run, Error> {
         idempotency_scope: row.column()?,
         is_test: row.column()?,
         replay_of: row.column()?,
-        cpu: std::time::Duration::from_micros(row.column()?),
+        cpu: Duration::from_micros(row.column()?),
         peak_memory_bytes: row.column()?,
         error: read_error(row)?,
         output: row.column()?,

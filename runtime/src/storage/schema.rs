@@ -18,6 +18,13 @@ const LOCK_FILE: &str = "dacapo.lock";
 /// Memory that one connection keeps pages in.
 const PAGE_CACHE_KIB: u32 = 16 * 1024;
 
+/// Makes the data directory where it is missing. It holds payloads and keys, so that only its owner
+/// may enter.
+pub(super) fn make_private_dir(data_dir: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir)
+}
+
 /// Takes the data directory for this process, until the file is dropped.
 pub(super) fn lock(data_dir: &Path) -> Result<File, Error> {
     let file = File::options().create(true).truncate(false).write(true).open(data_dir.join(LOCK_FILE))?;
