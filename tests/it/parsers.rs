@@ -96,7 +96,7 @@ proptest! {
     fn egress_rules_survive_a_round_trip(
         text in ".*",
         name in "(\\*[.])?[a-zA-Z0-9_-]{1,10}([.][a-z0-9]{1,5}){0,3}(:[0-9]{1,6})?",
-        near in "[][0-9a-f:./*]{0,30}",
+        near in r"[\[\]0-9a-f:./*]{0,30}",
         v4 in any::<std::net::Ipv4Addr>(),
         v6 in any::<std::net::Ipv6Addr>(),
         (bits, port) in (0_u8..=128, any::<u16>()),

@@ -131,8 +131,10 @@ impl Client {
     /// Waits until the run has ended, and answers with it.
     fn finished(&self, url: &str, run: &str) -> Value {
         let (status, result) = self.get(url, &format!("/api/v1/runs/{run}/result?wait=30s"));
-        assert_eq!(status, 200, "run {run} was acknowledged and does not end: {result}");
-        self.get(url, &format!("/api/v3/runs/{run}")).1
+        let found = self.get(url, &format!("/api/v3/runs/{run}")).1;
+        let events = || self.get(url, &format!("/api/v1/runs/{run}/events")).1;
+        assert_eq!(status, 200, "an acknowledged run does not end: {result}\n{found}\n{}", events());
+        found
     }
 }
 

@@ -63,6 +63,11 @@ macro_rules! ids {
             pub const fn from_bits(bits: u128) -> Self {
                 Self(bits)
             }
+
+            /// The id that comes right after this one.
+            pub const fn next(self) -> Self {
+                Self(self.0.wrapping_add(1))
+            }
         }
 
         impl fmt::Display for $name {

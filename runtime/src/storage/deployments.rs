@@ -207,14 +207,17 @@ fn insert_deployment(tx: &Tx<'_>, new: &NewDeployment) -> Result<(Deployment, bo
     if let Some(existing) = newest.filter(|newest| newest.digest == new.digest) {
         return Ok((existing, false));
     }
-    let latest = "SELECT version FROM deployments WHERE environment_id = ?1 ORDER BY id DESC LIMIT 1";
-    let latest = tx.row(latest, values![new.environment], |row| row.column())?;
-    let version = Version::after(latest, new.created_at);
+    let latest = "SELECT id, version FROM deployments WHERE environment_id = ?1 ORDER BY id DESC LIMIT 1";
+    let latest = tx.row(latest, values![new.environment], |row| Ok((row.column()?, row.column()?)))?;
+    let (latest_id, latest_version): (Option<DeploymentId>, _) = latest.unzip();
+    // The order of ids is the order of versions, also when the clock was set back.
+    let id = latest_id.map_or(new.id, |latest| new.id.max(latest.next()));
+    let version = Version::after(latest_version, new.created_at);
     tx.execute(
         "INSERT INTO deployments (id, environment_id, version, component, digest, size_bytes, imports, created_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         values![
-            new.id,
+            id,
             new.environment,
             version,
             &new.component,
@@ -224,9 +227,9 @@ fn insert_deployment(tx: &Tx<'_>, new: &NewDeployment) -> Result<(Deployment, bo
             new.created_at,
         ],
     )?;
-    new.tasks.iter().try_for_each(|task| insert_task(tx, new.id, task))?;
+    new.tasks.iter().try_for_each(|task| insert_task(tx, id, task))?;
     let deployment = Deployment {
-        id: new.id,
+        id,
         environment: new.environment,
         version,
         component: new.component.clone(),

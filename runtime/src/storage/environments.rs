@@ -1,5 +1,7 @@
 //! Environments, their keys and their variables.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use super::sql::{Row, values};
@@ -106,7 +108,12 @@ impl Storage {
     /// Replaces the egress rules of an environment.
     pub async fn set_egress(&self, environment: EnvironmentId, rules: Vec<String>) -> Result<(), Error> {
         let sql = "UPDATE environments SET egress = ?2 WHERE id = ?1";
-        self.writer.write(move |tx| tx.execute(sql, values![environment, rules.join("\n")]).map(drop)).await
+        self.writer
+            .write(move |tx| {
+                tx.effects.settings_changed();
+                tx.execute(sql, values![environment, rules.join("\n")]).map(drop)
+            })
+            .await
     }
 
     /// Stores a new key.
@@ -146,7 +153,12 @@ impl Storage {
     /// Revokes a key. `false`: there is none, or it was revoked before.
     pub async fn revoke_key(&self, id: KeyId, now: Timestamp) -> Result<bool, Error> {
         let sql = "UPDATE api_keys SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL";
-        self.writer.write(move |tx| Ok(tx.execute(sql, values![id, now])? == 1)).await
+        self.writer
+            .write(move |tx| {
+                tx.effects.settings_changed();
+                Ok(tx.execute(sql, values![id, now])? == 1)
+            })
+            .await
     }
 
     /// Sets variables of an environment, all or none: where `replace` is false, a variable that is
@@ -164,14 +176,17 @@ impl Storage {
         let upsert = "INSERT INTO variables (environment_id, name, sealed, is_secret) VALUES (?1, ?2, ?3, ?4)
                       ON CONFLICT (environment_id, name)
                       DO UPDATE SET sealed = excluded.sealed, is_secret = excluded.is_secret";
-        let count = "SELECT COUNT(*) FROM variables WHERE environment_id = ?1";
+        let names = "SELECT name FROM variables WHERE environment_id = ?1";
         let sql = if replace { upsert } else { insert };
         self.writer
             .write(move |tx| {
-                let there: u64 = tx.row(count, values![environment], |row| row.column())?.unwrap_or(0);
-                if there as usize + variables.len() > max_variables {
+                let mut there: HashSet<String> =
+                    tx.rows(names, values![environment], |row| row.column())?.into_iter().collect();
+                there.extend(variables.iter().map(|variable| variable.name.clone()));
+                if there.len() > max_variables {
                     return Ok(false);
                 }
+                tx.effects.settings_changed();
                 for Variable { name, sealed, is_secret } in &variables {
                     tx.execute(sql, values![environment, name, sealed.as_slice(), *is_secret])?;
                 }
@@ -194,7 +209,12 @@ impl Storage {
     /// Removes a variable. `false`: there was none.
     pub async fn delete_variable(&self, environment: EnvironmentId, name: String) -> Result<bool, Error> {
         let sql = "DELETE FROM variables WHERE environment_id = ?1 AND name = ?2";
-        self.writer.write(move |tx| Ok(tx.execute(sql, values![environment, &name])? == 1)).await
+        self.writer
+            .write(move |tx| {
+                tx.effects.settings_changed();
+                Ok(tx.execute(sql, values![environment, &name])? == 1)
+            })
+            .await
     }
 }
 

@@ -14,7 +14,7 @@ use super::logs::{LogRow, append_logs};
 use super::runs::{add_event, packet, read_run, release_parked, run_columns};
 use super::sql::{Tx, values};
 use super::{Error, Storage};
-use crate::model::id::{EnvironmentId, RunId, WorkerId};
+use crate::model::id::{DeploymentId, EnvironmentId, RunId, WorkerId};
 use crate::model::run::{End, Packet, Run, RunError, Settlement, Status, Usage, after_loss, later};
 
 /// Runs that one pass of upkeep changes at most.
@@ -64,6 +64,8 @@ pub struct AttemptEnd {
     pub settlement: Settlement,
     /// What the attempt used.
     pub usage: Usage,
+    /// CPU time of the attempts before it.
+    pub cpu_before: Duration,
     /// The metadata, where the attempt changed it.
     pub metadata: Option<String>,
     /// What the attempt logged and nobody wrote yet.
@@ -74,8 +76,8 @@ pub struct AttemptEnd {
 
 impl AttemptEnd {
     /// The end of an attempt of which nothing is known.
-    fn without_attempt(lease: Lease, settlement: Settlement, at: Timestamp) -> Self {
-        Self { lease, settlement, usage: Usage::default(), metadata: None, logs: Vec::new(), at }
+    fn without_attempt(lease: Lease, settlement: Settlement, cpu_before: Duration, at: Timestamp) -> Self {
+        Self { lease, settlement, usage: Usage::default(), cpu_before, metadata: None, logs: Vec::new(), at }
     }
 }
 
@@ -125,41 +127,63 @@ impl Storage {
     }
 }
 
+/// Finds the runs whose turn it is, then takes each with a statement that repeats what was found.
+///
+/// Two plain statements and no `RETURNING`, which costs SQLite a temporary table every time.
 pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest, now: Timestamp) -> Result<Vec<Claimed>, Error> {
-    let sql = concat!(
-        "UPDATE runs
-         SET    status = 'executing', attempt = attempt + 1, lease = lease + 1, worker_id = ?2,
-                started_at = COALESCE(started_at, ?1), updated_at = ?1,
-                deployment_id = COALESCE(deployment_id, (
-                    SELECT c.deployment_id FROM current_tasks c
-                    WHERE  c.environment_id = runs.environment_id AND c.task_id = runs.task_id))
-         WHERE  status = 'queued' AND id IN (
-                    SELECT r.id FROM runs r
-                    WHERE  r.status = 'queued' AND r.dequeue_at <= ?1
-                    ORDER BY r.dequeue_at, r.id
-                    LIMIT  ?3)
-         RETURNING ",
+    let find = concat!(
+        "SELECT ",
         run_columns!(),
-        ", dequeue_at, lease, losses,
+        ", lease, losses,
            (SELECT p.data   FROM run_payloads p WHERE p.run_id = runs.id),
-           (SELECT p.format FROM run_payloads p WHERE p.run_id = runs.id)"
+           (SELECT p.format FROM run_payloads p WHERE p.run_id = runs.id),
+           (SELECT c.deployment_id FROM current_tasks c
+            WHERE  c.environment_id = runs.environment_id AND c.task_id = runs.task_id)
+         FROM   runs
+         WHERE  status = 'queued' AND dequeue_at <= ?1
+         ORDER BY dequeue_at, id
+         LIMIT  ?2"
     );
-    let limit = request.max_runs as i64;
-    let mut claimed = tx.rows(sql, values![now, request.worker, limit], |row| {
+    let found = tx.rows(find, values![now, request.max_runs as i64], |row| {
         let run = read_run(row)?;
-        let order: Timestamp = row.column()?;
         let lease = Lease { run: run.id, environment: run.environment, number: row.column()?, attempt: run.attempt };
         let losses = row.column()?;
         let payload = packet(row)?;
-        Ok((order, Claimed { lease, run, payload, losses }))
+        Ok((row.column()?, Claimed { lease, run, payload, losses }))
     })?;
-    // A RETURNING clause promises no order.
-    claimed.sort_by_key(|(order, claimed)| (*order, claimed.run.id));
-    for (_, Claimed { run, .. }) in &claimed {
-        tx.effects.waiting(run.environment, -1);
-        add_event(tx, run.id, now, Status::Executing, run.attempt, None)?;
+    let mut claimed = Vec::with_capacity(found.len());
+    for (current, candidate) in found {
+        claimed.extend(take(tx, request.worker, candidate, current, now)?);
     }
-    Ok(claimed.into_iter().map(|(_, claimed)| claimed).collect())
+    Ok(claimed)
+}
+
+/// Takes a run that was found in the queue, if it is as it was found. From then on it runs on the
+/// deployment that is current now, unless it has one already.
+fn take(
+    tx: &mut Tx<'_>,
+    worker: WorkerId,
+    found: Claimed,
+    current: Option<DeploymentId>,
+    now: Timestamp,
+) -> Result<Option<Claimed>, Error> {
+    let sql = "UPDATE runs
+               SET    status = 'executing', attempt = ?3, lease = lease + 1, worker_id = ?4, deployment_id = ?5,
+                      started_at = ?6, updated_at = ?7
+               WHERE  id = ?1 AND status = 'queued' AND lease = ?2";
+    let Claimed { mut lease, mut run, payload, losses } = found;
+    let attempt = run.attempt + 1;
+    let deployment = run.deployment.or(current);
+    let started_at = run.started_at.unwrap_or(now);
+    let values = values![run.id, lease.number, attempt, worker, deployment, started_at, now];
+    if tx.execute(sql, values)? == 0 {
+        return Ok(None);
+    }
+    tx.effects.waiting(run.environment, -1);
+    add_event(tx, run.id, now, Status::Executing, attempt, None)?;
+    lease = Lease { number: lease.number + 1, attempt, ..lease };
+    run = Run { status: Status::Executing, attempt, deployment, started_at: Some(started_at), updated_at: now, ..run };
+    Ok(Some(Claimed { lease, run, payload, losses }))
 }
 
 /// When the first queued run may be claimed.
@@ -170,8 +194,8 @@ pub(super) fn next_ready(tx: &Tx<'_>) -> Result<Option<Timestamp>, Error> {
 
 /// Takes a claim back as if it had not been.
 pub(super) fn give_back(tx: &mut Tx<'_>, claimed: &Claimed, now: Timestamp) -> Result<(), Error> {
-    settle(tx, &AttemptEnd::without_attempt(claimed.lease, Settlement::Requeued { at: now, loss: false }, now))
-        .map(drop)
+    let end = Settlement::Requeued { at: now, loss: false };
+    settle(tx, &AttemptEnd::without_attempt(claimed.lease, end, claimed.run.cpu, now)).map(drop)
 }
 
 fn settle(tx: &mut Tx<'_>, end: &AttemptEnd) -> Result<bool, Error> {
@@ -197,12 +221,12 @@ fn finish(
 ) -> Result<bool, Error> {
     let sql = "UPDATE runs
                SET    status = ?3, output = ?4, error_kind = ?5, error_name = ?6, error_message = ?7, error_stack = ?8,
-                      finished_at = ?9, updated_at = ?9, worker_id = NULL, cpu_us = cpu_us + ?10,
+                      finished_at = ?9, updated_at = ?9, worker_id = NULL, cpu_us = ?10,
                       peak_memory_bytes = CASE WHEN peak_memory_bytes < ?11 THEN ?11 ELSE peak_memory_bytes END,
                       metadata = COALESCE(?12, metadata)
-               WHERE  id = ?1 AND lease = ?2 AND status = 'executing'
-               RETURNING cpu_us";
+               WHERE  id = ?1 AND lease = ?2 AND status = 'executing'";
     let Lease { run, number, attempt, .. } = end.lease;
+    let cpu = end.cpu_before + end.usage.cpu;
     let values = values![
         run,
         number,
@@ -213,13 +237,14 @@ fn finish(
         error.map(|error| &error.message),
         error.and_then(|error| error.stack.as_ref()),
         end.at,
-        micros(end.usage.cpu),
+        micros(cpu),
         end.usage.peak_memory_bytes,
         end.metadata.as_ref(),
     ];
-    let Some(cpu_us) = tx.row(sql, values, |row| row.column())? else { return Ok(false) };
+    if tx.execute(sql, values)? == 0 {
+        return Ok(false);
+    }
     add_event(tx, run, end.at, status, attempt, error.map(|error| error.message.as_str()))?;
-    let cpu = Duration::from_micros(cpu_us);
     tx.effects.run_ended(run, End { status, output: output.cloned(), error: error.cloned(), cpu });
     Ok(true)
 }
@@ -347,7 +372,7 @@ fn requeue_lost(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), Error> {
 }
 
 fn lose_runs_of(tx: &mut Tx<'_>, worker: WorkerId, now: Timestamp) -> Result<(), Error> {
-    let sql = "SELECT id, environment_id, lease, attempt, losses
+    let sql = "SELECT id, environment_id, lease, attempt, losses, cpu_us
                FROM   runs
                WHERE  status = 'executing' AND worker_id = ?1
                ORDER BY id
@@ -355,10 +380,10 @@ fn lose_runs_of(tx: &mut Tx<'_>, worker: WorkerId, now: Timestamp) -> Result<(),
     let lost = tx.rows(sql, values![worker, MAX_UPKEEP_RUNS], |row| {
         let lease =
             Lease { run: row.column()?, environment: row.column()?, number: row.column()?, attempt: row.column()? };
-        Ok((lease, row.column::<u32>()?))
+        Ok((lease, row.column::<u32>()?, Duration::from_micros(row.column()?)))
     })?;
-    for (lease, losses) in &lost {
-        settle(tx, &AttemptEnd::without_attempt(*lease, after_loss(*losses, now), now))?;
+    for (lease, losses, cpu) in lost {
+        settle(tx, &AttemptEnd::without_attempt(lease, after_loss(losses, now), cpu, now))?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use super::Error;
 use super::sql::{Tx, values};
@@ -55,6 +56,9 @@ pub(super) fn open_for_reading(data_dir: &Path) -> Result<Connection, Error> {
 
 fn tune(connection: &Connection) -> Result<(), Error> {
     connection.busy_timeout(Duration::from_secs(10))?;
+    // Plans must not depend on bound values: with partial indexes, SQLite would otherwise prepare
+    // statements again and again.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "cache_size", -i64::from(PAGE_CACHE_KIB))?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(())

@@ -171,6 +171,7 @@ impl Attempt {
             lease: self.claimed.lease,
             settlement: settle(&ended.facts, ended.outcome, now, crate::secrets::chance()),
             usage: ended.usage,
+            cpu_before: self.claimed.run.cpu,
             metadata: said.metadata,
             logs: said.logs,
             at: now,
