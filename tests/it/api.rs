@@ -421,6 +421,7 @@ async fn a_payload_that_is_not_what_its_type_says_is_refused() {
         for task in ["echo", "a-task-nobody-has"] {
             let body = json!({ "payload": payload, "options": { "payloadType": format } });
             let answer = app.post(&format!("/api/v1/tasks/{task}/trigger"), body).await;
+            assert_eq!(answer.status, 400, "{payload} as {format}: {}", answer.json);
             let found = answer.error(400);
             assert!(found.starts_with(text), "{payload} as {format}: {found}");
         }
@@ -821,7 +822,7 @@ async fn a_replay_can_name_any_deployed_version_promoted_or_not() {
     let source = app.call("echo", json!(1)).await;
     let bytes = std::fs::read(guests::ECHO_V2).unwrap();
     let unpromoted = app.upload("echo_v1", &bytes, "&skipPromotion=true").await.ok();
-    let version = &unpromoted["version"];
+    let version = &unpromoted["deployment"]["version"];
     assert!(version.is_string(), "{unpromoted}");
     let path = format!("/api/v1/runs/{}/replay", id(&source));
     let latest = app.post_empty(&path).await.ok();
@@ -924,6 +925,38 @@ async fn variables_are_imported_all_or_none() {
     let text = app.post(&import, json!({ "variables": many })).await.error(422);
     assert_eq!(text, "an environment can have 500 variables at most");
     assert_eq!(app.get(base).await.ok().as_array().unwrap().len(), 2, "nothing of a refused import is kept");
+}
+
+#[tokio::test]
+async fn a_full_set_of_variables_can_still_be_changed() {
+    let app = TestApp::start().await;
+    let base = "/api/v1/projects/p/envvars/dev";
+    let full: serde_json::Map<_, _> = (0..500).map(|n| (format!("V{n}"), json!("old"))).collect();
+    app.post(&format!("{base}/import"), json!({ "variables": full })).await.ok();
+    app.send(&app.key, Request::put(format!("{base}/V7")), r#"{"value":"new"}"#).await.ok();
+    assert_eq!(app.get(&format!("{base}/V7")).await.ok()["value"], "new");
+    app.post(&format!("{base}/import"), json!({ "variables": full, "override": true })).await.ok();
+    assert_eq!(app.get(&format!("{base}/V7")).await.ok()["value"], "old");
+    app.post(base, json!({ "name": "ONE_MORE", "value": "" })).await.error(422);
+}
+
+#[tokio::test]
+async fn a_change_of_the_egress_rules_is_shown_and_checked() {
+    let app = TestApp::start().await;
+    let put = async |rules: Value| app.admin("PUT", "/admin/v1/environments/dev/egress", json!({ "rules": rules })).await;
+    let shown = put(json!(["API.example.com:443", " 10.0.0.0/8 ", "[::1]:80"])).await.ok();
+    let expected = json!(["api.example.com:443", "10.0.0.0/8", "[::1]:80"]);
+    assert_eq!(shown["egress"], expected);
+    let list = app.admin("GET", "/admin/v1/environments", Value::Null).await.ok();
+    let dev = list["data"].as_array().unwrap().iter().find(|item| item["slug"] == "dev").unwrap();
+    assert_eq!(dev["egress"], expected);
+    assert_eq!(dev["type"], "DEVELOPMENT");
+    assert_eq!(dev["waitingRuns"], 0);
+    let text = put(json!(["good.example.com", "not a host"])).await.error(400);
+    assert!(text.starts_with("`not a host` is not an egress rule"), "{text}");
+    let many = vec!["a.example.com"; 501];
+    assert_eq!(put(json!(many)).await.error(422), "an environment can have 500 egress rules at most");
+    assert_eq!(put(json!([])).await.ok()["egress"], json!([]), "an empty list allows nothing");
 }
 
 #[tokio::test]

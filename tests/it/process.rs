@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,19 +22,22 @@ const CLIENTS: usize = 4;
 /// Triggers that are acknowledged between two kills, at least.
 const LOAD: usize = 25;
 
-/// The program under test, built where it is not there.
-fn dacapo() -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../debug/dacapo");
-    if !path.is_file() {
+/// The program under test. Cargo builds it for the tests of its own package only, so that it is
+/// built here, where it is missing or old.
+fn dacapo() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("..");
         let built = Command::new(cargo)
-            .args(["build", "-p", "dacapo-runtime", "--bin", "dacapo"])
+            .args(["build", "--quiet", "--locked", "-p", "dacapo-runtime", "--bin", "dacapo", "--target-dir"])
+            .arg(&target)
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .status()
             .expect("cargo can be started");
         assert!(built.success(), "dacapo does not build");
-    }
-    path
+        target.join("debug/dacapo")
+    })
 }
 
 fn command(data_dir: &Path, arguments: &[&str]) -> Command {
@@ -148,22 +151,20 @@ fn data_dir() -> (tempfile::TempDir, PathBuf) {
 fn the_server_says_where_it_is_and_where_its_keys_are() {
     let (_dir, path) = data_dir();
     let mut child = command(&path, &[]).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let mut next = || lines.next().expect("the server goes on talking").unwrap();
-    let mut line = next();
-    while !line.contains("http://127.0.0.1:") {
-        line = next();
-    }
-    let keys = next();
-    let url = line.split_whitespace().find(|word| word.starts_with("http://")).expect("an address").to_owned();
-    let server = Server { child, url };
-    assert!(line.starts_with("dacapo serves http://127.0.0.1:"), "{line}");
-    assert!(line.ends_with(&format!("(data in {})", path.display())), "{line}");
-    assert!(keys.contains("dev.key") && keys.contains("admin.key"), "{keys}");
-    assert!(!keys.contains("tr_dev_"), "keys are not for logs: {keys}");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim_end().strip_prefix("listening on http://127.0.0.1:");
+    let port: u16 = address.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("an address: {line}"));
+    let mut stderr = child.stderr.take().unwrap();
+    let server = Server { child, url: format!("http://127.0.0.1:{port}") };
     let (status, body) = Client::new(&path).get(&server.url, "/api/v1/runs");
     assert_eq!((status, &body["data"]), (200, &json!([])));
     assert_eq!(server.terminate(), Some(0));
+    let mut text = String::new();
+    stderr.read_to_string(&mut text).unwrap();
+    let shown = path.display();
+    assert!(text.contains(&format!("{shown}/dev.key, {shown}/admin.key")), "{text}");
+    assert!(!text.contains("tr_dev_"), "keys are not for logs: {text}");
 }
 
 #[test]

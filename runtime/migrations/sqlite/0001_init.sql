@@ -93,9 +93,7 @@ CREATE TABLE runs (
     id                   TEXT   NOT NULL PRIMARY KEY,
     environment_id       TEXT   NOT NULL REFERENCES environments (id),
     task_id              TEXT   NOT NULL,
-    status               TEXT   NOT NULL CHECK (status IN (
-                             'pending-version', 'delayed', 'queued', 'executing', 'waiting', 'completed',
-                             'failed', 'crashed', 'timed-out', 'canceled', 'expired', 'system-failure')),
+    status               TEXT   NOT NULL,
     deployment_id        TEXT   REFERENCES deployments (id),
     queue                TEXT   NOT NULL,
     queue_given          BIGINT NOT NULL,
@@ -133,8 +131,13 @@ CREATE TABLE runs (
     error_message        TEXT,
     error_stack          TEXT,
     output               TEXT,
-    CHECK ((finished_at IS NOT NULL) = (status IN
-        ('completed', 'failed', 'crashed', 'timed-out', 'canceled', 'expired', 'system-failure'))),
+    -- Chains of OR: for a list behind IN, SQLite would build a temporary table with every statement.
+    CHECK (CASE WHEN finished_at IS NULL
+        THEN status = 'pending-version' OR status = 'delayed' OR status = 'queued' OR status = 'executing'
+          OR status = 'waiting'
+        ELSE status = 'completed' OR status = 'failed' OR status = 'crashed' OR status = 'timed-out'
+          OR status = 'canceled' OR status = 'expired' OR status = 'system-failure'
+        END),
     CHECK ((worker_id IS NOT NULL) = (status = 'executing'))
 ) WITHOUT ROWID;
 
