@@ -21,13 +21,16 @@ const MAX_SCHEMAS: usize = 1_000;
 /// Problems of one payload that are named.
 const MAX_PROBLEMS: usize = 10;
 
+/// Compiled schemas of tasks.
+type Schemas = HashMap<(DeploymentId, String), Arc<jsonschema::Validator>>;
+
 /// The verbs. Clones share everything.
 #[derive(Clone)]
 pub struct Runs {
     storage: Storage,
     clock: Clock,
     max_waiting: u64,
-    schemas: Arc<Mutex<HashMap<(DeploymentId, String), Arc<jsonschema::Validator>>>>,
+    schemas: Arc<Mutex<Schemas>>,
 }
 
 /// A run that was made, or found.

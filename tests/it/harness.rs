@@ -94,11 +94,6 @@ impl TestApp {
         &self.data_dir
     }
 
-    /// Where the server listens.
-    pub fn url(&self) -> String {
-        format!("http://{}", self.app().address())
-    }
-
     /// The running server.
     pub fn app(&self) -> &App {
         self.app.as_ref().expect("the server has not been stopped")

@@ -345,11 +345,7 @@ async fn an_attempt_that_a_stop_interrupts_does_not_count_and_runs_again() {
 async fn a_restart_finds_queued_and_delayed_runs() {
     let (_dir, path) = data_dir();
     let sandbox = scripted(&["t"]);
-    let args = ServerArgs {
-        max_concurrent_runs: Some(1),
-        shutdown_grace: Some("0s".into()),
-        ..ServerArgs::default()
-    };
+    let args = ServerArgs { max_concurrent_runs: Some(1), shutdown_grace: Some("0s".into()), ..ServerArgs::default() };
     let mut app = TestApp::open(path.clone(), args, Some(sandbox.clone())).await;
     app.upload("scripted", b"any bytes", "").await.ok();
     let occupant = occupy(&app, &sandbox).await;

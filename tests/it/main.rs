@@ -2,6 +2,7 @@
 //! for what happens instead of sleeping.
 
 #![expect(unreachable_pub, reason = "nothing can be reached from outside a test binary")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod harness;
 

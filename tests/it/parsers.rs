@@ -122,7 +122,8 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<i64>().prop_map(Value::from),
         any::<f64>().prop_map(Value::from),
         ".{0,12}".prop_map(Value::from),
-        prop_oneof![Just("10m"), Just("0s"), Just("application/json"), Just("{}"), Just("dev"), Just("A")].prop_map(Value::from),
+        prop_oneof![Just("10m"), Just("0s"), Just("application/json"), Just("{}"), Just("dev"), Just("A")]
+            .prop_map(Value::from),
     ];
     leaf.prop_recursive(3, 24, 6, |inner| {
         prop_oneof![
@@ -134,19 +135,48 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 /// An object with some of these keys.
 fn object_of(keys: &'static [&'static str]) -> impl Strategy<Value = Value> {
-    vec((proptest::sample::select(keys), any_json()), 0..5).prop_map(|pairs| {
-        pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
-    })
+    vec((proptest::sample::select(keys), any_json()), 0..5)
+        .prop_map(|pairs| pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
 const TRIGGER_OPTIONS: &[&str] = &[
-    "queue", "concurrencyKey", "delay", "ttl", "idempotencyKey", "idempotencyKeyTTL", "idempotencyKeyOptions",
-    "priority", "tags", "metadata", "maxAttempts", "maxDuration", "machine", "lockToVersion", "debounce", "test",
-    "payloadType", "payloadSize",
+    "queue",
+    "concurrencyKey",
+    "delay",
+    "ttl",
+    "idempotencyKey",
+    "idempotencyKeyTTL",
+    "idempotencyKeyOptions",
+    "priority",
+    "tags",
+    "metadata",
+    "maxAttempts",
+    "maxDuration",
+    "machine",
+    "lockToVersion",
+    "debounce",
+    "test",
+    "payloadType",
+    "payloadSize",
 ];
 const REPLAY_FIELDS: &[&str] = &[
-    "payload", "payloadType", "metadata", "tags", "queue", "concurrencyKey", "machine", "version", "region", "delay",
-    "ttl", "idempotencyKey", "idempotencyKeyTTL", "maxAttempts", "maxDuration", "priority", "unknown",
+    "payload",
+    "payloadType",
+    "metadata",
+    "tags",
+    "queue",
+    "concurrencyKey",
+    "machine",
+    "version",
+    "region",
+    "delay",
+    "ttl",
+    "idempotencyKey",
+    "idempotencyKeyTTL",
+    "maxAttempts",
+    "maxDuration",
+    "priority",
+    "unknown",
 ];
 const OTHER_FIELDS: &[&str] =
     &["name", "value", "isSecret", "variables", "override", "environment", "rules", "unknown"];
@@ -311,7 +341,11 @@ fn any_path_and_key_are_answered() {
 #[derive(Debug, Clone)]
 enum Act {
     /// A trigger: with one of a few idempotency keys, delayed, of a task nobody has, or not.
-    Trigger { key: Option<u8>, delayed: bool, unknown: bool },
+    Trigger {
+        key: Option<u8>,
+        delayed: bool,
+        unknown: bool,
+    },
     /// The next call of the task ends so.
     Script(u8),
     /// Of the run with this number, modulo all runs.
@@ -358,11 +392,8 @@ struct Story {
 impl Story {
     async fn begin() -> Self {
         let sandbox = Arc::new(ScriptedSandbox::new(vec![TaskDefinition::new("t")]));
-        let args = ServerArgs {
-            max_concurrent_runs: Some(2),
-            shutdown_grace: Some("0s".into()),
-            ..ServerArgs::default()
-        };
+        let args =
+            ServerArgs { max_concurrent_runs: Some(2), shutdown_grace: Some("0s".into()), ..ServerArgs::default() };
         let app = TestApp::start_sandboxed(args, Some(sandbox.clone())).await;
         app.upload("scripted", b"any bytes", "").await.ok();
         Self { app, sandbox, runs: Vec::new(), ended: HashMap::new(), keys: HashMap::new() }
@@ -422,7 +453,11 @@ impl Story {
         if let Some(holder) = holder {
             let status = self.app.run(&holder).await["status"].clone();
             let frees = ["FAILED", "CRASHED", "SYSTEM_FAILURE", "TIMED_OUT", "EXPIRED"];
-            prop_assert!(frees.iter().any(|free| status == *free), "a second run of the key of a run that is {}", status);
+            prop_assert!(
+                frees.iter().any(|free| status == *free),
+                "a second run of the key of a run that is {}",
+                status
+            );
         }
         if let Some(key) = key {
             self.keys.insert(key, id.clone());
@@ -456,9 +491,9 @@ impl Story {
         for run in self.runs.clone() {
             self.check(&run).await?;
             let history = self.app.history(&run).await;
-            let ends = history.iter().filter(|status| {
-                !["QUEUED", "DELAYED", "PENDING_VERSION", "EXECUTING"].contains(&status.as_str())
-            });
+            let ends = history
+                .iter()
+                .filter(|status| !["QUEUED", "DELAYED", "PENDING_VERSION", "EXECUTING"].contains(&status.as_str()));
             prop_assert_eq!(ends.count(), 1, "run {} ends once: {:?}", run, history);
             prop_assert_eq!(history.last().map(|status| json!(status)), Some(self.ended[&run]["status"].clone()));
         }

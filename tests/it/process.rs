@@ -66,7 +66,8 @@ impl Server {
         let mut line = String::new();
         let stdout = child.stdout.take().expect("it is piped");
         BufReader::new(stdout).read_line(&mut line).expect("a line");
-        let about: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("the server says where it is: {line}"));
+        let about: Value =
+            serde_json::from_str(&line).unwrap_or_else(|_| panic!("the server says where it is: {line}"));
         Self { child, url: about["url"].as_str().expect("an address").to_owned() }
     }
 

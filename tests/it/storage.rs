@@ -25,11 +25,8 @@ fn database(data_dir: &Path) -> Connection {
 
 /// Starts a server; what is wrong is answered as text.
 async fn start(data_dir: &Path) -> Result<App, String> {
-    let args = ServerArgs {
-        listen: Some("127.0.0.1:0".into()),
-        data_dir: Some(data_dir.into()),
-        ..ServerArgs::default()
-    };
+    let args =
+        ServerArgs { listen: Some("127.0.0.1:0".into()), data_dir: Some(data_dir.into()), ..ServerArgs::default() };
     let sandbox = Arc::new(ScriptedSandbox::new(Vec::new()));
     let config = args.into_config().expect("good settings");
     App::start_with(config, Clock::system(), Some(sandbox)).await.map_err(|error| error.to_string())
@@ -138,10 +135,7 @@ async fn the_queue_is_read_through_its_partial_indexes() {
     let connection = database(app.data_dir());
     let source = flat(include_str!("../../runtime/src/storage/queue.rs"));
     for (sql, index) in [
-        (
-            "FROM runs WHERE status = 'queued' AND dequeue_at <= ?1 ORDER BY dequeue_at, id LIMIT ?2",
-            "runs_ready",
-        ),
+        ("FROM runs WHERE status = 'queued' AND dequeue_at <= ?1 ORDER BY dequeue_at, id LIMIT ?2", "runs_ready"),
         ("SELECT dequeue_at FROM runs WHERE status = 'queued' ORDER BY dequeue_at, id LIMIT 1", "runs_ready"),
         (
             "SELECT r.id FROM runs r WHERE r.status = 'delayed' AND r.dequeue_at <= ?1 ORDER BY r.dequeue_at, r.id LIMIT ?2",
@@ -153,14 +147,8 @@ async fn the_queue_is_read_through_its_partial_indexes() {
             "runs_expiring",
         ),
         ("SELECT MIN(dequeue_at) AS at FROM runs WHERE status = 'delayed'", "runs_delayed"),
-        (
-            "SELECT MIN(expires_at) AS at FROM runs WHERE status = 'queued' AND expires_at IS NOT NULL",
-            "runs_expiring",
-        ),
-        (
-            "FROM runs WHERE status = 'executing' AND worker_id = ?1 ORDER BY id LIMIT ?2",
-            "runs_executing",
-        ),
+        ("SELECT MIN(expires_at) AS at FROM runs WHERE status = 'queued' AND expires_at IS NOT NULL", "runs_expiring"),
+        ("FROM runs WHERE status = 'executing' AND worker_id = ?1 ORDER BY id LIMIT ?2", "runs_executing"),
     ] {
         assert!(source.contains(sql), "the queue does not ask this any more, so the test is blind: {sql}");
         let columns = if sql.starts_with("FROM") { "SELECT id, status, output " } else { "" };
@@ -195,16 +183,23 @@ async fn pages_of_runs_are_ranges_of_an_index() {
     let app = TestApp::start().await;
     let connection = database(app.data_dir());
     let source = flat(include_str!("../../runtime/src/storage/runs.rs"));
-    for part in [" FROM runs WHERE environment_id = ?1", "status =", "task_id =", "id <", "id >", " ORDER BY id {order} LIMIT {}"] {
+    for part in [
+        " FROM runs WHERE environment_id = ?1",
+        "status =",
+        "task_id =",
+        "id <",
+        "id >",
+        " ORDER BY id {order} LIMIT {}",
+    ] {
         assert!(source.contains(part), "the list is built in another way now, so the test is blind: {part}");
     }
-    for (filter, index) in [
-        ("", "runs_by_environment"),
-        ("AND status = ?2", "runs_by_status"),
-        ("AND task_id = ?2", "runs_by_task"),
-    ] {
-        for (place, order) in [("", "DESC"), ("AND id < ?9", "DESC"), ("AND id > ?9", "ASC"), ("AND id >= ?9", "DESC")] {
-            let sql = format!("SELECT * FROM runs WHERE environment_id = ?1 {filter} {place} ORDER BY id {order} LIMIT 26");
+    for (filter, index) in
+        [("", "runs_by_environment"), ("AND status = ?2", "runs_by_status"), ("AND task_id = ?2", "runs_by_task")]
+    {
+        for (place, order) in [("", "DESC"), ("AND id < ?9", "DESC"), ("AND id > ?9", "ASC"), ("AND id >= ?9", "DESC")]
+        {
+            let sql =
+                format!("SELECT * FROM runs WHERE environment_id = ?1 {filter} {place} ORDER BY id {order} LIMIT 26");
             check_plan(&connection, &sql, index);
         }
     }
@@ -246,10 +241,8 @@ async fn a_backup_can_be_made_while_the_server_works() {
     }
     assert_eq!(copy.run(&delayed).await["status"], "DELAYED");
     assert_eq!(copy.get("/api/v1/projects/p/envvars/dev/A").await.ok()["value"], "kept");
-    assert_eq!(copy.call("echo", json!("new"))
-        .await["status"], "COMPLETED", "the components were copied");
-    let state: String =
-        database(&target).query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(copy.call("echo", json!("new")).await["status"], "COMPLETED", "the components were copied");
+    let state: String = database(&target).query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(state, "ok");
     let again = dacapo::app::backup(app.data_dir(), &target).await;
     assert!(again.is_err(), "a backup overwrites nothing");
@@ -332,7 +325,8 @@ async fn every_status_has_its_event_and_every_end_its_time() {
     let untimed = "SELECT COUNT(*) FROM runs r JOIN run_events e ON e.run_id = r.id
                    WHERE  r.finished_at IS NOT NULL AND e.status = r.status AND e.at <> r.finished_at";
     assert_eq!(count(untimed), 0, "the event of the end has its time");
-    let gaps = "SELECT COUNT(*) FROM (SELECT COUNT(*) AS n, MAX(seq) AS last FROM run_events GROUP BY run_id) WHERE n <> last";
+    let gaps =
+        "SELECT COUNT(*) FROM (SELECT COUNT(*) AS n, MAX(seq) AS last FROM run_events GROUP BY run_id) WHERE n <> last";
     assert_eq!(count(gaps), 0, "events are numbered from 1");
     let finals = "('completed', 'failed', 'crashed', 'timed-out', 'canceled', 'expired', 'system-failure')";
     assert_eq!(count(&format!("SELECT COUNT(*) FROM runs WHERE (finished_at IS NOT NULL) <> (status IN {finals})")), 0);

@@ -30,8 +30,7 @@ pub(super) async fn trigger(
     State(server): State<Arc<Server>>,
     caller: Caller,
     Segments(task): Segments<String>,
-    params: Params,
-    headers: HeaderMap,
+    (params, headers): (Params, HeaderMap),
     Body(body): Body<TriggerRequest>,
 ) -> Result<Response> {
     params.only(&["wait"])?;
@@ -69,8 +68,7 @@ pub(super) async fn replay(
     State(server): State<Arc<Server>>,
     caller: Caller,
     Segments(run): Segments<String>,
-    params: Params,
-    headers: HeaderMap,
+    (params, headers): (Params, HeaderMap),
     OptionalBody(body): OptionalBody<ReplayRequest>,
 ) -> Result<Json<ReplayReceipt>> {
     params.only(&["environment"])?;

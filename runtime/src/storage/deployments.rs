@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::runs::release_parked;
+use super::runs::{Event, add_event, release_parked};
 use super::sql::{Row, Tx, values};
 use super::{Error, Storage};
 use crate::model::digest::Digest;
 use crate::model::id::{DeploymentId, EnvironmentId, RunId};
 use crate::model::retry::RetryPolicy;
+use crate::model::run::Status;
 use crate::model::task::{Cron, QueueDefinition, TaskDefinition};
 use crate::model::version::Version;
 
@@ -324,7 +325,7 @@ fn park_queued(tx: &mut Tx<'_>, environment: EnvironmentId, tasks: &[String], no
         let parked: Vec<RunId> = tx.rows(sql, values![environment, task, now], |row| row.column())?;
         for run in parked {
             let why = "no current deployment has the task any more";
-            super::runs::add_event(tx, run, now, crate::model::run::Status::PendingVersion, 0, Some(why))?;
+            add_event(tx, run, Event { at: now, status: Status::PendingVersion, attempt: 0, detail: Some(why) })?;
         }
     }
     Ok(())

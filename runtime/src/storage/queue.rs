@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::effects::Effects;
 use super::logs::{LogRow, append_logs};
-use super::runs::{add_event, packet, read_run, release_parked, run_columns};
+use super::runs::{Event, add_event, packet, read_run, release_parked, run_columns};
 use super::sql::{Tx, values};
 use super::{Error, Storage};
 use crate::model::id::{DeploymentId, EnvironmentId, RunId, WorkerId};
@@ -180,7 +180,7 @@ fn take(
         return Ok(None);
     }
     tx.effects.waiting(run.environment, -1);
-    add_event(tx, run.id, now, Status::Executing, attempt, None)?;
+    add_event(tx, run.id, Event { at: now, status: Status::Executing, attempt, detail: None })?;
     lease = Lease { number: lease.number + 1, attempt, ..lease };
     run = Run { status: Status::Executing, attempt, deployment, started_at: Some(started_at), updated_at: now, ..run };
     Ok(Some(Claimed { lease, run, payload, losses }))
@@ -244,7 +244,7 @@ fn finish(
     if tx.execute(sql, values)? == 0 {
         return Ok(false);
     }
-    add_event(tx, run, end.at, status, attempt, error.map(|error| error.message.as_str()))?;
+    add_event(tx, run, Event { at: end.at, status, attempt, detail: error.map(|error| error.message.as_str()) })?;
     tx.effects.run_ended(run, End { status, output: output.cloned(), error: error.cloned(), cpu });
     Ok(true)
 }
@@ -292,7 +292,11 @@ fn requeue(tx: &mut Tx<'_>, end: &AttemptEnd, how: Requeue<'_>) -> Result<bool, 
             None if how.loss => "the attempt was lost with its server, or the server failed it",
             None => "the attempt was interrupted and does not count",
         };
-        add_event(tx, lease.run, *now, Status::Queued, lease.attempt, Some(why))?;
+        add_event(
+            tx,
+            lease.run,
+            Event { at: *now, status: Status::Queued, attempt: lease.attempt, detail: Some(why) },
+        )?;
     }
     Ok(requeued)
 }
@@ -329,7 +333,7 @@ fn queue_due(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize, Error> {
     let due: Vec<RunId> = tx.rows(sql, values![now, MAX_UPKEEP_RUNS], |row| row.column())?;
     for run in &due {
         if !release_parked(tx, *run, now)? {
-            add_event(tx, *run, now, Status::PendingVersion, 0, None)?;
+            add_event(tx, *run, Event { at: now, status: Status::PendingVersion, attempt: 0, detail: None })?;
         }
     }
     Ok(due.len())
@@ -351,7 +355,7 @@ fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize, Error> {
         tx.rows(sql, values, |row| Ok((row.column()?, row.column()?, row.column()?, row.column()?)))?;
     for (run, environment, attempt, cpu_us) in &expired {
         tx.effects.waiting(*environment, -1);
-        add_event(tx, *run, now, Status::Expired, *attempt, None)?;
+        add_event(tx, *run, Event { at: now, status: Status::Expired, attempt: *attempt, detail: None })?;
         let cpu = Duration::from_micros(*cpu_us);
         tx.effects.run_ended(*run, End { status: Status::Expired, output: None, error: Some(error.clone()), cpu });
     }

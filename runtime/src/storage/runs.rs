@@ -199,7 +199,7 @@ fn insert_run(tx: &mut Tx<'_>, run: &NewRun, waiting: u64, max_waiting: u64) -> 
     )?;
     insert_keys(tx, run)?;
     tx.effects.waiting(run.environment, 1);
-    add_event(tx, run.id, run.created_at, run.status, 0, None)?;
+    add_event(tx, run.id, Event { at: run.created_at, status: run.status, attempt: 0, detail: None })?;
     if let Some(at) = run.delay_until.or(run.expires_at) {
         tx.effects.timer_set(at);
     }
@@ -322,7 +322,7 @@ pub(super) fn release_parked(tx: &mut Tx<'_>, run: RunId, now: Timestamp) -> Res
     };
     expiry(now, ttl, &mut tx.effects);
     tx.effects.ready(dequeue_at);
-    add_event(tx, run, now, Status::Queued, 0, None)?;
+    add_event(tx, run, Event { at: now, status: Status::Queued, attempt: 0, detail: None })?;
     Ok(true)
 }
 
@@ -347,7 +347,7 @@ fn cancel(tx: &mut Tx<'_>, environment: EnvironmentId, run: RunId, now: Timestam
         let canceled = tx.row(sql, values, |row| Ok((row.column::<u32>()?, row.column()?)))?;
         if let Some((attempt, cpu_us)) = canceled {
             tx.effects.waiting(environment, waiting_change);
-            add_event(tx, run, now, Status::Canceled, attempt, None)?;
+            add_event(tx, run, Event { at: now, status: Status::Canceled, attempt, detail: None })?;
             let cpu = Duration::from_micros(cpu_us);
             tx.effects.run_ended(run, End { status: Status::Canceled, output: None, error: Some(error), cpu });
             return Ok(Canceled::Now);
@@ -358,19 +358,22 @@ fn cancel(tx: &mut Tx<'_>, environment: EnvironmentId, run: RunId, now: Timestam
     Ok(if known.is_some() { Canceled::HadEnded } else { Canceled::NoSuchRun })
 }
 
-/// Records that `run` has `status` since `at`.
-pub(super) fn add_event(
-    tx: &mut Tx<'_>,
-    run: RunId,
-    at: Timestamp,
-    status: Status,
-    attempt: u32,
-    detail: Option<&str>,
-) -> Result<(), Error> {
+/// A change of a run's status that is to be recorded.
+pub(super) struct Event<'d> {
+    pub(super) at: Timestamp,
+    pub(super) status: Status,
+    /// 0 before the first attempt.
+    pub(super) attempt: u32,
+    /// Why, for people.
+    pub(super) detail: Option<&'d str>,
+}
+
+/// Records a change of a run's status.
+pub(super) fn add_event(tx: &mut Tx<'_>, run: RunId, event: Event<'_>) -> Result<(), Error> {
     let sql = "INSERT INTO run_events (run_id, seq, at, status, attempt, detail)
                VALUES (?1, COALESCE((SELECT MAX(seq) FROM run_events WHERE run_id = ?1), 0) + 1, ?2, ?3, ?4, ?5)";
-    tx.execute(sql, values![run, at, status.as_str(), attempt, detail])?;
-    Ok(())
+    let Event { at, status, attempt, detail } = event;
+    tx.execute(sql, values![run, at, status.as_str(), attempt, detail]).map(drop)
 }
 
 /// Merges the newest runs of every pair of a status and a task that the filter allows; each pair is

@@ -16,10 +16,7 @@ fn crunch(_: &Context, range: Range) -> Result<Value> {
     for number in 0..=range.limit {
         primes += u32::from(is_prime(number));
         if number.is_multiple_of(step) {
-            metadata::set(
-                "progress",
-                f64::from(number) / f64::from(range.limit.max(1)),
-            )?;
+            metadata::set("progress", f64::from(number) / f64::from(range.limit.max(1)))?;
             metadata::set("primes", primes)?;
         }
     }
@@ -28,10 +25,7 @@ fn crunch(_: &Context, range: Range) -> Result<Value> {
 }
 
 fn is_prime(number: u32) -> bool {
-    number > 1
-        && (2..)
-            .take_while(|divisor| divisor * divisor <= number)
-            .all(|divisor| !number.is_multiple_of(divisor))
+    number > 1 && (2..).take_while(|divisor| divisor * divisor <= number).all(|divisor| !number.is_multiple_of(divisor))
 }
 
 dacapo::tasks![

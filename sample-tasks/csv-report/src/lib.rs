@@ -21,9 +21,7 @@ struct Row {
 }
 
 fn csv_report(_: &Context, report: Report) -> Result<Value> {
-    span("write")
-        .attribute("rows", report.rows.len())
-        .run(|| write(&report.rows))?;
+    span("write").attribute("rows", report.rows.len()).run(|| write(&report.rows))?;
     let sum = span("sum").run(sum)?;
     info!(rows = report.rows.len(), sum = sum; "wrote {PATH}");
     let summary = json!({ "title": report.title, "rows": report.rows.len(), "sum": sum });
@@ -34,12 +32,7 @@ fn write(rows: &[Row]) -> Result<()> {
     let mut file = BufWriter::new(File::create(PATH)?);
     writeln!(file, "label,amount")?;
     for row in rows {
-        writeln!(
-            file,
-            "\"{}\",{}",
-            row.label.replace('"', "\"\""),
-            row.amount
-        )?;
+        writeln!(file, "\"{}\",{}", row.label.replace('"', "\"\""), row.amount)?;
     }
     Ok(file.flush()?)
 }

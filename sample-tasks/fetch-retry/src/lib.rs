@@ -28,10 +28,6 @@ fn fetch_page(ctx: &Context, page: Page) -> Result<Value> {
 dacapo::tasks![
     task("fetch-page", fetch_page)
         .description("Fetches a page and returns its status and its length in bytes.")
-        .retry(
-            Retry::attempts(5)
-                .min_delay(Duration::from_secs(1))
-                .max_delay(Duration::from_secs(30))
-        )
+        .retry(Retry::attempts(5).min_delay(Duration::from_secs(1)).max_delay(Duration::from_secs(30)))
         .queue(dacapo::Queue::new("fetch").concurrency_limit(4)),
 ];

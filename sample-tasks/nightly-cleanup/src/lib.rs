@@ -44,11 +44,7 @@ fn day(text: &str) -> Result<i64> {
     let part = |range: std::ops::Range<usize>| text.get(range).unwrap_or_default().parse::<i64>();
     let (year, month, day) = (part(0..4)?, part(5..7)?, part(8..10)?);
     // Years that begin in March have their odd day at the end.
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     Ok(year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 719_469)
 }
 

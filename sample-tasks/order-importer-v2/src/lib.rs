@@ -45,9 +45,7 @@ fn hundredths(number: &Value) -> Result<i64> {
         _ => (text.as_str(), ""),
     };
     let digits = whole.replace(['.', ',', ' ', '\''], "") + &format!("{fraction:0<2}");
-    digits
-        .parse()
-        .map_err(|_| TaskError::new("InvalidNumber", format!("{text:?} is no number")).abort())
+    digits.parse().map_err(|_| TaskError::new("InvalidNumber", format!("{text:?} is no number")).abort())
 }
 
 /// The percentage at the end of a coupon: 10 for `SPRING10`, 0 for `FREESHIP`.

@@ -6,6 +6,4 @@ use dacapo::prelude::*;
 
 static CALLS: AtomicU32 = AtomicU32::new(0);
 
-dacapo::tasks![task("counter", |_, _: Value| Ok(CALLS
-    .fetch_add(1, Ordering::Relaxed)
-    + 1))];
+dacapo::tasks![task("counter", |_, _: Value| Ok(CALLS.fetch_add(1, Ordering::Relaxed) + 1))];

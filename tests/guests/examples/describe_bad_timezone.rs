@@ -2,6 +2,4 @@
 
 use dacapo::prelude::*;
 
-dacapo::tasks![
-    task("bad", |_, _: Value| Ok(())).cron(Cron::new("0 3 * * *").timezone("Mars/Olympus"))
-];
+dacapo::tasks![task("bad", |_, _: Value| Ok(())).cron(Cron::new("0 3 * * *").timezone("Mars/Olympus"))];

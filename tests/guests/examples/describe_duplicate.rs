@@ -2,7 +2,4 @@
 
 use dacapo::prelude::*;
 
-dacapo::tasks![
-    task("twin", |_, _: Value| Ok(1)),
-    task("twin", |_, _: Value| Ok(2))
-];
+dacapo::tasks![task("twin", |_, _: Value| Ok(1)), task("twin", |_, _: Value| Ok(2))];

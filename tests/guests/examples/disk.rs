@@ -36,19 +36,13 @@ enum Mode {
 
 fn disk(_: &Context, disk: Disk) -> Result<Value> {
     let mut written = 0;
-    let error = write(&disk, &mut written)
-        .err()
-        .map(|error| error.to_string());
+    let error = write(&disk, &mut written).err().map(|error| error.to_string());
     Ok(json!({ "written": written, "error": error }))
 }
 
 fn write(disk: &Disk, written: &mut u64) -> io::Result<()> {
     let mut file = File::create(PATH)?;
-    let size = if matches!(disk.mode, Mode::SmallFiles) {
-        1024
-    } else {
-        BLOCK.len()
-    };
+    let size = if matches!(disk.mode, Mode::SmallFiles) { 1024 } else { BLOCK.len() };
     let block = &BLOCK[..size];
     for number in 0..disk.mib * 1024 * 1024 / size as u64 {
         match disk.mode {

@@ -7,9 +7,7 @@ use dacapo::prelude::*;
 fn env(_: &Context, _: Value) -> Result<Value> {
     let variables: BTreeMap<String, String> = std::env::vars().collect();
     let args: Vec<String> = std::env::args().collect();
-    let directory = std::env::current_dir()
-        .map(|path| path.display().to_string())
-        .ok();
+    let directory = std::env::current_dir().map(|path| path.display().to_string()).ok();
     Ok(json!({ "env": variables, "args": args, "cwd": directory }))
 }
 

@@ -26,11 +26,7 @@ enum Decision {
 
 impl Default for Failure {
     fn default() -> Self {
-        Self {
-            name: "Failure".into(),
-            message: "failed as told".into(),
-            retry: Decision::Policy,
-        }
+        Self { name: "Failure".into(), message: "failed as told".into(), retry: Decision::Policy }
     }
 }
 
@@ -44,11 +40,6 @@ fn fail(_: &Context, failure: Option<Failure>) -> Result<()> {
     })
 }
 
-dacapo::tasks![
-    task("fail", fail).retry(
-        Retry::attempts(3)
-            .min_delay(Duration::from_millis(20))
-            .max_delay(Duration::from_millis(50))
-            .randomize(false)
-    ),
-];
+dacapo::tasks![task("fail", fail).retry(
+    Retry::attempts(3).min_delay(Duration::from_millis(20)).max_delay(Duration::from_millis(50)).randomize(false)
+),];

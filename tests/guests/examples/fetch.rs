@@ -34,10 +34,8 @@ fn fetch(_: &Context, fetch: Fetch) -> Result<Value> {
     }
     Ok(match request.send() {
         Ok(response) => {
-            let headers: BTreeMap<_, _> = response
-                .headers()
-                .map(|(name, value)| (name, String::from_utf8_lossy(value)))
-                .collect();
+            let headers: BTreeMap<_, _> =
+                response.headers().map(|(name, value)| (name, String::from_utf8_lossy(value))).collect();
             json!({ "status": response.status(), "headers": headers, "body": response.text() })
         }
         Err(error) => json!({ "error": error.to_string(), "isTransient": error.is_transient() }),

@@ -18,11 +18,6 @@ fn flaky(ctx: &Context, flaky: Flaky) -> Result<u32> {
     Ok(ctx.attempt.number)
 }
 
-dacapo::tasks![
-    task("flaky", flaky).retry(
-        Retry::attempts(5)
-            .min_delay(Duration::from_millis(20))
-            .max_delay(Duration::from_millis(50))
-            .randomize(false)
-    ),
-];
+dacapo::tasks![task("flaky", flaky).retry(
+    Retry::attempts(5).min_delay(Duration::from_millis(20)).max_delay(Duration::from_millis(50)).randomize(false)
+),];

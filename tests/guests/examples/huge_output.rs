@@ -7,6 +7,4 @@ struct Size {
     bytes: usize,
 }
 
-dacapo::tasks![task("huge-output", |_, size: Size| Ok(
-    "x".repeat(size.bytes)
-))];
+dacapo::tasks![task("huge-output", |_, size: Size| Ok("x".repeat(size.bytes)))];

@@ -25,9 +25,6 @@ dacapo::tasks![
         .machine(Machine::Medium1x)
         .cron(Cron::new("0 3 * * 1-5").timezone("Europe/Berlin"))
         .payload_schema(r#"{ "type": "object", "required": ["timestamp"] }"#),
-    task("shares-queue", id)
-        .queue("shared")
-        .cron("*/5 * * * *")
-        .retry(Retry::never()),
+    task("shares-queue", id).queue("shared").cron("*/5 * * * *").retry(Retry::never()),
     task("nothing", id),
 ];

@@ -6,11 +6,7 @@ use dacapo::prelude::*;
 #[inline(never)]
 fn deeper(depth: u64) -> u64 {
     let frame = std::hint::black_box([depth; 8]);
-    if depth == 0 {
-        0
-    } else {
-        deeper(depth - 1).wrapping_add(std::hint::black_box(frame)[7])
-    }
+    if depth == 0 { 0 } else { deeper(depth - 1).wrapping_add(std::hint::black_box(frame)[7]) }
 }
 
 fn recurse_memory(_: &Context, depth: Option<u64>) -> Result<u64> {

@@ -4,9 +4,7 @@ use dacapo::prelude::*;
 
 fn spans(ctx: &Context, _: Value) -> Result<()> {
     info!(attempt = ctx.attempt.number; "before");
-    let outer = span("outer")
-        .attribute("size", 3)
-        .attribute("label", "three");
+    let outer = span("outer").attribute("size", 3).attribute("label", "three");
     for number in 0..2 {
         let _inner = span("inner").attribute("number", number);
         debug!("order.id" = format!("A-{number}"), nested = json!({ "n": [1, 2] }); "within {number}");
