@@ -147,11 +147,12 @@ impl App {
         let (stop_working, stopped) = watch::channel(false);
         let (stop_serving, stop_listening) = watch::channel(false);
         let worker = Worker::new(storage.clone(), sandbox, server_key, clock.clone(), limits);
+        let worker_id = worker.id();
         let router = http::router(server);
         Ok(Self {
             address,
             worker: tokio::spawn(worker.run(stopped.clone())),
-            upkeep: tokio::spawn(upkeep::run(storage.clone(), clock.clone(), stopped)),
+            upkeep: tokio::spawn(upkeep::run(storage.clone(), clock.clone(), worker_id, stopped)),
             serving: tokio::spawn(serve(listener, router.clone(), stop_listening)),
             router,
             storage,

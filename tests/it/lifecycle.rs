@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dacapo::config::ServerArgs;
-use dacapo::model::run::{Crash, Outcome, RetryDecision, TaskError, TimeLimit};
+use dacapo::model::attempt::{Crash, Outcome, RetryDecision, TaskError, TimeLimit};
 use dacapo::model::task::TaskDefinition;
 use dacapo::sandbox::scripted::{ScriptedSandbox, Step};
 use dacapo_tests::guests;

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use axum::http::{Request, Uri};
 use dacapo::config::ServerArgs;
+use dacapo::model::attempt::{Crash, Outcome, RetryDecision, TaskError};
 use dacapo::model::digest::Digest;
 use dacapo::model::duration;
 use dacapo::model::egress::Rule;
 use dacapo::model::id::{DeploymentId, EnvironmentId, KeyId, RunId, WorkerId};
-use dacapo::model::run::{Crash, Outcome, RetryDecision, TaskError};
 use dacapo::model::task::TaskDefinition;
 use dacapo::model::version::Version;
 use dacapo::sandbox::scripted::{ScriptedSandbox, Step};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use dacapo::app::App;
 use dacapo::clock::Clock;
 use dacapo::config::ServerArgs;
-use dacapo::model::run::Outcome;
+use dacapo::model::attempt::Outcome;
 use dacapo::model::task::TaskDefinition;
 use dacapo::sandbox::scripted::{ScriptedSandbox, Step};
 use dacapo_tests::guests;

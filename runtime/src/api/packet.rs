@@ -30,6 +30,10 @@ pub fn plain_json(packet: &Packet) -> Result<String, BadPacket> {
         PacketFormat::Json => {
             serde_json::from_str::<&RawValue>(data).map(|json| json.get().into()).map_err(BadPacket::Json)
         }
+        // An array would be read as the fields of the struct in their order.
+        PacketFormat::SuperJson if !data.trim_start().starts_with('{') => {
+            Err(BadPacket::SuperJson(serde::de::Error::custom("not an object")))
+        }
         PacketFormat::SuperJson => serde_json::from_str::<SuperJson<'_>>(data)
             .map(|outer| outer.json.map_or_else(|| "null".into(), |json| json.get().into()))
             .map_err(BadPacket::SuperJson),

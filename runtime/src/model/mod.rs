@@ -1,9 +1,10 @@
 //! What Dacapo decides, as pure functions over plain values.
 //!
 //! Nothing here reads a clock, touches a file, waits, or knows JSON, SQL or WebAssembly: time and
-//! chance are arguments. Start with [`run`], which says what can happen to a run.
+//! chance are arguments. Start with [`run`] (what can happen to a run) and [`attempt`] (what follows when it is tried).
 
 pub mod admission;
+pub mod attempt;
 pub mod digest;
 pub mod duration;
 pub mod egress;

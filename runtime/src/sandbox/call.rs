@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use dacapo_host_api::guest::{RetryDecision as GuestRetry, TaskError as GuestError};
 use dacapo_host_api::{Limits as HostLimits, Logger, Services, TaskCtx, TaskPre, TaskSetup};
-use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use wasmtime::Store;
 
 use super::cpu::Meter;
 use super::memory::{Memory, Refusal};
 use super::state::State;
 use super::{Call, Limits, Report, WasmSandbox, trap};
+use crate::model::attempt::{Crash, Outcome, RetryDecision, TaskError, TimeLimit, Usage};
 use crate::model::limits::MAX_ERROR_TEXT_BYTES;
-use crate::model::run::{Crash, Outcome, RetryDecision, TaskError, TimeLimit, Usage};
 
 /// What a guest may pass to the host in one call besides an output of the largest size.
 const HOST_CALL_SLACK_BYTES: usize = 256 * 1024;
@@ -134,7 +134,7 @@ pub(super) fn host_limits(limits: &Limits) -> HostLimits {
 fn check_output(output: String, limit_bytes: usize) -> Outcome {
     let message = if output.len() > limit_bytes {
         trap::too_large(limit_bytes)
-    } else if let Err(error) = serde_json::from_str::<IgnoredAny>(&output) {
+    } else if let Err(error) = serde_json::from_str::<&RawValue>(&output) {
         format!("returned something that is not JSON: {error}")
     } else {
         return Outcome::Returned(output);

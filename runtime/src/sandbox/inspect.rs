@@ -16,10 +16,10 @@ use wasmtime::component::Component;
 use super::call::{Guest, host_limits, run};
 use super::state::State;
 use super::{Inspection, Limits, WasmSandbox};
+use crate::model::attempt::{Crash, Outcome};
 use crate::model::digest::Digest;
 use crate::model::limits::MAX_TASKS_PER_COMPONENT;
 use crate::model::retry::RetryPolicy;
-use crate::model::run::{Crash, Outcome};
 use crate::model::task::{Cron, DefinitionProblem, Machine, QueueDefinition, TaskDefinition, check};
 
 /// Why a component cannot be deployed, in its author's terms; except [`InspectError::HostFault`].

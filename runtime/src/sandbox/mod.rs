@@ -45,9 +45,9 @@ use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 
 pub use self::inspect::InspectError;
+use crate::model::attempt::{Outcome, Usage};
 use crate::model::digest::Digest;
 use crate::model::egress::EgressPolicy;
-use crate::model::run::{Outcome, Usage};
 use crate::model::task::TaskDefinition;
 
 /// Looks at components, and runs their tasks.

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::{Call, InspectError, Inspection, Report, Sandbox};
+use crate::model::attempt::{Outcome, Usage};
 use crate::model::digest::Digest;
-use crate::model::run::{Outcome, Usage};
 use crate::model::task::TaskDefinition;
 
 /// What the next call does.

@@ -9,8 +9,8 @@ use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use super::cpu::CpuTimeUsedUp;
 use super::engine::MAX_STACK_BYTES;
 use super::memory::Refusal;
+use crate::model::attempt::{Crash, Outcome, TimeLimit};
 use crate::model::limits::MAX_ERROR_TEXT_BYTES;
-use crate::model::run::{Crash, Outcome, TimeLimit};
 
 /// What is known about a call that ended with an error of wasmtime.
 pub(super) struct Circumstances<'a> {

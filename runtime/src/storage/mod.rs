@@ -30,7 +30,7 @@ pub use backup::backup;
 pub use deployments::{Deployment, NewDeployment, Promotion};
 pub use environments::{ApiKey, Environment, EnvironmentKind, Variable};
 pub use logs::{LogKind, LogRow};
-pub use queue::{AttemptEnd, ClaimRequest, Claimed, Lease};
+pub use queue::{AttemptEnd, ClaimRequest, Claimed, Lease, PendingClaim};
 pub use runs::{Canceled, Inserted, Place, RunEvent, RunFilter, RunPage};
 
 use crate::clock::Clock;

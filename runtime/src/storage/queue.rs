@@ -5,17 +5,21 @@
 //! canceled or settled since. A worker proves that it lives by one row of its own
 //! ([`Storage::renew`]); the runs of a worker that does not are lost, and are queued again.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::oneshot;
 
 use super::effects::Effects;
 use super::logs::{LogRow, append_logs};
 use super::runs::{Event, add_event, packet, read_run, release_parked, run_columns};
 use super::sql::{Tx, values};
 use super::{Error, Storage};
+use crate::model::attempt::{Settlement, Usage, after_loss};
 use crate::model::id::{DeploymentId, EnvironmentId, RunId, WorkerId};
-use crate::model::run::{End, Packet, Run, RunError, Settlement, Status, Usage, after_loss, later};
+use crate::model::run::{End, Packet, Run, RunError, Status, later};
 
 /// Runs that one pass of upkeep changes at most.
 const MAX_UPKEEP_RUNS: u32 = 500;
@@ -55,6 +59,30 @@ pub struct Claimed {
     pub losses: u32,
 }
 
+/// A claim that waits in the writer; a future of the runs.
+///
+/// Dropping it gives up, but not the runs that were claimed just then: [`Self::give_up`] does both.
+#[derive(Debug)]
+pub struct PendingClaim {
+    pub(super) answer: oneshot::Receiver<Result<Vec<Claimed>, Error>>,
+}
+
+impl PendingClaim {
+    /// Gives up, and answers with the runs that were claimed before that took effect.
+    pub fn give_up(mut self) -> Vec<Claimed> {
+        self.answer.close();
+        self.answer.try_recv().ok().and_then(Result::ok).unwrap_or_default()
+    }
+}
+
+impl Future for PendingClaim {
+    type Output = Result<Vec<Claimed>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.answer).poll(context).map(|answer| answer.unwrap_or(Err(Error::Closed)))
+    }
+}
+
 /// How an attempt ended, to be written in one transaction.
 #[derive(Debug, Clone)]
 pub struct AttemptEnd {
@@ -82,13 +110,12 @@ impl AttemptEnd {
 }
 
 impl Storage {
-    /// Waits until runs can be claimed and claims up to `request.max_runs` of them, in the order
-    /// of the queue. Cancel-safe.
-    pub async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, Error> {
-        self.writer.claim(request).await
+    /// Asks for up to `request.max_runs` runs, in the order of the queue, as soon as there are any.
+    pub fn claim(&self, request: ClaimRequest) -> Result<PendingClaim, Error> {
+        self.writer.claim(request)
     }
 
-    /// Applies what `model::run::settle` decided, if the lease still holds.
+    /// Applies what `model::attempt::settle` decided, if the lease still holds.
     ///
     /// Returns `false` when it does not: the run belongs to someone else now, or was canceled, and
     /// the result must be dropped. The logs are kept all the same.
@@ -110,9 +137,15 @@ impl Storage {
 
     /// Does what time demands at `now`: delayed runs become queued, queued runs expire, runs of
     /// dead workers are queued again, old keys are forgotten. Answers with the next moment at which
-    /// there is something to do, as far as that is known.
-    pub async fn upkeep(&self, now: Timestamp) -> Result<Option<Timestamp>, Error> {
-        self.writer.write(move |tx| upkeep(tx, now)).await
+    /// there is something to do, as far as that is known. The runs of `alive` are never taken for
+    /// lost: it lives in this process, whatever the clock says.
+    pub async fn upkeep(&self, now: Timestamp, alive: WorkerId) -> Result<Option<Timestamp>, Error> {
+        self.writer.write(move |tx| upkeep(tx, now, alive)).await
+    }
+
+    /// Queues runs again that were claimed and will not be attempted.
+    pub async fn give_back(&self, claimed: Vec<Claimed>, now: Timestamp) -> Result<(), Error> {
+        self.writer.write(move |tx| claimed.iter().try_for_each(|claimed| give_back(tx, claimed, now))).await
     }
 
     /// Resolves when something was stored that makes an earlier [`Self::upkeep`] necessary.
@@ -301,10 +334,10 @@ fn requeue(tx: &mut Tx<'_>, end: &AttemptEnd, how: Requeue<'_>) -> Result<bool, 
     Ok(requeued)
 }
 
-fn upkeep(tx: &mut Tx<'_>, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+fn upkeep(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId) -> Result<Option<Timestamp>, Error> {
     let due = queue_due(tx, now)?;
     let expired = expire(tx, now)?;
-    requeue_lost(tx, now)?;
+    requeue_lost(tx, now, alive)?;
     tx.execute("DELETE FROM trigger_keys WHERE expires_at <= ?1", values![now])?;
     if due == MAX_UPKEEP_RUNS as usize || expired == MAX_UPKEEP_RUNS as usize {
         tx.effects.upkept(Some(now));
@@ -363,16 +396,16 @@ fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize, Error> {
 }
 
 /// Queues the runs of workers that do not live again, or ends those that were lost too often.
-fn requeue_lost(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), Error> {
+fn requeue_lost(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId) -> Result<(), Error> {
     let dead = "SELECT DISTINCT r.worker_id
                 FROM   runs r
-                WHERE  r.status = 'executing'
+                WHERE  r.status = 'executing' AND r.worker_id <> ?2
                 AND    NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = r.worker_id AND w.lease_until > ?1)";
-    let dead: Vec<WorkerId> = tx.rows(dead, values![now], |row| row.column())?;
+    let dead: Vec<WorkerId> = tx.rows(dead, values![now, alive], |row| row.column())?;
     for worker in dead {
         lose_runs_of(tx, worker, now)?;
     }
-    tx.execute("DELETE FROM workers WHERE lease_until <= ?1", values![now]).map(drop)
+    tx.execute("DELETE FROM workers WHERE lease_until <= ?1 AND id <> ?2", values![now, alive]).map(drop)
 }
 
 fn lose_runs_of(tx: &mut Tx<'_>, worker: WorkerId, now: Timestamp) -> Result<(), Error> {

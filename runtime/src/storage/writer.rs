@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 
 use super::Error;
 use super::effects::{Effects, Listeners, earliest};
-use super::queue::{self, ClaimRequest, Claimed};
+use super::queue::{self, ClaimRequest, Claimed, PendingClaim};
 use super::sql::Tx;
 use crate::clock::Clock;
 
@@ -111,12 +111,12 @@ impl Writer {
         answer.await.map_err(|_| Error::Closed)?
     }
 
-    /// Waits until at least one run can be claimed, and claims. Dropping the future gives up;
-    /// where that comes too late, the claimed runs go back to the queue.
-    pub(super) async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, Error> {
+    /// Claims as soon as at least one run can be claimed. Where the answer finds nobody any more,
+    /// the claimed runs go back to the queue.
+    pub(super) fn claim(&self, request: ClaimRequest) -> Result<PendingClaim, Error> {
         let (reply, answer) = oneshot::channel();
         self.send(Message::Claim(ParkedClaim { request, reply }))?;
-        answer.await.map_err(|_| Error::Closed)?
+        Ok(PendingClaim { answer })
     }
 
     /// Makes waiting claims look at the clock.

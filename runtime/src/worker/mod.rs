@@ -43,7 +43,7 @@ use crate::model::id::{RunId, WorkerId};
 use crate::model::run::later;
 use crate::sandbox::Sandbox;
 use crate::secrets::ServerKey;
-use crate::storage::{ClaimRequest, Claimed, Error, Storage};
+use crate::storage::{ClaimRequest, Claimed, Error, Lease, PendingClaim, Storage};
 
 /// How long a renewal holds.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -78,8 +78,10 @@ pub struct Worker {
     clock: Clock,
     limits: Limits,
     shared: Arc<attempt::Shared>,
-    running: JoinSet<RunId>,
-    stops: HashMap<RunId, oneshot::Sender<Stop>>,
+    running: JoinSet<Lease>,
+    /// How to stop the attempts, with the number of the lease that each holds: a run can be claimed
+    /// again before its last attempt is gone from here.
+    stops: HashMap<RunId, (u64, oneshot::Sender<Stop>)>,
     early_cancellations: VecDeque<RunId>,
 }
 
@@ -111,6 +113,11 @@ impl Worker {
         }
     }
 
+    /// The name under which it claims.
+    pub fn id(&self) -> WorkerId {
+        self.id
+    }
+
     /// Works until `shutdown` becomes true, then lets its attempts end as the module says.
     pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
         // Subscribe before the first claim: no cancellation of a claimed run can be missed.
@@ -118,10 +125,12 @@ impl Worker {
         let mut renew = tokio::time::interval(RENEW_EVERY);
         let mut trusted_until = Instant::now() + TRUST;
         let mut claim = None;
+        let mut claim_after = Instant::now();
         loop {
             let free = self.limits.max_concurrent_runs.saturating_sub(self.running.len());
-            if claim.is_none() && free > 0 {
-                claim = Some(Box::pin(claim_runs(self.storage.clone(), self.id, free)));
+            let may_claim = claim.is_none() && free > 0;
+            if may_claim && Instant::now() >= claim_after {
+                claim = self.claim(free, &mut claim_after);
             }
             tokio::select! {
                 biased;
@@ -131,26 +140,51 @@ impl Worker {
                 Some(ended) = self.running.join_next() => self.forget(ended),
                 claimed = async { claim.as_mut().expect("checked by the guard").await }, if claim.is_some() => {
                     claim = None;
-                    self.start_all(claimed);
+                    match claimed {
+                        Ok(claimed) => self.start_all(claimed),
+                        Err(error) => claim_failed(&error, &mut claim_after),
+                    }
                 }
+                () = tokio::time::sleep_until(claim_after), if may_claim && claim.is_none() => {}
             }
         }
-        drop(claim);
+        self.give_back(claim).await;
         self.shut_down(cancellations).await;
+    }
+
+    fn claim(&self, max_runs: usize, claim_after: &mut Instant) -> Option<PendingClaim> {
+        match self.storage.claim(ClaimRequest { worker: self.id, max_runs }) {
+            Ok(claim) => Some(claim),
+            Err(error) => {
+                claim_failed(&error, claim_after);
+                None
+            }
+        }
+    }
+
+    /// What was claimed while the shutdown began goes back to the queue.
+    async fn give_back(&self, claim: Option<PendingClaim>) {
+        let claimed = claim.map(PendingClaim::give_up).unwrap_or_default();
+        if claimed.is_empty() {
+            return;
+        }
+        if let Err(error) = self.storage.give_back(claimed, self.clock.now()).await {
+            tracing::error!(%error, "claimed runs could not go back to the queue; the next start finds them");
+        }
     }
 
     fn start_all(&mut self, claimed: Vec<Claimed>) {
         for claimed in claimed {
-            let run = claimed.run.id;
-            let (stop, stopped) = oneshot::channel();
-            if self.early_cancellations.contains(&run) {
+            let lease = claimed.lease;
+            if self.early_cancellations.contains(&lease.run) {
                 continue;
             }
-            self.stops.insert(run, stop);
+            let (stop, stopped) = oneshot::channel();
+            self.stops.insert(lease.run, (lease.number, stop));
             let attempt = Attempt::new(self.shared.clone(), claimed);
             self.running.spawn(async move {
                 attempt.run(stopped).await;
-                run
+                lease
             });
         }
     }
@@ -158,7 +192,7 @@ impl Worker {
     fn cancel(&mut self, cancellation: Result<RunId, broadcast::error::RecvError>) {
         match cancellation {
             Ok(run) => {
-                if let Some(stop) = self.stops.remove(&run) {
+                if let Some((_, stop)) = self.stops.remove(&run) {
                     let _ = stop.send(Stop::Canceled);
                 } else {
                     self.early_cancellations.push_back(run);
@@ -186,16 +220,20 @@ impl Worker {
         }
     }
 
-    fn forget(&mut self, ended: Result<RunId, tokio::task::JoinError>) {
+    fn forget(&mut self, ended: Result<Lease, tokio::task::JoinError>) {
         match ended {
-            Ok(run) => drop(self.stops.remove(&run)),
+            Ok(lease) => {
+                if self.stops.get(&lease.run).is_some_and(|(number, _)| *number == lease.number) {
+                    self.stops.remove(&lease.run);
+                }
+            }
             // The run stays executing until the lease of this process is over.
             Err(error) => tracing::error!(%error, "an attempt panicked"),
         }
     }
 
     fn stop_all(&mut self, stop: Stop) {
-        for (_, sender) in self.stops.drain() {
+        for (_, (_, sender)) in self.stops.drain() {
             let _ = sender.send(stop);
         }
     }
@@ -228,16 +266,7 @@ async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-/// Claims, and outlives failures of storage.
-async fn claim_runs(storage: Storage, worker: WorkerId, max_runs: usize) -> Vec<Claimed> {
-    loop {
-        match storage.claim(ClaimRequest { worker, max_runs }).await {
-            Ok(claimed) => return claimed,
-            Err(Error::Closed) => std::future::pending().await,
-            Err(error) => {
-                tracing::error!(%error, "runs could not be claimed");
-                tokio::time::sleep(CLAIM_RETRY).await;
-            }
-        }
-    }
+fn claim_failed(error: &Error, claim_after: &mut Instant) {
+    tracing::error!(%error, "runs could not be claimed");
+    *claim_after = Instant::now() + CLAIM_RETRY;
 }

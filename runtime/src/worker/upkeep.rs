@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::model::id::WorkerId;
 use crate::storage::{Error, Storage};
 
 /// The loop looks at least this often, because another process may have stored something.
@@ -13,11 +14,11 @@ const MAX_SLEEP: Duration = Duration::from_secs(5);
 /// Pause after storage failed.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Keeps up with the clock until `shutdown` becomes true.
-pub async fn run(storage: Storage, clock: Clock, mut shutdown: watch::Receiver<bool>) {
+/// Keeps up with the clock until `shutdown` becomes true. `worker` is the worker of this process.
+pub async fn run(storage: Storage, clock: Clock, worker: WorkerId, mut shutdown: watch::Receiver<bool>) {
     loop {
         let now = clock.now();
-        let sleep = match storage.upkeep(now).await {
+        let sleep = match storage.upkeep(now, worker).await {
             Ok(Some(next)) => Duration::try_from(next.duration_since(clock.now())).unwrap_or(Duration::ZERO),
             Ok(None) => MAX_SLEEP,
             Err(Error::Closed) => return,
