@@ -1,8 +1,12 @@
-//! Builds the guests and the sample tasks for wasm32-wasip2, and names each in a constant.
+//! Builds the guests and the sample tasks for wasm32-wasip2, makes components of the guests in text
+//! form, and names each in a constant.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
 
 fn main() {
     let tests = PathBuf::from(env("CARGO_MANIFEST_DIR"));
@@ -18,6 +22,12 @@ fn main() {
     let mut constants = String::new();
     for name in names(&tests.join("guests/examples"), "rs") {
         declare(&mut constants, &name, &release.join("examples").join(format!("{name}.wasm")));
+    }
+    for name in names(&tests.join("guests"), "wat") {
+        let wasm = out.join(format!("{name}.wasm"));
+        let component = component(&tests.join("guests").join(format!("{name}.wat")), &tests.join("../wit"));
+        std::fs::write(&wasm, component).expect("OUT_DIR can be written");
+        declare(&mut constants, &name, &wasm);
     }
     for name in names(&tests.join("../sample-tasks"), "") {
         let file = name.replace('-', "_");
@@ -47,6 +57,18 @@ fn build(workspace: &Path, target: &Path, what: &[&str]) {
         "the guests in {} do not build; is the target there? `rustup target add wasm32-wasip2`",
         workspace.display()
     );
+}
+
+/// A component of the world `task` whose one core module is this text.
+fn component(text: &Path, wit: &Path) -> Vec<u8> {
+    let mut module = wat::parse_file(text).expect("the guest is WebAssembly text");
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_dir(wit).expect("the WIT can be read");
+    let world = resolve.select_world(&[package], Some("task")).expect("the package has the world");
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("the world can be embedded");
+    let mut encoder = ComponentEncoder::default();
+    encoder.module(&module).expect("the module fits the world");
+    encoder.encode().expect("the module exports what the world asks for")
 }
 
 /// The names of the files with this extension, or of the directories where it is empty.

@@ -15,6 +15,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
+
 use crate::bindings::dacapo::task::context as wit;
 
 /// What a task is told about the run it is part of.
@@ -41,8 +43,21 @@ pub struct Context {
     pub batch: Option<Batch>,
     /// The deployment that the task's code comes from.
     pub deployment: Option<Deployment>,
-    /// What a newer server says beyond all this: dotted names, JSON texts.
+    /// What the server says beyond all this: dotted names, JSON texts. See [`Context::extra`].
     pub extra: BTreeMap<String, String>,
+}
+
+impl Context {
+    /// What the server says under one of the names that the WIT interface `context` lists, or a
+    /// newer server adds; `None` where it says nothing, or something that is not a `T`.
+    ///
+    /// ```
+    /// # let ctx = dacapo::Context::default();
+    /// let runtime: Option<String> = ctx.extra("deployment.runtime");
+    /// ```
+    pub fn extra<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        serde_json::from_str(self.extra.get(name)?).ok()
+    }
 }
 
 /// One triggering of a task.

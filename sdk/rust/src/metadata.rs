@@ -1,5 +1,5 @@
-//! The run's metadata: one JSON object, 256 KiB at most, that callers can watch while the run
-//! goes on. Use it for progress and for partial results.
+//! The run's metadata: one JSON object, 256 KiB and 32 levels of objects and lists at most, that
+//! callers can watch while the run goes on. Use it for progress and for partial results.
 //!
 //! ```
 //! use dacapo::prelude::*;
@@ -31,7 +31,8 @@ use crate::bindings::dacapo::task::metadata as wit;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MetadataError {
-    /// The value cannot be written as JSON, or is not of the type that was asked for.
+    /// The value cannot be written as JSON, is not of the type that was asked for, or would make the
+    /// object too deep.
     InvalidJson(String),
     /// A number was expected under this key.
     NotANumber(String),

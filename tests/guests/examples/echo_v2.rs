@@ -16,6 +16,10 @@ fn echo(ctx: &Context, payload: Value) -> Result<Value> {
             "environment": ctx.environment.slug,
             "task": ctx.task.id,
             "queue": ctx.queue.name,
+            "runtime": ctx.extra::<String>("deployment.runtime"),
+            "runtimeVersion": ctx.extra::<String>("deployment.runtimeVersion"),
+            "baseCostInCents": ctx.extra::<f64>("run.baseCostInCents"),
+            "unknown": ctx.extra::<Value>("run.unknown"),
         },
     }))
 }
