@@ -1,5 +1,6 @@
 //! `cargo xtask ci`: installs what the checks need and this machine lacks, then checks everything.
 
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
@@ -10,6 +11,10 @@ use crate::{build, programs, steps, test};
 
 /// The version that the checks were written for.
 const CARGO_DENY_VERSION: &str = "0.20.2";
+/// Debian's package of the PostgreSQL that has to understand our SQL (`tests/it/dialect.rs`).
+const POSTGRES_PACKAGE: &str = "postgresql-15";
+/// A program of that package.
+const POSTGRES_PROGRAM: &str = "/usr/lib/postgresql/15/bin/initdb";
 
 /// Runs the command.
 pub(crate) fn run(workspace: &Workspace, options: &[String]) -> Result<ExitCode> {
@@ -22,6 +27,7 @@ pub(crate) fn run(workspace: &Workspace, options: &[String]) -> Result<ExitCode>
         ensure_component(component)?;
     }
     ensure_cargo_deny(workspace)?;
+    ensure_postgres()?;
     println!("Everything is here.");
     test::run(workspace, &[])
 }
@@ -46,4 +52,21 @@ fn ensure_cargo_deny(workspace: &Workspace) -> Result<()> {
     // Not into a shared target directory: its artifacts are of no use to anything else.
     command.env_remove("CARGO_TARGET_DIR").env("CARGO_PROFILE_DEV_DEBUG", "false");
     programs::run(&mut command)
+}
+
+fn ensure_postgres() -> Result<()> {
+    if Path::new(POSTGRES_PROGRAM).is_file() {
+        return Ok(());
+    }
+    if !rustix::process::geteuid().is_root() {
+        bail!("{POSTGRES_PROGRAM} is missing. Install it with `sudo apt-get install {POSTGRES_PACKAGE}`");
+    }
+    println!("Installing {POSTGRES_PACKAGE}");
+    let apt_get = || {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    programs::run(apt_get().arg("update"))?;
+    programs::run(apt_get().args(["install", "--yes", "--no-install-recommends", POSTGRES_PACKAGE]))
 }

@@ -2,8 +2,9 @@
 //!
 //! SQL is written once for all databases, with `?1`, `?2`, … for values and with columns that are
 //! integers, text or bytes only. What differs between databases stays in this file, in
-//! `schema.rs` and in the migrations. Below this line there is SQLite; a second database needs
-//! another body for [`Tx::execute`] and [`Tx::rows`], which may rename the placeholders.
+//! `schema.rs`, `backup.rs` and the migrations. Below this line there is SQLite; a second database
+//! needs another body for [`Tx::execute`] and [`Tx::rows`], which may rename the placeholders.
+//! `tests/it/dialect.rs` has PostgreSQL prepare every statement.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -16,6 +17,10 @@ use super::effects::Effects;
 use crate::model::digest::Digest;
 use crate::model::id::{DeploymentId, EnvironmentId, KeyId, RunId, WorkerId};
 use crate::model::version::Version;
+
+/// Opens a transaction that will write: SQLite is to wait for other writers here, and not to fail
+/// at the first change. Postgres says `BEGIN`.
+pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// A value on its way into a statement.
 #[derive(Debug, Clone)]
@@ -240,7 +245,7 @@ impl<'c> Tx<'c> {
 
     /// Runs a statement and tells how many rows it changed.
     pub(super) fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<usize, Error> {
-        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut statement = self.prepare(sql)?;
         Ok(statement.execute(rusqlite::params_from_iter(values))?)
     }
 
@@ -251,7 +256,7 @@ impl<'c> Tx<'c> {
         values: &[Value<'_>],
         mut read: impl FnMut(&mut Row<'_>) -> Result<T, Error>,
     ) -> Result<Vec<T>, Error> {
-        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut statement = self.prepare(sql)?;
         let mut rows = statement.query(rusqlite::params_from_iter(values))?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
@@ -268,5 +273,11 @@ impl<'c> Tx<'c> {
         read: impl FnMut(&mut Row<'_>) -> Result<T, Error>,
     ) -> Result<Option<T>, Error> {
         Ok(self.rows(sql, values, read)?.pop())
+    }
+
+    /// Every statement comes through here, and its text can be traced; values never are.
+    fn prepare(&self, sql: &str) -> Result<rusqlite::CachedStatement<'c>, Error> {
+        tracing::trace!(target: "dacapo::sql", sql, "statement");
+        Ok(self.connection.prepare_cached(sql)?)
     }
 }

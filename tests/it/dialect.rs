@@ -1,0 +1,284 @@
+//! That Postgres is a second dialect and not a second program: the schema is the same, and a real
+//! PostgreSQL prepares every statement of storage as it stands.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Request;
+use dacapo::config::ServerArgs;
+use dacapo::sandbox::scripted::{ScriptedSandbox, Step};
+use dacapo_tests::guests;
+use serde_json::{Value, json};
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+
+use crate::harness::TestApp;
+use crate::postgres::Postgres;
+use crate::storage::flat;
+
+const VERBS: [&str; 4] = ["SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM "];
+/// What the parts of a composed statement have beside verbs.
+const CLAUSES: [&str; 5] = ["FROM ", "WHERE ", "RETURNING ", "ORDER BY ", "('"];
+
+/// What a dialect has its own words for, and cannot prepare.
+const TRANSACTIONS: [&str; 3] = ["BEGIN IMMEDIATE", "COMMIT", "ROLLBACK"];
+
+/// Every statement that was sent to a database by this process, without layout.
+static SENT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+fn sent() -> BTreeSet<String> {
+    SENT.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+struct Recorder;
+
+impl<S: tracing::Subscriber> Layer<S> for Recorder {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        event.record(&mut Statement);
+    }
+}
+
+struct Statement;
+
+impl Visit for Statement {
+    fn record_str(&mut self, field: &Field, text: &str) {
+        if field.name() == "sql" {
+            SENT.lock().unwrap_or_else(PoisonError::into_inner).insert(flat(text));
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+}
+
+/// Records from now on. Storage has threads of its own, so that this is for the whole process.
+fn record() {
+    let only_sql = Targets::new().with_target("dacapo::sql", LevelFilter::TRACE);
+    let recorder = tracing_subscriber::registry().with(only_sql).with(Recorder);
+    tracing::subscriber::set_global_default(recorder).expect("no other test listens to the whole process");
+}
+
+fn runtime_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime")
+}
+
+/// The files of a directory, by name.
+fn files(dir: &str) -> Vec<(String, String)> {
+    let entries = std::fs::read_dir(runtime_dir().join(dir)).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries
+        .map(|path| (path.file_name().unwrap().to_str().unwrap().into(), std::fs::read_to_string(path).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+/// The statements of a migration, without comments and layout.
+fn definitions(migration: &str) -> Vec<String> {
+    let lines: Vec<&str> = migration.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
+    lines.join("\n").split(';').map(flat).collect()
+}
+
+#[test]
+fn the_schemas_of_both_dialects_differ_in_types_only() {
+    let (sqlite, postgres) = (files("migrations/sqlite"), files("migrations/postgres"));
+    let names = |files: &[(String, String)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&sqlite), names(&postgres), "each migration is there for both");
+    for ((name, sqlite), (_, postgres)) in sqlite.iter().zip(&postgres) {
+        let (sqlite, postgres) = (definitions(sqlite), definitions(postgres));
+        for (sqlite, postgres) in sqlite.iter().zip(&postgres) {
+            assert_eq!(sqlite.replace(" BLOB ", " BYTEA ").replace(" WITHOUT ROWID", ""), *postgres, "{name}");
+        }
+        assert_eq!(sqlite.len(), postgres.len(), "{name}");
+    }
+}
+
+#[test]
+fn postgres_prepares_every_statement_of_storage() {
+    record();
+    walk();
+    let unseen = unseen(&sent());
+    assert!(unseen.is_empty(), "the walk in this file does not lead to these statements: {unseen:#?}");
+    let begins_or_ends = |statement: &String| TRANSACTIONS.contains(&statement.as_str());
+    let statements: Vec<String> = sent().into_iter().filter(|statement| !begins_or_ends(statement)).collect();
+
+    let refused = refused(&Postgres::start(), &statements);
+
+    assert!(refused.is_empty(), "{} of {} statements: {refused:#?}", refused.len(), statements.len());
+}
+
+/// What PostgreSQL does not accept as it stands, and why.
+fn refused(postgres: &Postgres, statements: &[String]) -> Vec<String> {
+    let storage = files("src/storage");
+    let schema = &storage.iter().find(|(name, _)| name == "schema.rs").unwrap().1;
+    let migrations_table = literals(schema).into_iter().find(|text| text.starts_with("CREATE TABLE")).unwrap();
+    let mut script = format!("\\set ON_ERROR_STOP on\n{migrations_table};\n");
+    script.extend(files("migrations/postgres").into_iter().map(|(_, migration)| migration));
+    script.push_str("\\set ON_ERROR_STOP off\n");
+    for (number, statement) in statements.iter().enumerate() {
+        let statement = statement.replace('?', "$");
+        script.push_str(&format!("PREPARE p{number} AS {statement};\n"));
+        script.push_str(&format!("\\if :ERROR\n\\echo p{number} :LAST_ERROR_MESSAGE\n\\endif\n"));
+    }
+    // We bind texts, 64 bits and bytes; for a value of another type the dialect would need to convert.
+    script.push_str(
+        "SELECT name || ' takes ' || parameter_types::TEXT FROM pg_prepared_statements
+         WHERE  NOT parameter_types::TEXT[] <@ ARRAY['text', 'bigint', 'bytea'];\n\\echo end\n",
+    );
+    let mut lines = postgres.run(&script);
+    assert_eq!(lines.pop().as_deref(), Some("end"), "a statement has swallowed the rest of the script");
+    let explain = |line: String| {
+        let (name, problem) = line.split_once(' ').expect("a name and a problem");
+        let number: usize = name[1..].parse().expect("a number");
+        format!("{problem}: {}", statements[number])
+    };
+    lines.into_iter().map(explain).collect()
+}
+
+/// The string literals of Rust code, without layout.
+fn literals(source: &str) -> Vec<String> {
+    let lines: Vec<&str> = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code = lines.join("\n");
+    assert!(!code.contains("\\\"") && !code.contains("'\"'"), "this test takes every quotation mark for a literal's");
+    code.split('"').skip(1).step_by(2).map(flat).collect()
+}
+
+/// The SQL in the source of storage of which no statement was made.
+fn unseen(sent: &BTreeSet<String>) -> Vec<String> {
+    let mut sql: Vec<(String, String)> = Vec::new();
+    for (file, source) in files("src/storage") {
+        let parts = literals(&source).into_iter();
+        let parts = parts.filter(|part| VERBS.iter().chain(&CLAUSES).any(|word| part.contains(word)));
+        sql.extend(parts.map(|part| (file.clone(), part)));
+    }
+    assert!(sql.len() > 60, "the SQL is not where this test looks for it");
+    let was_sent = |part: &str| sent.iter().any(|statement| contains(statement, part));
+    sql.into_iter().filter(|(_, part)| !was_sent(part)).map(|(file, part)| format!("{file}: {part}")).collect()
+}
+
+/// Whether `part` is in the statement, where its `{placeholders}` may stand for anything.
+fn contains(statement: &str, part: &str) -> bool {
+    let pieces = part.split('{').map(|piece| piece.split_once('}').map_or(piece, |(_, piece)| piece));
+    let mut rest = Some(statement);
+    for piece in pieces {
+        rest = rest.and_then(|rest| rest.split_once(piece)).map(|(_, rest)| rest);
+    }
+    rest.is_some()
+}
+
+/// Does everything that storage can do. Each of two lives of a server has a runtime of its own; the
+/// first ends as in a crash, because its runtime is dropped with everything that runs on it.
+fn walk() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().join("data");
+    let live = || tokio::runtime::Runtime::new().unwrap();
+    let (lost, left) = live().block_on(async {
+        let app = TestApp::open(data_dir.clone(), ServerArgs::default(), None).await;
+        change_settings(&app).await;
+        deploy(&app).await;
+        run(&app).await;
+        list(&app).await;
+        let left = app.trigger_with("echo", json!(1), json!({ "priority": -3_600 })).await;
+        app.upload("one", &std::fs::read(guests::META).unwrap(), "").await.ok();
+        let lost = app.trigger("sleep", json!({ "ms": 600_000 })).await;
+        app.until_status(&lost, "EXECUTING").await;
+        (lost, left)
+    });
+    live().block_on(async {
+        let sandbox = Arc::new(ScriptedSandbox::new(Vec::new()));
+        sandbox.then(Step::Panic);
+        let mut app = TestApp::open(data_dir.clone(), ServerArgs::default(), Some(sandbox)).await;
+        app.finished(&lost).await;
+        app.app().advance(Duration::from_secs(3_600));
+        app.until_status(&left, "PENDING_VERSION").await;
+        app.app().advance(Duration::from_secs(3_601));
+        assert_eq!(app.finished(&left).await["status"], "EXPIRED");
+        app.stop().await;
+    });
+}
+
+async fn change_settings(app: &TestApp) {
+    let variables = "/api/v1/projects/p/envvars/dev";
+    app.post(variables, json!({ "name": "A", "value": "1" })).await.ok();
+    app.post(&format!("{variables}/import"), json!({ "variables": { "A": "2", "B": "2" } })).await.ok();
+    app.get(variables).await.ok();
+    app.send(&app.key, Request::delete(format!("{variables}/A")), Body::empty()).await.ok();
+    app.admin("PUT", "/admin/v1/environments/dev/egress", json!({ "rules": [] })).await.ok();
+    let key = app.admin("POST", "/admin/v1/keys", json!({ "environment": "dev" })).await.ok();
+    app.admin("GET", "/admin/v1/keys", Value::Null).await.ok();
+    app.admin("DELETE", &format!("/admin/v1/keys/{}", text(&key, "id")), Value::Null).await.ok();
+}
+
+async fn deploy(app: &TestApp) {
+    let early = app.trigger("echo", json!("waits for its version")).await;
+    let upload = async |guest: &str| app.upload("one", &std::fs::read(guest).unwrap(), "").await.ok();
+    let first = upload(guests::ECHO_V1).await["deployment"].take();
+    app.finished(&early).await;
+    upload(guests::ECHO_V1).await;
+    upload(guests::META).await;
+    for path in ["", "/current"] {
+        app.get(&format!("/api/v1/deployments{path}")).await.ok();
+    }
+    for name in ["id", "version"] {
+        app.get(&format!("/api/v1/deployments/{}", text(&first, name))).await.ok();
+    }
+    app.post_empty("/api/v1/deployments/rollback").await.ok();
+    app.post_empty(&format!("/api/v1/deployments/{}/promote", text(&first, "version"))).await.ok();
+    for guest in [guests::FLAKY, guests::META, guests::SLEEP, guests::SPANS] {
+        app.deploy(guest).await;
+    }
+}
+
+async fn run(app: &TestApp) {
+    for (task, payload) in [
+        ("flaky", json!({ "succeedOn": 2 })),
+        ("spans", Value::Null),
+        // Long enough for a report while it runs.
+        ("meta", json!([{ "op": "set", "key": "a", "value": 1 }, { "op": "sleep", "ms": 800 }])),
+    ] {
+        let run = app.call(task, payload).await;
+        assert_eq!(run["status"], "COMPLETED", "{run}");
+        app.history(text(&run, "id")).await;
+        app.logs(text(&run, "id")).await;
+        app.replay(text(&run, "id")).await;
+    }
+    let options = json!({ "idempotencyKey": "one", "delay": "1h", "ttl": "1h" });
+    let delayed = app.trigger_with("echo", json!(1), options.clone()).await;
+    assert_eq!(app.trigger_with("echo", json!(1), options).await, delayed);
+    cancel(app, &delayed).await;
+    cancel(app, &delayed).await;
+    let executing = app.trigger("sleep", json!({ "ms": 600_000 })).await;
+    app.until_status(&executing, "EXECUTING").await;
+    cancel(app, &executing).await;
+}
+
+/// Lists runs by every combination of conditions.
+async fn list(app: &TestApp) {
+    let newest = app.get("/api/v1/runs?page[size]=1").await.ok();
+    let cursor = newest["pagination"]["next"].as_str().expect("there are older runs");
+    for place in [String::new(), format!("page[after]={cursor}"), format!("page[before]={cursor}")] {
+        for conditions in 0..16 {
+            let filters = [
+                "filter[status]=COMPLETED,QUEUED",
+                "filter[taskIdentifier]=echo,meta",
+                "filter[createdAt][from]=0",
+                "filter[createdAt][to]=4102444800000",
+            ];
+            let chosen = (0..4).filter(|bit| conditions & (1 << bit) != 0).map(|bit| filters[bit]);
+            let query: Vec<&str> = chosen.chain([place.as_str()]).filter(|part| !part.is_empty()).collect();
+            app.get(&format!("/api/v1/runs?{}", query.join("&"))).await.ok();
+        }
+    }
+}
+
+async fn cancel(app: &TestApp, run: &str) {
+    app.post_empty(&format!("/api/v2/runs/{run}/cancel")).await.ok();
+}
+
+fn text<'v>(value: &'v Value, name: &str) -> &'v str {
+    value[name].as_str().expect("a text")
+}
