@@ -2,10 +2,9 @@
 //! that was acknowledged and finishes nothing twice.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,82 +14,12 @@ use serde_json::{Value, json};
 use ureq::Agent;
 
 use crate::harness::PATIENCE;
+use crate::program::{Server, data_dir, say, server_command};
 
-const SERVER_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const KILLS: usize = 6;
 const CLIENTS: usize = 4;
 /// Triggers that are acknowledged between two kills, at least.
 const LOAD: usize = 25;
-
-/// The program under test. Cargo builds it for the tests of its own package only, so that it is
-/// built here, where it is missing or old.
-fn dacapo() -> &'static Path {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("..");
-        let built = Command::new(cargo)
-            .args(["build", "--quiet", "--locked", "-p", "dacapo-runtime", "--bin", "dacapo", "--target-dir"])
-            .arg(&target)
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-            .status()
-            .expect("cargo can be started");
-        assert!(built.success(), "dacapo does not build");
-        target.join("debug/dacapo")
-    })
-}
-
-fn command(data_dir: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(dacapo());
-    command
-        .args(arguments)
-        .args(["server", "--listen", "127.0.0.1:0", "--data-dir"])
-        .arg(data_dir)
-        .env("DACAPO_SERVER_KEY", SERVER_KEY)
-        .env("DACAPO_LOG", "warn")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-/// A server process. Killed when it is dropped.
-struct Server {
-    child: Child,
-    url: String,
-}
-
-impl Server {
-    fn start(data_dir: &Path) -> Self {
-        let mut child = command(data_dir, &["--json"]).stderr(Stdio::inherit()).spawn().expect("dacapo can be started");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("it is piped");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
-        let about: Value =
-            serde_json::from_str(&line).unwrap_or_else(|_| panic!("the server says where it is: {line}"));
-        Self { child, url: about["url"].as_str().expect("an address").to_owned() }
-    }
-
-    /// `SIGKILL`: no chance to tidy up.
-    fn kill(mut self) {
-        self.child.kill().expect("the process is there");
-        self.child.wait().expect("it ends");
-    }
-
-    /// `SIGTERM`; answers with the exit code.
-    fn terminate(mut self) -> Option<i32> {
-        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
-        assert!(sent.success(), "the signal was sent");
-        self.child.wait().expect("it ends").code()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// A caller with the key of the dev environment.
 #[derive(Clone)]
@@ -142,16 +71,10 @@ impl Client {
     }
 }
 
-fn data_dir() -> (tempfile::TempDir, PathBuf) {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let path = dir.path().join("data");
-    (dir, path)
-}
-
 #[test]
 fn the_server_says_where_it_is_and_where_its_keys_are() {
     let (_dir, path) = data_dir();
-    let mut child = command(&path, &[]).spawn().unwrap();
+    let mut child = server_command(&path, &[]).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let address = line.trim_end().strip_prefix("listening on http://127.0.0.1:");
@@ -196,7 +119,7 @@ fn a_terminated_server_exits_in_order_and_loses_nothing() {
 fn a_second_server_on_one_data_directory_fails_and_says_why() {
     let (_dir, path) = data_dir();
     let server = Server::start(&path);
-    let second = command(&path, &[]).output().unwrap();
+    let second = server_command(&path, &[]).output().unwrap();
     let text = String::from_utf8_lossy(&second.stderr).into_owned();
     assert_eq!(second.status.code(), Some(1), "{text}");
     assert!(text.contains(&format!("another dacapo server uses {}", path.display())), "{text}");
@@ -210,13 +133,54 @@ fn a_second_server_on_one_data_directory_fails_and_says_why() {
 #[test]
 fn bad_settings_are_named() {
     let (_dir, path) = data_dir();
-    let mut child = command(&path, &[]).args(["--shutdown-grace", "long"]).spawn().unwrap();
+    let mut child = server_command(&path, &[]).args(["--shutdown-grace", "long"]).spawn().unwrap();
     let mut text = String::new();
     child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
     let code = child.wait().unwrap().code();
     assert!(code.is_some_and(|code| code != 0), "{code:?}");
     assert!(text.contains("`shutdown-grace`: `long` is not a duration"), "{text}");
     assert!(!path.exists(), "nothing was made");
+}
+
+#[test]
+fn who_triggers_or_replays_what_is_not_deployed_is_told_what_the_run_waits_for() {
+    let (_dir, path) = data_dir();
+    let server = Server::start(&path);
+    let waits = "waits for a version: deploy a component that has the task `echo`";
+
+    let early = say(&path, &server.url, &["trigger", "echo"]).text();
+    assert!(early.contains("✓ echo triggered: run_") && early.contains(waits), "{early}");
+    let replay = say(&path, &server.url, &["runs", "replay", "latest"]).text();
+    assert!(replay.contains(" replayed: run_") && replay.contains(waits), "{replay}");
+    let json = say(&path, &server.url, &["trigger", "echo", "--json"]).text();
+    assert!(serde_json::from_str::<Value>(&json).is_ok(), "machines get the answer and nothing else: {json}");
+
+    Client::new(&path).deploy(&server.url, guests::ECHO_V1);
+    let late = say(&path, &server.url, &["trigger", "echo"]).text();
+    assert!(late.contains("✓ echo triggered: run_") && !late.contains("waits for"), "{late}");
+    let elsewhere = say(&path, &server.url, &["runs", "replay", "latest", "--to", "staging"]).text();
+    assert!(elsewhere.contains(" replayed: run_") && elsewhere.contains(waits), "{elsewhere}");
+}
+
+#[test]
+fn the_doctor_knows_data_of_a_newer_dacapo() {
+    let (_dir, path) = data_dir();
+    let server = Server::start(&path);
+    let used = say(&path, &server.url, &["doctor"]).text();
+    assert!(used.contains("dacapo.db (a server uses it now), schema "), "{used}");
+    // Killed, the newest changes are in the log of the database only.
+    server.kill();
+    let unused = say(&path, "http://127.0.0.1:1", &["doctor"]).text();
+    assert!(unused.contains("dacapo.db (no server uses it now), schema "), "{unused}");
+
+    let database = Connection::open(path.join("dacapo.db")).expect("the database opens");
+    let sql = "INSERT INTO schema_migrations (version, applied_at) VALUES (999, 0)";
+    assert_eq!(database.execute(sql, []).expect("good SQL"), 1);
+    drop(database);
+
+    let newer = say(&path, "http://127.0.0.1:1", &["doctor"]).text();
+    assert!(newer.contains("schema 999: it was written by a newer dacapo, this program knows "), "{newer}");
+    assert!(newer.contains("install that version or restore an older backup"), "{newer}");
 }
 
 /// Clients that trigger until they are told to stop, through every death of the server. A trigger

@@ -1,6 +1,6 @@
 //! `dacapo deployments` and `dacapo promote`: the versions of an environment.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use ureq::http::Method;
 
 use super::Exit;
@@ -41,9 +41,9 @@ enum Command {
 
 /// `dacapo promote`
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("which").required(true).args(["version", "previous"]))]
 pub(super) struct PromoteArguments {
     /// The version to make current
-    #[arg(required_unless_present = "previous", conflicts_with = "previous")]
     version: Option<String>,
     /// Roll back: make the version current that was so before
     #[arg(long)]

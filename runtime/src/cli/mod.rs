@@ -143,7 +143,10 @@ impl Usage {
 
 /// Runs the command line of this process.
 pub fn run() -> Exit {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     let output = Output::new(cli.json);
     match execute(cli.command, output) {
         Ok(exit) => exit,
@@ -155,6 +158,24 @@ pub fn run() -> Exit {
             exit_of(&error)
         }
     }
+}
+
+/// Says what clap has to say: help, the version, or what is wrong with the command line.
+fn refuse(error: &clap::Error) -> Exit {
+    if !error.use_stderr() {
+        // Where standard output is gone, nobody reads help.
+        let _ = error.print();
+        return Exit::Done;
+    }
+    // What was not understood may still have asked for JSON.
+    if std::env::args_os().take_while(|argument| argument != "--").any(|argument| argument == "--json") {
+        let text = error.render().to_string();
+        let usage = Usage::new(text.trim_start_matches("error: ").trim_end());
+        output::report(Output::Json, &error_body(&usage.into()), &[]);
+    } else {
+        let _ = error.print();
+    }
+    Exit::Usage
 }
 
 fn execute(command: Command, output: Output) -> anyhow::Result<Exit> {

@@ -328,7 +328,8 @@ pub(super) fn report(output: Output, body: &ErrorBody, causes: &[String]) {
 
 fn report_text(body: &ErrorBody, causes: &[String]) -> String {
     let mut text = format!("{BAD}error:{BAD:#} {}\n", clean_block(&body.error, "  "));
-    for detail in &body.details {
+    // Some errors name their details in their sentence already.
+    for detail in body.details.iter().filter(|detail| !body.error.contains(*detail)) {
         let _ = writeln!(text, "  - {}", clean_block(detail, "    "));
     }
     for cause in causes {

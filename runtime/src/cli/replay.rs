@@ -104,7 +104,10 @@ pub(super) fn run(client: &Client, run: &str, arguments: Arguments, output: Outp
             output.note(format_args!("{DIM}  dacapo runs logs {id} --follow{DIM:#}"))?;
         }
     }
-    Ok(Exit::Done)
+    match arguments.to {
+        Some(to) => wait::note_missing_version(output, &client.clone().within(to.as_str()), &id),
+        None => wait::note_missing_version(output, client, &id),
+    }
 }
 
 #[cfg(test)]

@@ -30,12 +30,21 @@ pub(super) fn run(arguments: Arguments, output: Output) -> anyhow::Result<Exit> 
     let print_config = arguments.server.print_config;
     let config = arguments.server.into_config()?;
     if print_config {
-        output.line(config.print().trim_end())?;
-        return Ok(Exit::Done);
+        return show_config(output, &config);
     }
     log_to_stderr("info");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(config, output))?;
+    Ok(Exit::Done)
+}
+
+/// Shows the settings in effect: people get the form of the file.
+pub(super) fn show_config(output: Output, config: &Config) -> anyhow::Result<Exit> {
+    let text = config.print();
+    match output {
+        Output::Json => output.json(&toml::from_str::<serde_json::Value>(&text)?.to_string())?,
+        Output::Human => output.line(text.trim_end())?,
+    }
     Ok(Exit::Done)
 }
 

@@ -106,7 +106,8 @@ pub(super) fn run(arguments: Arguments, output: Output) -> anyhow::Result<Exit> 
     let answer = client.send::<TriggerReceipt>(Method::POST, route, &request)?;
     let Some(deadline) = deadline else {
         drop(spinner);
-        return show_receipt(output, &task, &answer.value, &answer.text);
+        show_receipt(output, &task, &answer.value, &answer.text)?;
+        return wait::note_missing_version(output, &client, &answer.value.id);
     };
     let result = match answer.value.result {
         Some(result) => result,
@@ -116,17 +117,16 @@ pub(super) fn run(arguments: Arguments, output: Output) -> anyhow::Result<Exit> 
     wait::show(output, &result)
 }
 
-fn show_receipt(output: Output, task: &str, receipt: &TriggerReceipt, text: &str) -> anyhow::Result<Exit> {
+fn show_receipt(output: Output, task: &str, receipt: &TriggerReceipt, text: &str) -> std::io::Result<()> {
     match output {
-        Output::Json => output.json(text)?,
+        Output::Json => output.json(text),
         Output::Human => {
             let (id, task) = (clean(&receipt.id), clean(task));
             let what = if receipt.is_cached { "was triggered before with this key:" } else { "triggered:" };
             output.line(format_args!("{GOOD}✓{GOOD:#} {task} {what} {id}"))?;
-            output.note(format_args!("{DIM}  dacapo runs logs {id} --follow{DIM:#}"))?;
+            output.note(format_args!("{DIM}  dacapo runs logs {id} --follow{DIM:#}"))
         }
     }
-    Ok(Exit::Done)
 }
 
 #[cfg(test)]

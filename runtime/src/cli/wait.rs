@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::client::{Client, Error, Route};
-use super::output::{BAD, DIM, GOOD, Output, Progress, clean, clean_block, pretty, span};
+use super::output::{BAD, DIM, GOOD, Output, Progress, WARN, clean, clean_block, pretty, span};
 use super::{Exit, input};
 use crate::api::{RunDetails, RunResult, RunStatus, TaskRunError};
 
@@ -84,6 +84,20 @@ pub(super) fn result_of(
             std::thread::sleep(pause);
         }
     }
+}
+
+/// Says so where a run that was just made waits for its task to be deployed. The run is there
+/// whatever becomes of this question.
+pub(super) fn note_missing_version(output: Output, client: &Client, run: &str) -> anyhow::Result<Exit> {
+    if let Output::Human = output
+        && let Ok(details) = client.get::<RunDetails>(Route::new("/api/v3/runs").segment(run))
+        && details.value.common.status == RunStatus::PendingVersion
+    {
+        let task = clean(&details.value.common.task_identifier).into_owned();
+        output
+            .note(format_args!("{WARN}  waits for a version:{WARN:#} deploy a component that has the task `{task}`"))?;
+    }
+    Ok(Exit::Done)
 }
 
 /// Shows how a run ended: its output on standard output, everything else beside it.

@@ -14,8 +14,11 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Newest runs that are looked at; in a storm of runs, some are not shown.
 const PAGE: u32 = 50;
 
-/// Shows the newest runs that end from now on. Ends only with an error of the terminal.
+/// Shows people the newest runs that end from now on. Ends only with an error of the terminal.
 pub(super) async fn show(client: &Client, output: Output) -> anyhow::Result<()> {
+    if let Output::Json = output {
+        return std::future::pending().await;
+    }
     let mut shown: Option<HashSet<String>> = None;
     let mut tick = interval(INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

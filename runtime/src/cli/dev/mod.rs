@@ -20,7 +20,7 @@ use clap::Args;
 use super::client::{Client, Error, Key};
 use super::deploy::Upload;
 use super::output::{BAD, BOLD, DIM, GOOD, Output, clean, clean_block, now, span, time_of_day};
-use super::server::{announce, base_url, log_to_stderr, stop_signal};
+use super::server::{announce, base_url, log_to_stderr, show_config, stop_signal};
 use super::{Exit, Usage, toolchain};
 use crate::api::DeployReceipt;
 use crate::app::App;
@@ -59,8 +59,7 @@ pub(super) fn run(arguments: Arguments, output: Output) -> anyhow::Result<Exit> 
     let print_config = server.print_config;
     let config = server.into_config()?;
     if print_config {
-        output.line(config.print().trim_end())?;
-        return Ok(Exit::Done);
+        return show_config(output, &config);
     }
     toolchain::check(&dir)?;
     log_to_stderr("warn");
@@ -263,7 +262,8 @@ fn may_change_crates(changed: &BTreeSet<PathBuf>) -> bool {
 /// An error with its details on lines of their own, clean.
 fn problem(error: &anyhow::Error) -> String {
     let body = super::error_body(error);
-    let details = body.details.iter().map(|detail| format!("\n- {detail}"));
+    let unsaid = body.details.iter().filter(|detail| !body.error.contains(*detail));
+    let details = unsaid.map(|detail| format!("\n- {detail}"));
     let causes = error.chain().skip(1).map(|cause| format!("\ncaused by: {cause}"));
     let text: String = std::iter::once(body.error.clone()).chain(details).chain(causes).collect();
     clean_block(&text, "    ")

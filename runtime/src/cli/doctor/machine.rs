@@ -1,5 +1,6 @@
 //! What this machine offers. Reads and writes nothing but a probe file in the data directory.
 
+use std::cmp::Ordering;
 use std::fs::{File, TryLockError};
 use std::io::Read;
 use std::path::Path;
@@ -9,6 +10,7 @@ use jiff::tz::TimeZone;
 use rustix::process::{Resource, getrlimit};
 
 use super::Finding;
+use crate::app;
 use crate::cli::output::{local_time, now, size};
 use crate::cli::toolchain::{self, TARGET};
 
@@ -47,7 +49,7 @@ pub(super) fn data_dir(dir: &Path) -> Finding {
     }
 }
 
-/// The database is one, and whether a server has it.
+/// The database is one that this program can use, and whether a server has it.
 pub(super) fn database(dir: &Path) -> Finding {
     let path = dir.join("dacapo.db");
     let mut magic = [0; SQLITE_MAGIC.len()];
@@ -66,7 +68,34 @@ pub(super) fn database(dir: &Path) -> Finding {
             format!("{} is not a database", path.display()),
             "restore a backup, or name another data directory with --data-dir",
         ),
-        Ok(()) => Finding::good("database", format!("{} ({})", path.display(), in_use(dir))),
+        Ok(()) => match app::schema_versions(dir) {
+            Ok(schema) => {
+                let shown = format!("{} ({})", path.display(), in_use(dir));
+                schema_verdict(schema.found, schema.known, &shown)
+            }
+            Err(error) => Finding::bad(
+                "database",
+                format!("{} cannot be read: {error}", path.display()),
+                "give the user that runs the server access to it, or restore a backup",
+            ),
+        },
+    }
+}
+
+/// What a start would make of a schema of version `found`, where this program knows `known`.
+fn schema_verdict(found: usize, known: usize, shown: &str) -> Finding {
+    match found.cmp(&known) {
+        Ordering::Equal => Finding::good("database", format!("{shown}, schema {found}")),
+        Ordering::Less => Finding::warning(
+            "database",
+            format!("{shown}, schema {found}: the next start of this program brings it to {known}"),
+            "an older dacapo cannot use it afterwards: make a backup first, with `dacapo backup`",
+        ),
+        Ordering::Greater => Finding::bad(
+            "database",
+            format!("{shown}, schema {found}: it was written by a newer dacapo, this program knows {known}"),
+            "install that version or restore an older backup",
+        ),
     }
 }
 
@@ -161,6 +190,14 @@ mod tests {
     }
 
     #[test]
+    fn a_newer_schema_is_bad_and_an_older_one_worth_a_warning() {
+        let state = |found| schema_verdict(found, 2, "here").state;
+        assert_eq!(state(1), State::Warning);
+        assert_eq!(state(2), State::Good);
+        assert_eq!(state(3), State::Bad);
+    }
+
+    #[test]
     fn a_database_is_recognised_by_how_it_begins() {
         let dir = std::env::temp_dir().join(format!("dacapo-doctor-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
@@ -168,7 +205,7 @@ mod tests {
         std::fs::write(dir.join("dacapo.db"), b"this is not a database").unwrap();
         assert_eq!(database(&dir).state, State::Bad);
         std::fs::write(dir.join("dacapo.db"), SQLITE_MAGIC).unwrap();
-        assert_eq!(database(&dir).state, State::Good);
+        assert_eq!(database(&dir).state, State::Bad, "more than the beginning is needed");
         assert_eq!(data_dir(&dir).state, State::Good);
         std::fs::remove_dir_all(&dir).unwrap();
     }
