@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
-use axum::serve::ListenerExt;
 use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -23,14 +22,14 @@ use crate::artifacts::Artifacts;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::deploy::Deploys;
-use crate::http::{self, Auth, Server};
+use crate::http::{self, Auth, ConnectionLimits, Server};
 use crate::keys;
 use crate::model::digest::Digest;
 use crate::model::egress::EgressPolicy;
 use crate::runs::Runs;
 use crate::sandbox::{self, ComponentSource, Sandbox, WasmSandbox};
 use crate::secrets::{self, ServerKey};
-use crate::storage::{self, Environment, EnvironmentKind, Storage};
+use crate::storage::{self, Environment, EnvironmentKind, SchemaVersions, Storage};
 use crate::worker::{self, Worker, upkeep};
 
 /// Components that are kept linked and ready in memory.
@@ -64,6 +63,12 @@ pub enum Error {
     /// Keys could not be read or made.
     #[error(transparent)]
     Secrets(#[from] secrets::Error),
+    /// The server key is gone, or another one.
+    #[error(
+        "{0}, which encrypts the API keys and variables of this data directory: restore the file {SERVER_KEY_FILE} \
+         from a backup, or set DACAPO_SERVER_KEY to its content"
+    )]
+    ServerKey(&'static str),
     /// The sandbox could not be set up.
     #[error(transparent)]
     Sandbox(#[from] sandbox::SetupError),
@@ -81,7 +86,7 @@ pub struct App {
     stop_serving: watch::Sender<bool>,
     worker: JoinHandle<()>,
     upkeep: JoinHandle<()>,
-    serving: JoinHandle<std::io::Result<()>>,
+    serving: JoinHandle<()>,
 }
 
 /// The keys that an operator needs to begin with.
@@ -108,10 +113,7 @@ impl App {
     ) -> Result<Self, Error> {
         let data_dir = config.data_dir.clone();
         let storage = Storage::open(&data_dir, &clock)?;
-        let server_key = Arc::new(match config.server_key.take() {
-            Some(key) => key,
-            None => ServerKey::load_or_create(&data_dir.join(SERVER_KEY_FILE))?,
-        });
+        let server_key = Arc::new(server_key(&storage, config.server_key.take(), &data_dir).await?);
         let admin = match &config.admin_key {
             Some(key) => key.0.clone(),
             None => {
@@ -153,7 +155,7 @@ impl App {
             address,
             worker: tokio::spawn(worker.run(stopped.clone())),
             upkeep: tokio::spawn(upkeep::run(storage.clone(), clock.clone(), worker_id, stopped)),
-            serving: tokio::spawn(serve(listener, router.clone(), stop_listening)),
+            serving: tokio::spawn(http::serve(listener, router.clone(), ConnectionLimits::default(), stop_listening)),
             router,
             storage,
             clock,
@@ -199,13 +201,15 @@ impl App {
         let kept = self.upkeep.await;
         self.stop_serving.send_replace(true);
         // Requests that wait for a run may wait for long: they are cut off.
+        let cut_off = self.serving.abort_handle();
         let served = tokio::time::timeout(REQUESTS_GRACE, self.serving).await;
+        cut_off.abort();
         self.storage.close().await;
         let panicked = |error: tokio::task::JoinError| Error::Io { what: "stopping".into(), source: error.into() };
         worked.map_err(panicked)?;
         kept.map_err(panicked)?;
         match served {
-            Ok(served) => served.map_err(panicked)?.map_err(io("serving")),
+            Ok(served) => served.map_err(panicked),
             Err(_) => Ok(()),
         }
     }
@@ -241,18 +245,30 @@ fn copy_data(data_dir: &Path, target: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
-    let listener = listener.tap_io(|connection| {
-        // Small answers must not wait for the acknowledgement of earlier ones.
-        let _ = connection.set_nodelay(true);
-    });
-    let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
-    axum::serve(listener, router).with_graceful_shutdown(stopped).await
+/// How the schema of a data directory's database stands to this program. A server may be using it.
+pub fn schema_versions(data_dir: &Path) -> Result<SchemaVersions, Error> {
+    Ok(storage::schema_versions(data_dir)?)
 }
 
 fn io(what: &str) -> impl Fn(std::io::Error) -> Error {
     let what = what.to_owned();
     move |source| Error::Io { what: what.clone(), source }
+}
+
+/// The key of the data directory. One is made only while nothing is encrypted: a new key beside old
+/// secrets would let every run fail that needs them, without saying why.
+async fn server_key(storage: &Storage, given: Option<ServerKey>, data_dir: &Path) -> Result<ServerKey, Error> {
+    let path = data_dir.join(SERVER_KEY_FILE);
+    let newest = storage.keys().await?.pop();
+    let key = match (given, &newest) {
+        (Some(given), _) => given,
+        (None, None) => ServerKey::load_or_create(&path)?,
+        (None, Some(_)) => ServerKey::load(&path)?.ok_or(Error::ServerKey("the server key is missing"))?,
+    };
+    match newest {
+        Some(newest) if !keys::opens(&key, &newest) => Err(Error::ServerKey("the server key is not the one")),
+        Some(_) | None => Ok(key),
+    }
 }
 
 /// Makes the environments of a new data directory, each with a key.

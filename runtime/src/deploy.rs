@@ -11,9 +11,10 @@ use crate::artifacts::Artifacts;
 use crate::clock::Clock;
 use crate::model::id::{DeploymentId, EnvironmentId};
 use crate::model::limits;
-use crate::model::task::{DefinitionProblem, TaskDefinition, is_queue_name};
+use crate::model::task::{DefinitionProblem, TaskDefinition, is_plain_name};
+use crate::payload_schema::PayloadSchema;
 use crate::sandbox::{InspectError, Sandbox};
-use crate::storage::{self, Deployment, NewDeployment, Promotion, Storage};
+use crate::storage::{self, Deployed, NewDeployment, Promotion, Storage};
 
 /// The verb. Clones share everything.
 #[derive(Clone)]
@@ -31,17 +32,6 @@ pub enum Promote {
     Now,
     /// When somebody says so.
     Later,
-}
-
-/// What an upload led to.
-#[derive(Debug, Clone)]
-pub struct Deployed {
-    /// The deployment that has the bytes.
-    pub deployment: Deployment,
-    /// Whether it was made by this upload.
-    pub is_new: bool,
-    /// What making it current changed, where that was asked for.
-    pub promotion: Option<Promotion>,
 }
 
 /// Why nothing was deployed.
@@ -79,16 +69,20 @@ impl Deploys {
         component: Bytes,
         promote: Promote,
     ) -> Result<Deployed, DeployError> {
-        if !is_queue_name(name) {
+        if !is_plain_name(name) {
             return Err(DeployError::BadName(name.chars().take(64).collect()));
         }
         let size_bytes = component.len() as u64;
         let inspection = self.sandbox.inspect(component.clone()).await?;
-        let problems = check_grammars(&inspection.tasks);
+        let tasks = inspection.tasks.clone();
+        // Compiling schemas takes its time, and some schemas take it on purpose.
+        let problems = tokio::task::spawn_blocking(move || check_grammars(&tasks)).await;
+        let problems = problems.map_err(std::io::Error::from)?;
         if !problems.is_empty() {
             return Err(DeployError::BadDefinitions(problems));
         }
         let digest = self.artifacts.put(component).await?;
+        self.sandbox.keep(digest).await;
         let now = self.clock.now();
         let new = NewDeployment {
             id: crate::secrets::deployment_id(now),
@@ -100,16 +94,14 @@ impl Deploys {
             tasks: inspection.tasks,
             created_at: now,
         };
-        let (mut deployment, is_new) = self.storage.insert_deployment(new).await?;
-        let promotion = match promote {
+        let promote_at = match promote {
             Promote::Later => None,
-            Promote::Now => self.promote(environment, deployment.id).await?,
+            Promote::Now => Some(now),
         };
-        if promotion.is_some() {
-            deployment = self.storage.deployment(deployment.id).await?.unwrap_or(deployment);
-        }
-        tracing::info!(deployment.version = %deployment.version, component = name, is_new, "component deployed");
-        Ok(Deployed { deployment, is_new, promotion })
+        let deployed = self.storage.deploy(new, promote_at).await?;
+        let (version, is_new) = (deployed.deployment.version, deployed.is_new);
+        tracing::info!(deployment.version = %version, component = name, is_new, "component deployed");
+        Ok(deployed)
     }
 
     /// Makes a deployment current; `None` where there is none of this name in the environment.
@@ -135,7 +127,7 @@ fn check_grammars(tasks: &[TaskDefinition]) -> Vec<DefinitionProblem> {
                 report(format!("`{}` is not an IANA time zone such as `Europe/Berlin`", shorten(zone)));
             }
         }
-        if let Some(Err(error)) = task.payload_schema.as_deref().map(check_schema) {
+        if let Some(Err(error)) = task.payload_schema.as_deref().map(PayloadSchema::parse) {
             report(format!("its payload schema is wrong: {error}"));
         }
     }
@@ -148,11 +140,6 @@ fn check_cron(pattern: &str) -> Result<(), String> {
         return Err(format!("it has {fields} fields instead of 5: minute, hour, day, month, weekday"));
     }
     pattern.parse::<croner::Cron>().map(drop).map_err(|error| error.to_string())
-}
-
-fn check_schema(text: &str) -> Result<(), String> {
-    let schema = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
-    jsonschema::validator_for(&schema).map(drop).map_err(|error| error.to_string())
 }
 
 fn shorten(text: &str) -> String {
@@ -191,5 +178,9 @@ mod tests {
         check(|task| task.payload_schema = Some(r#"{"type": "object"}"#.into()), "");
         check(|task| task.payload_schema = Some("{".into()), "task `t`: its payload schema is wrong: not JSON");
         check(|task| task.payload_schema = Some(r#"{"type": 7}"#.into()), "task `t`: its payload schema is wrong");
+        check(
+            |task| task.payload_schema = Some(r##"{"$ref": "#"}"##.into()),
+            "task `t`: its payload schema is wrong: a schema refers to itself",
+        );
     }
 }

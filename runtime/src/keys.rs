@@ -1,4 +1,4 @@
-//! The verb on API keys: making one.
+//! The verbs on API keys: making one, and telling by one whether the server key is still the same.
 
 use jiff::Timestamp;
 
@@ -34,4 +34,9 @@ pub async fn create(
     };
     storage.insert_key(stored).await?;
     Ok((id, key))
+}
+
+/// Whether `server_key` is the one under which `key` was encrypted.
+pub fn opens(server_key: &ServerKey, key: &ApiKey) -> bool {
+    server_key.open(&key.sealed, &key.id.to_string()).is_ok()
 }

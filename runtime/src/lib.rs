@@ -8,6 +8,7 @@
 pub mod model;
 
 pub mod clock;
+pub mod payload_schema;
 pub mod secrets;
 
 pub mod api;

@@ -8,21 +8,21 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 
 use crate::api;
 use crate::clock::Clock;
 use crate::model::admission::{self, Overrides, Refusal, Request};
 use crate::model::id::{DeploymentId, EnvironmentId, RunId};
 use crate::model::task::TaskDefinition;
+use crate::payload_schema::PayloadSchema;
 use crate::storage::{self, Canceled, Inserted, Storage};
 
 /// Compiled schemas that are kept.
 const MAX_SCHEMAS: usize = 1_000;
-/// Problems of one payload that are named.
-const MAX_PROBLEMS: usize = 10;
 
-/// Compiled schemas of tasks.
-type Schemas = HashMap<(DeploymentId, String), Arc<jsonschema::Validator>>;
+/// Schemas of tasks.
+type Schemas = HashMap<(DeploymentId, String), Arc<PayloadSchema>>;
 
 /// The verbs. Clones share everything.
 #[derive(Clone)]
@@ -31,6 +31,8 @@ pub struct Runs {
     clock: Clock,
     max_waiting: u64,
     schemas: Arc<Mutex<Schemas>>,
+    /// Payloads that are being checked, one per core: more would only wait for each other.
+    checks: Arc<Semaphore>,
 }
 
 /// A run that was made, or found.
@@ -81,7 +83,8 @@ pub enum TriggerError {
 impl Runs {
     /// `max_waiting` runs of an environment may wait to start.
     pub fn new(storage: Storage, clock: Clock, max_waiting: u64) -> Self {
-        Self { storage, clock, max_waiting, schemas: Arc::default() }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { storage, clock, max_waiting, schemas: Arc::default(), checks: Arc::new(Semaphore::new(cores)) }
     }
 
     /// A name for a run that is to be triggered, so that one can ask for its end before it begins.
@@ -105,13 +108,15 @@ impl Runs {
             None => None,
         };
         match (&definition, deployment) {
-            (Some(definition), Some(deployment)) => self.check_payload(deployment, definition, &request)?,
+            (Some(definition), Some(deployment)) => {
+                self.check_payload(deployment, definition, &request).await?;
+            }
             (None, Some(locked)) if request.locked.is_some() => {
                 return Err(TriggerError::NoSuchTask(locked, request.task));
             }
             _ => drop(api::plain_json(&request.payload)?),
         }
-        let run = admission::admit(id, environment, request, definition.as_deref(), self.clock.now())?;
+        let run = admission::admit(id, environment, request, definition.as_deref())?;
         match self.storage.insert_run(run, self.max_waiting).await? {
             Inserted::New => Ok(Triggered { run: id, is_cached: false, is_new: true }),
             Inserted::Existing { run, by_idempotency_key } => {
@@ -147,44 +152,54 @@ impl Runs {
         self.clock.now()
     }
 
-    fn check_payload(
+    /// Checks a payload against the task's schema, away from the async threads: it may take long.
+    async fn check_payload(
         &self,
         deployment: DeploymentId,
-        task: &TaskDefinition,
+        task: &Arc<TaskDefinition>,
         request: &Request,
     ) -> Result<(), TriggerError> {
         let payload = api::plain_json(&request.payload)?;
-        let Some(schema) = &task.payload_schema else { return Ok(()) };
-        let Some(validator) = self.validator(deployment, &task.id, schema) else { return Ok(()) };
-        let payload = serde_json::from_str(&payload).map_err(api::BadPacket::Json)?;
-        let problems: Vec<String> = validator
-            .iter_errors(&payload)
-            .take(MAX_PROBLEMS)
-            .map(|problem| match problem.instance_path().as_str() {
-                "" => problem.to_string(),
-                place => format!("{place}: {problem}"),
-            })
-            .collect();
+        if task.payload_schema.is_none() {
+            return Ok(());
+        }
+        let closed = |_| TriggerError::Storage(storage::Error::Closed);
+        let permit = self.checks.clone().acquire_owned().await.map_err(closed)?;
+        let (runs, definition) = (self.clone(), task.clone());
+        let checking = tokio::task::spawn_blocking(move || {
+            // Kept until the check ends, even where the caller has gone.
+            let _permit = permit;
+            let Some(schema) = runs.schema(deployment, &definition) else { return Ok(Vec::new()) };
+            let payload = serde_json::from_str(&payload).map_err(api::BadPacket::Json)?;
+            Ok::<_, TriggerError>(schema.problems(&payload))
+        });
+        let problems = match checking.await {
+            Ok(problems) => problems?,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => return Err(TriggerError::Storage(storage::Error::Closed)),
+            },
+        };
         if problems.is_empty() {
             return Ok(());
         }
         Err(TriggerError::PayloadRejected { task: task.id.clone(), problems })
     }
 
-    /// The compiled schema. A schema that does not compile is refused at the deploy; one that does
-    /// not compile now was accepted by an older server, and is not enforced.
-    fn validator(&self, deployment: DeploymentId, task: &str, schema: &str) -> Option<Arc<jsonschema::Validator>> {
-        let key = (deployment, task.to_owned());
-        let mut schemas = self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = schemas.get(&key) {
+    /// The compiled schema. A schema that cannot be used is refused at the deploy; one that cannot
+    /// be used now was accepted by an older server, and is not enforced.
+    fn schema(&self, deployment: DeploymentId, task: &TaskDefinition) -> Option<Arc<PayloadSchema>> {
+        let key = (deployment, task.id.clone());
+        let schemas = || self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = schemas().get(&key) {
             return Some(known.clone());
         }
-        let schema = serde_json::from_str(schema).ok()?;
-        let validator = Arc::new(jsonschema::validator_for(&schema).ok()?);
+        let schema = Arc::new(PayloadSchema::parse(task.payload_schema.as_ref()?).ok()?);
+        let mut schemas = schemas();
         if schemas.len() >= MAX_SCHEMAS {
             schemas.clear();
         }
-        schemas.insert(key, validator.clone());
-        Some(validator)
+        schemas.insert(key, schema.clone());
+        Some(schema)
     }
 }

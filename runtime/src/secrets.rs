@@ -56,18 +56,24 @@ impl ServerKey {
         Self(random())
     }
 
+    /// Reads the key from a file, where there is one.
+    pub fn load(path: &Path) -> Result<Option<Self>, Error> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(text.trim()).map(Some).ok_or_else(|| Error::BadKey(path.display().to_string())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::File { path: path.display().to_string(), source }),
+        }
+    }
+
     /// Reads the key from a file, or makes both where there is none. Only the owner may read it.
     pub fn load_or_create(path: &Path) -> Result<Self, Error> {
-        let failed = |source| Error::File { path: path.display().to_string(), source };
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(text.trim()).ok_or_else(|| Error::BadKey(path.display().to_string())),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let key = Self::generate();
-                write_private(path, &data_encoding::HEXLOWER.encode(&key.0)).map_err(failed)?;
-                Ok(key)
-            }
-            Err(error) => Err(failed(error)),
+        if let Some(key) = Self::load(path)? {
+            return Ok(key);
         }
+        let key = Self::generate();
+        let failed = |source| Error::File { path: path.display().to_string(), source };
+        write_private(path, &data_encoding::HEXLOWER.encode(&key.0)).map_err(failed)?;
+        Ok(key)
     }
 
     /// Reads a key of 64 hexadecimal digits.

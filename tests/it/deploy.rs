@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::harness::{Answer, TestApp};
+use crate::network::{Site, allow, answer};
 
-/// The first component that was built against `dacapo:task@1.0.0`. It is never built again.
-const FIRST_COMPONENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/first-component-1.0.0.wasm");
+/// Components that were built against `dacapo:task@1.0.0`; see the README there.
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures");
 
 fn bytes(guest: &str) -> Vec<u8> {
     std::fs::read(guest).expect("the guest was built")
@@ -178,12 +179,15 @@ async fn a_component_of_another_world_is_told_which_world_to_use() {
 }
 
 #[tokio::test]
-async fn a_describe_that_traps_or_never_ends_is_refused() {
+async fn a_describe_that_traps_never_ends_or_takes_all_memory_is_refused() {
     let app = TestApp::start().await;
     let trap = "`describe` failed: trap: wasm `unreachable` instruction executed: …panicked at …: this component cannot \
                 say which tasks it has";
     check_refused(&app, &bytes(guests::DESCRIBE_TRAP), trap).await;
     check_refused(&app, &bytes(guests::DESCRIBE_SPIN), "`describe` took more than 2 seconds").await;
+    check_refused(&app, &bytes(guests::DESCRIBE_HOG), "`describe` wanted more than 64 MiB of memory").await;
+    let components = std::fs::read_dir(app.data_dir().join("components")).expect("a directory");
+    assert_eq!(components.count(), 0, "nothing of them is stored");
 
     // The sandbox of descriptions is free again.
     app.deploy(guests::ECHO_V1).await;
@@ -290,6 +294,7 @@ async fn the_options_of_every_task_are_shown() {
     let receipt = app.deploy(guests::MANY_TASKS).await;
 
     let tasks = &receipt["deployment"]["tasks"];
+    let default_retry = json!({ "factor": 2.0, "minDelayMs": 1_000, "maxDelayMs": 10_000, "randomize": true });
     assert_eq!(
         *tasks,
         json!([
@@ -297,7 +302,9 @@ async fn the_options_of_every_task_are_shown() {
                 "id": "everything",
                 "description": "Has every option.",
                 "queue": "shared",
+                "queueConcurrencyLimit": 2,
                 "maxAttempts": 7,
+                "retry": { "factor": 1.5, "minDelayMs": 250, "maxDelayMs": 45_000, "randomize": true },
                 "maxDuration": 120,
                 "ttlSeconds": 600,
                 "machine": "medium-1x",
@@ -305,11 +312,18 @@ async fn the_options_of_every_task_are_shown() {
                 "timezone": "Europe/Berlin",
                 "payloadSchema": { "type": "object", "required": ["timestamp"] },
             },
-            { "id": "nothing", "queue": "task/nothing", "maxAttempts": 3, "machine": "small-1x" },
+            {
+                "id": "nothing",
+                "queue": "task/nothing",
+                "maxAttempts": 3,
+                "retry": default_retry,
+                "machine": "small-1x",
+            },
             {
                 "id": "shares-queue",
                 "queue": "shared",
                 "maxAttempts": 1,
+                "retry": default_retry,
                 "machine": "small-1x",
                 "cron": "*/5 * * * *",
             },
@@ -478,7 +492,7 @@ async fn runs_of_a_retired_task_wait_for_a_version_that_has_it() {
 }
 
 #[tokio::test]
-async fn queued_runs_of_a_task_that_is_retired_are_parked() {
+async fn queued_runs_of_a_task_that_is_retired_are_parked_when_their_turn_comes() {
     // One place, and that is taken: what is triggered stays queued.
     let app = TestApp::start_with(ServerArgs { max_concurrent_runs: Some(1), ..ServerArgs::default() }).await;
     app.deploy(guests::SPIN).await;
@@ -489,15 +503,28 @@ async fn queued_runs_of_a_task_that_is_retired_are_parked() {
     assert_eq!(app.run(&queued).await["status"], "QUEUED");
 
     app.upload("one", &bytes(guests::COUNTER), "").await.ok();
-    assert_eq!(app.run(&queued).await["status"], "PENDING_VERSION");
+    app.post_empty(&format!("/api/v2/runs/{spin}/cancel")).await.ok();
+    app.until_status(&queued, "PENDING_VERSION").await;
 
     let back = app.upload("two", &bytes(guests::ECHO_V2), "").await.ok();
     assert_eq!(back["promotion"]["releasedRuns"], 1, "{back}");
-    app.post_empty(&format!("/api/v2/runs/{spin}/cancel")).await.ok();
     let run = app.finished(&queued).await;
     assert_eq!(run["output"]["version"], 2, "{run}");
     let history = app.history(&queued).await;
     assert_eq!(history, ["QUEUED", "PENDING_VERSION", "QUEUED", "EXECUTING", "COMPLETED"]);
+}
+
+#[tokio::test]
+async fn more_parked_runs_than_one_transaction_takes_all_start() {
+    let app = TestApp::start().await;
+    let mut parked = Vec::new();
+    for n in 0..501 {
+        parked.push(app.trigger("echo", json!({ "n": n })).await);
+    }
+    app.deploy(guests::ECHO_V1).await;
+    for run in parked {
+        assert_eq!(app.finished(&run).await["status"], "COMPLETED");
+    }
 }
 
 #[tokio::test]
@@ -634,6 +661,31 @@ async fn compiled_code_that_was_changed_is_compiled_again() {
 }
 
 #[tokio::test]
+async fn only_code_that_was_accepted_and_fits_this_server_stays_compiled() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data_dir = dir.path().join("data");
+    // A directory of its own, not the one that the tests share.
+    std::fs::create_dir_all(data_dir.join("compiled")).expect("a directory");
+    let mut app = TestApp::open(data_dir.clone(), ServerArgs::default(), None).await;
+    for guest in [guests::SOCKETS, guests::OTHER_WORLD, guests::DESCRIBE_TRAP, guests::DESCRIBE_BAD_SCHEMA] {
+        app.upload("refused", &bytes(guest), "").await.error(422);
+        assert_eq!(compiled(&data_dir), Vec::<PathBuf>::new(), "{guest}");
+    }
+    app.deploy(guests::ECHO_V1).await;
+    let own = compiled(&data_dir);
+    assert_eq!(own.len(), 1);
+
+    app.stop().await;
+    std::fs::write(data_dir.join("compiled/of-another-engine.cwasm"), "code").expect("a file");
+    std::fs::write(data_dir.join("compiled/unfinished.tmp"), "code").expect("a file");
+    let mut app = TestApp::open(data_dir.clone(), ServerArgs::default(), None).await;
+    assert_eq!(compiled(&data_dir), own);
+    assert!(!data_dir.join("compiled/unfinished.tmp").exists());
+    assert_eq!(app.call("echo", json!(1)).await["status"], "COMPLETED");
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_component_whose_file_was_changed_is_not_run() {
     let dir = tempfile::tempdir().expect("a directory");
     let data_dir = dir.path().join("data");
@@ -707,6 +759,27 @@ async fn uploads_at_once_are_counted_in_the_order_in_which_they_are_stored() {
     let versions: BTreeSet<String> =
         answers.into_iter().map(|answer| text(&answer.ok()["deployment"]["version"]).to_owned()).collect();
     assert_eq!(versions.len(), 64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_uploads_at_once_the_newest_version_becomes_current() {
+    let app = Arc::new(TestApp::start().await);
+    for guest in [guests::ECHO_V1, guests::ECHO_V2] {
+        // The bytes are stored before, so that the uploads meet at the database and not at the disk.
+        app.upload("echo", &bytes(guest), "").await.ok();
+    }
+    let mut uploads = JoinSet::new();
+    for number in 0..64 {
+        let app = app.clone();
+        let component = bytes(if number % 2 == 0 { guests::ECHO_V1 } else { guests::ECHO_V2 });
+        uploads.spawn(async move { app.upload("echo", &component, "").await.ok() });
+    }
+    uploads.join_all().await;
+
+    let newest = text(&deployments(&app).await[0]["version"]).to_owned();
+    assert_eq!(current_version(&app).await, newest);
+    let tasks = app.call("echo", json!(1)).await;
+    assert_eq!(tasks["version"], newest, "{tasks}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -801,13 +874,19 @@ async fn the_list_of_deployments_has_pages() {
     assert_eq!(second["pagination"]["next"], Value::Null);
 }
 
+/// Deploys a fixture, and sees that it has this task and this import.
+async fn deploy_fixture(app: &TestApp, name: &str, task: &str, import: &str) {
+    let component = bytes(&format!("{FIXTURES}/{name}-1.0.0.wasm"));
+    let receipt = app.upload(name, &component, "").await.ok();
+    assert_eq!(receipt["deployment"]["tasks"][0]["id"], task);
+    let imports = receipt["deployment"]["imports"].as_array().expect("a list");
+    assert!(imports.iter().any(|name| text(name).starts_with(import)), "{imports:?}");
+}
+
 #[tokio::test]
 async fn the_first_component_ever_built_still_runs() {
     let app = TestApp::start().await;
-    let receipt = app.upload("first", &bytes(FIRST_COMPONENT), "").await.ok();
-    assert_eq!(receipt["deployment"]["tasks"][0]["id"], "echo");
-    let imports = receipt["deployment"]["imports"].as_array().expect("a list");
-    assert!(imports.contains(&json!("dacapo:task/context@1.0.0")), "{imports:?}");
+    deploy_fixture(&app, "first-component", "echo", "dacapo:task/context@1.0.0").await;
 
     let run = app.call("echo", json!({ "since": "1.0.0" })).await;
 
@@ -820,4 +899,77 @@ async fn the_first_component_ever_built_still_runs() {
     assert_eq!(ctx["task"], "echo");
     assert_eq!(ctx["queue"], "task/echo");
     assert_eq!(ctx["attempt"], 1);
+}
+
+#[tokio::test]
+async fn what_logged_to_version_1_0_0_still_logs() {
+    let app = TestApp::start().await;
+    deploy_fixture(&app, "spans", "spans", "dacapo:task/log@1.0.0").await;
+
+    let run = app.call("spans", json!({})).await;
+
+    assert_eq!(run["status"], "COMPLETED", "{run}");
+    let log = app.get(&format!("/api/v1/runs/{}/logs", text(&run["id"]))).await.ok();
+    let log = log["logs"].as_array().expect("a list");
+    let entry = |message: &str| log.iter().find(|entry| entry["message"] == message).expect("it is in the log");
+    let (line, inner, outer) = (entry("within 0"), entry("inner"), entry("outer"));
+    assert_eq!((&line["kind"], &line["level"], &line["source"]), (&json!("line"), &json!("debug"), &json!("task")));
+    assert_eq!(line["attributes"], json!({ "order.id": "A-0", "nested": { "n": [1, 2] } }));
+    assert_eq!(line["spanId"], inner["spanId"]);
+    assert_eq!((&inner["kind"], &inner["parentSpanId"]), (&json!("span"), &outer["spanId"]));
+    assert_eq!(outer["attributes"], json!({ "size": 4, "label": "three" }));
+    assert_eq!(entry("failed")["level"], "error");
+    assert_eq!(entry("on standard output")["source"], "stdout");
+}
+
+#[tokio::test]
+async fn what_kept_metadata_with_version_1_0_0_still_does() {
+    let app = TestApp::start().await;
+    deploy_fixture(&app, "meta", "meta", "dacapo:task/metadata@1.0.0").await;
+    let ops = json!([
+        { "op": "update", "value": { "count": 1, "gone": true } },
+        { "op": "set", "key": "$.steps.done", "value": 3 },
+        { "op": "increment", "key": "count", "by": 1.5 },
+        { "op": "append", "key": "files", "value": "a" },
+        { "op": "append", "key": "files", "value": "b" },
+        { "op": "remove", "key": "files", "value": "a" },
+        { "op": "delete", "key": "gone" },
+        { "op": "get", "key": "count" },
+        { "op": "increment", "key": "files", "by": 1 },
+        { "op": "fill", "key": "large", "bytes": 300 * 1024 },
+    ]);
+
+    let run = app.call("meta", ops).await;
+
+    assert_eq!(run["status"], "COMPLETED", "{run}");
+    assert_eq!(run["metadata"], json!({ "count": 2.5, "steps": { "done": 3 }, "files": ["b"] }));
+    let output = &run["output"];
+    assert_eq!(output["all"], run["metadata"]);
+    assert_eq!(output["results"][7], json!({ "value": 2.5 }));
+    assert_eq!(output["results"][8], json!({ "error": "the metadata have no number under \"files\"" }));
+    assert_eq!(output["results"][9], json!({ "error": "the metadata would be larger than 262144 bytes" }));
+}
+
+#[tokio::test]
+async fn what_sent_requests_with_version_1_0_0_still_does() {
+    let app = TestApp::start().await;
+    deploy_fixture(&app, "fetch", "fetch", "wasi:http/outgoing-handler@0.2.").await;
+    let site = Site::start([answer("201 Created", "x-made: yes\r\n", "made")]).await;
+    let url = site.url("127.0.0.1");
+    let payload = json!({ "url": url, "method": "POST", "headers": { "x-asked": "yes" }, "body": "make it" });
+    let blocked = app.call("fetch", payload.clone()).await;
+    assert!(text(&blocked["output"]["error"]).starts_with("the request was not allowed: "), "{blocked}");
+    allow(&app, &["127.0.0.1"]).await;
+
+    let run = app.call("fetch", payload).await;
+
+    assert_eq!(run["status"], "COMPLETED", "{run}");
+    let output = &run["output"];
+    assert_eq!((&output["status"], &output["body"]), (&json!(201), &json!("made")), "{run}");
+    assert_eq!(output["headers"]["x-made"], "yes");
+    let requests = site.requests();
+    assert_eq!(requests.len(), 1);
+    let request = requests[0].to_lowercase();
+    assert!(request.starts_with("post /page?q=1 http/1.1\r\n"), "{request}");
+    assert!(request.contains("x-asked: yes\r\n") && request.contains("make it"), "{request}");
 }

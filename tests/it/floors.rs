@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(&str, u32)] = &[
     ("model", 0),
     ("clock", 1),
+    ("payload_schema", 1),
     ("secrets", 1),
     ("api", 2),
     ("artifacts", 2),
@@ -26,23 +27,27 @@ fn source_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/src")
 }
 
-/// Every source file of the runtime with the module it belongs to.
-fn sources() -> Vec<(String, PathBuf, String)> {
-    let mut found = Vec::new();
-    let mut dirs = vec![source_dir()];
+/// Every file below a directory.
+fn files_below(dir: PathBuf) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut dirs = vec![dir];
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() {
-                dirs.push(path);
-                continue;
-            }
-            let within = path.strip_prefix(source_dir()).unwrap().to_owned();
-            let module = within.components().next().unwrap().as_os_str().to_str().unwrap();
-            let module = module.trim_end_matches(".rs").to_owned();
-            found.push((module, within, std::fs::read_to_string(&path).unwrap()));
+            if path.is_dir() { dirs.push(path) } else { files.push(path) }
         }
     }
+    files
+}
+
+/// Every source file of the runtime with the module it belongs to.
+fn sources() -> Vec<(String, PathBuf, String)> {
+    let source = |path: PathBuf| {
+        let within = path.strip_prefix(source_dir()).unwrap().to_owned();
+        let module = within.components().next().unwrap().as_os_str().to_str().unwrap();
+        (module.trim_end_matches(".rs").to_owned(), within, std::fs::read_to_string(&path).unwrap())
+    };
+    let found: Vec<_> = files_below(source_dir()).into_iter().map(source).collect();
     assert!(found.len() > 50, "the source is not where this test looks for it");
     found
 }
@@ -169,15 +174,16 @@ fn files_can_be_read_in_one_sitting() {
 #[test]
 fn every_guest_has_a_test() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("it");
-    let text: String = std::fs::read_dir(tests)
-        .unwrap()
-        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap_or_default())
-        .collect();
+    let text: String = files_below(tests).iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
     let guests = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/lib.rs"));
     assert!(guests.contains("guests.rs"));
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/examples");
-    for entry in std::fs::read_dir(examples).unwrap() {
-        let name = entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_uppercase();
-        assert!(text.contains(&format!("guests::{name}")), "no test uses the guest {name}");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
+    for (dir, extension) in [(dir.join("examples"), "rs"), (dir, "wat")] {
+        for path in std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.extension().is_some_and(|own| own == extension) {
+                let name = path.file_stem().unwrap().to_str().unwrap().to_uppercase();
+                assert!(text.contains(&format!("guests::{name}")), "no test uses the guest {name}");
+            }
+        }
     }
 }

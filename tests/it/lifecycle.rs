@@ -310,15 +310,17 @@ async fn canceling_what_does_not_exist_is_a_404() {
 #[tokio::test]
 async fn a_stop_waits_for_running_attempts() {
     let (_dir, path) = data_dir();
-    let mut app = TestApp::open(path.clone(), ServerArgs::default(), None).await;
-    app.deploy(guests::SLEEP).await;
-    let run = app.trigger("sleep", json!({ "ms": 300 })).await;
-    app.until_status(&run, "EXECUTING").await;
+    let sandbox = scripted(&["t"]);
+    sandbox.then(Step::Last(Duration::from_millis(300)));
+    let mut app = TestApp::open(path.clone(), ServerArgs::default(), Some(sandbox.clone())).await;
+    app.upload("scripted", b"any bytes", "").await.ok();
+    let run = app.trigger("t", json!(1)).await;
+    sandbox.called(1).await;
     app.stop().await;
     let app = TestApp::open(path, ServerArgs::default(), Some(scripted(&[]))).await;
     let run = app.run(&run).await;
     assert_eq!(run["status"], "COMPLETED", "{run}");
-    assert_eq!(run["output"], 300);
+    assert_eq!(run["attemptCount"], 1);
 }
 
 #[tokio::test]
@@ -377,6 +379,47 @@ async fn a_fault_of_the_host_is_retried_without_counting_as_an_attempt() {
     assert_eq!(run["attemptCount"], 1);
     let attempts: Vec<u32> = sandbox.seen().iter().map(|call| call.attempt).collect();
     assert_eq!(attempts, [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn an_attempt_that_panics_is_made_again() {
+    let (app, sandbox) = one_slot().await;
+    sandbox.then(Step::Panic);
+    let run = app.trigger("t", json!(1)).await;
+
+    let run = wind_until_finished(&app, &run).await;
+
+    assert_eq!(run["status"], "COMPLETED", "{run}");
+    assert_eq!(sandbox.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_run_that_nobody_can_run_expires_in_the_end() {
+    let (app, _) = one_slot().await;
+    let parked = app.trigger("nobody-has-it", json!(1)).await;
+    let patient = app.trigger_with("nobody-has-it", json!(2), json!({ "ttl": 0 })).await;
+    app.until_status(&parked, "PENDING_VERSION").await;
+
+    app.app().advance(Duration::from_secs(3_601));
+
+    assert_eq!(app.finished(&parked).await["status"], "EXPIRED");
+    assert_eq!(app.run(&patient).await["status"], "PENDING_VERSION");
+}
+
+#[tokio::test]
+async fn times_that_no_clock_can_tell_are_refused_and_stop_nothing() {
+    let (app, _) = one_slot().await;
+    let later = app.trigger_with("t", json!(1), json!({ "delay": "1m" })).await;
+    for options in [
+        json!({ "delay": "1s", "ttl": 9_223_372_036_854_775_u64, "priority": -2_000_000 }),
+        json!({ "ttl": 366 * 86_400 + 1 }),
+        json!({ "delay": "1000w" }),
+    ] {
+        let answer = app.post("/api/v1/tasks/t/trigger", json!({ "payload": 1, "options": options })).await;
+        assert!(answer.error(422).contains("366 days"), "{options}");
+    }
+    app.app().advance(Duration::from_secs(61));
+    assert_eq!(app.finished(&later).await["status"], "COMPLETED");
 }
 
 #[tokio::test]

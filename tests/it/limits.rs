@@ -167,7 +167,21 @@ async fn a_guest_that_cannot_cope_without_memory_crashes_for_want_of_it() {
 }
 
 #[tokio::test]
-async fn memory_of_all_guests_together_is_bounded_and_no_fault_of_theirs() {
+async fn a_table_that_grows_without_end_ends_at_the_limit() {
+    let app = app_with(guests::TABLES).await;
+
+    let run = app.call("tables", json!(null)).await;
+
+    assert_eq!(run["status"], "COMPLETED", "a guest that copes with the refusal goes on: {run}");
+    assert_eq!(run["output"], 100_000, "elements");
+    assert_eq!(run["attemptCount"], 1);
+    // The next instance begins with an empty table.
+    assert_eq!(app.call("tables", json!(null)).await["output"], 100_000);
+    still_runs_echo(&app).await;
+}
+
+#[tokio::test]
+async fn memory_of_all_guests_together_is_bounded() {
     let args = ServerArgs { max_task_memory: Some("64MiB".into()), ..ServerArgs::default() };
     let app = TestApp::start_with(args).await;
     app.deploy(guests::HOG).await;
@@ -178,11 +192,16 @@ async fn memory_of_all_guests_together_is_bounded_and_no_fault_of_theirs() {
     // What it had is free again.
     let again = app.call("hog", json!({ "mib": 40 })).await;
     assert_eq!(again["output"], 40, "{again}");
-    // One that cannot do without is tried again, since others may leave it more room later.
-    let starved = app.call("huge-output", json!({ "bytes": 100 * MIB })).await;
-    assert_eq!(starved["status"], "SYSTEM_FAILURE", "{starved}");
-    let expected = "the server failed 5 times while it ran this task; its log says why";
-    assert_eq!(starved["error"]["message"], expected);
+    // One that cannot do without would never get more here: to try again would not help.
+    let starved =
+        call_with(&app, "huge-output", json!({ "bytes": 100 * MIB }), json!({ "machine": "medium-2x" })).await;
+    let bytes = 100 * MIB;
+    let expected = format!(
+        "out of memory: this host gives a run 64 MiB at most, less than its machine has: \
+         memory allocation of {bytes} bytes failed"
+    );
+    check_crash(&starved, "OutOfMemory", &expected);
+    assert_eq!(starved["attemptCount"], 1);
 }
 
 #[tokio::test]
@@ -399,6 +418,25 @@ async fn each_attempt_begins_with_an_empty_scratch_directory() {
     until_scratch_is_empty(&app).await;
 }
 
+/// What `wit/world.wit` says of paths.
+#[tokio::test]
+async fn every_path_lies_in_the_scratch_directory() {
+    let app = app_with(guests::ESCAPE).await;
+    // What the guest does to a directory ends with a file `x` in it.
+    let same = ["/scratch/x", "/x", "x", "./x", "scratch/x"];
+    let paths: Vec<&str> = ["/scratch"].into_iter().chain(same).collect();
+
+    let run = app.call("escape", json!({ "path": paths })).await;
+
+    let output = &run["output"];
+    assert_eq!(output["/scratch"]["rename"], "ok 1", "{run}");
+    for path in same {
+        assert_eq!(output[path]["read"], "ok 1", "{path}: {run}");
+        let linked = text(&output[path]["symlink"]);
+        assert_eq!(linked.starts_with("error "), path.starts_with('/'), "{path}: {linked}");
+    }
+}
+
 #[tokio::test]
 async fn the_files_of_a_guest_that_is_stopped_are_removed() {
     let app = app_with(guests::DISK).await;
@@ -510,7 +548,7 @@ async fn a_guest_sees_the_variables_of_its_environment_and_nothing_of_the_hosts(
     let empty = app.call("env", json!({})).await;
     assert_eq!(empty["output"]["env"], json!({}), "{empty}");
     assert_eq!(empty["output"]["args"], json!([]));
-    assert_eq!(empty["output"]["cwd"], "/", "which is its scratch directory");
+    assert_eq!(empty["output"]["cwd"], "/", "its scratch directory, to wasi-libc");
 
     let variables = "/api/v1/projects/default/envvars/dev";
     app.post(variables, json!({ "name": "GREETING", "value": "hi = \"ho\"\n✉" })).await.ok();
@@ -692,6 +730,7 @@ async fn after_all_hostile_guests_the_same_server_still_runs_echo() {
     let hostile = [
         (guests::SPIN, "spin", json!(null), "TIMED_OUT"),
         (guests::HOG, "hog", json!({ "mib": 1_000 }), "COMPLETED"),
+        (guests::TABLES, "tables", json!(null), "COMPLETED"),
         (guests::RECURSE, "recurse", json!(null), "CRASHED"),
         (guests::RECURSE_MEMORY, "recurse-memory", json!(null), "CRASHED"),
         (guests::HUGE_OUTPUT, "huge-output", json!({ "bytes": 100 * MIB }), "CRASHED"),

@@ -5,9 +5,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod harness;
+mod postgres;
+mod program;
 
 mod api;
+mod cli;
 mod deploy;
+mod dialect;
 mod floors;
 mod lifecycle;
 mod limits;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{Request, Uri};
+use dacapo::api::{self, MetadataOperation};
 use dacapo::config::ServerArgs;
 use dacapo::model::attempt::{Crash, Outcome, RetryDecision, TaskError};
 use dacapo::model::digest::Digest;
@@ -110,6 +111,40 @@ proptest! {
         for text in [format!("{v4}/{bits}"), format!("{v6}/{bits}"), format!("[{v6}/{bits}]:{port}")] {
             prop_assert!(text.parse::<Rule>().is_ok() || bits > 32, "{}", text);
             survives::<Rule>(&text)?;
+        }
+    }
+}
+
+/// JSON of up to so many levels.
+fn nested_json(levels: usize) -> impl Strategy<Value = Value> {
+    (vec(any::<bool>(), 0..levels), any::<i64>()).prop_map(|(lists, leaf)| {
+        lists.into_iter().fold(leaf.into(), |inner, list| if list { json!([inner]) } else { json!({ "a": inner }) })
+    })
+}
+
+/// A change of metadata, near the limit of levels or far beyond it.
+fn any_change() -> impl Strategy<Value = MetadataOperation> {
+    let path = prop_oneof![0_usize..40, Just(2_040)];
+    let key = path.prop_map(|steps| if steps == 0 { "a".to_owned() } else { format!("${}", ".a".repeat(steps)) });
+    (0..6, key, nested_json(40), any::<i32>()).prop_map(|(kind, key, value, by)| match kind {
+        0 => MetadataOperation::Set(key, value),
+        1 => MetadataOperation::Append(key, value),
+        2 => MetadataOperation::Increment(key, by.into()),
+        3 => MetadataOperation::Remove(key, value),
+        4 => MetadataOperation::Delete(key),
+        _ => MetadataOperation::Update([(key, value)].into_iter().collect()),
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_metadata_accept_can_be_read_back(changes in vec(any_change(), 1..12)) {
+        let mut metadata = serde_json::Map::new();
+        for change in changes {
+            metadata = api::apply(&metadata, change).unwrap_or(metadata);
+            let text = serde_json::to_string(&metadata).unwrap();
+            let read = serde_json::from_str::<serde_json::Map<_, _>>(&text).ok();
+            prop_assert_eq!(read.as_ref(), Some(&metadata));
         }
     }
 }

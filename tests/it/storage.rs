@@ -17,7 +17,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::harness::TestApp;
+use crate::harness::{PATIENCE, TestApp};
 
 fn database(data_dir: &Path) -> Connection {
     Connection::open(data_dir.join("dacapo.db")).expect("the database opens")
@@ -82,8 +82,30 @@ async fn a_data_directory_belongs_to_one_server_at_a_time() {
     assert_eq!(refusal, expected);
     assert_eq!(app.get("/api/v1/runs").await.status, 200, "the first goes on");
     app.stop().await;
-    let second = start(app.data_dir()).await.expect("the directory is free again");
-    second.stop().await.unwrap();
+    // The directory is free again.
+    TestApp::open(app.data_dir().to_owned(), ServerArgs::default(), None).await.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_without_the_key_of_its_data_does_not_start() {
+    let dir = tempfile::tempdir().unwrap();
+    start(dir.path()).await.unwrap().stop().await.unwrap();
+    let path = dir.path().join("server.key");
+    let genuine = std::fs::read(&path).unwrap();
+
+    std::fs::remove_file(&path).unwrap();
+    let advice = "which encrypts the API keys and variables of this data directory: \
+                  restore the file server.key from a backup, or set DACAPO_SERVER_KEY to its content";
+    let missing = start(dir.path()).await.err().unwrap();
+    assert_eq!(missing, format!("the server key is missing, {advice}"));
+    assert!(!path.exists(), "no other key was made");
+
+    std::fs::write(&path, "ab".repeat(32)).unwrap();
+    let other = start(dir.path()).await.err().unwrap();
+    assert_eq!(other, format!("the server key is not the one, {advice}"));
+
+    std::fs::write(&path, genuine).unwrap();
+    start(dir.path()).await.unwrap().stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -107,7 +129,7 @@ async fn a_data_directory_opens_again_with_everything_in_it() {
 }
 
 /// The text without layout.
-fn flat(text: &str) -> String {
+pub fn flat(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -142,16 +164,21 @@ async fn the_queue_is_read_through_its_partial_indexes() {
             "runs_delayed",
         ),
         (
-            "SELECT r.id FROM runs r WHERE r.status = 'queued' AND r.expires_at IS NOT NULL AND r.expires_at <= ?1 \
+            "FROM runs r WHERE r.status = 'queued' AND r.expires_at IS NOT NULL AND r.expires_at <= ?1 \
              ORDER BY r.expires_at, r.id LIMIT ?2",
             "runs_expiring",
+        ),
+        (
+            "FROM runs r WHERE r.status = 'pending-version' AND r.expires_at IS NOT NULL AND r.expires_at <= ?1 \
+             ORDER BY r.expires_at, r.id LIMIT ?2",
+            "runs_parked_expiring",
         ),
         ("SELECT MIN(dequeue_at) AS at FROM runs WHERE status = 'delayed'", "runs_delayed"),
         ("SELECT MIN(expires_at) AS at FROM runs WHERE status = 'queued' AND expires_at IS NOT NULL", "runs_expiring"),
         ("FROM runs WHERE status = 'executing' AND worker_id = ?1 ORDER BY id LIMIT ?2", "runs_executing"),
     ] {
         assert!(source.contains(sql), "the queue does not ask this any more, so the test is blind: {sql}");
-        let columns = if sql.starts_with("FROM") { "SELECT id, status, output " } else { "" };
+        let columns = if sql.starts_with("FROM") { "SELECT status, output " } else { "" };
         check_plan(&connection, &format!("{columns}{sql}"), index);
     }
 }
@@ -246,6 +273,36 @@ async fn a_backup_can_be_made_while_the_server_works() {
     assert_eq!(state, "ok");
     let again = dacapo::app::backup(app.data_dir(), &target).await;
     assert!(again.is_err(), "a backup overwrites nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_much_data_ends_although_others_write_all_the_time() {
+    let app = Arc::new(TestApp::start().await);
+    let kept = app.trigger_with("t", json!("x".repeat(8 << 20)), json!({ "delay": "1h" })).await;
+    for _ in 0..3 {
+        app.trigger_with("t", json!("x".repeat(8 << 20)), json!({ "delay": "1h" })).await;
+    }
+    let writing = tokio::spawn({
+        let app = app.clone();
+        async move {
+            loop {
+                trigger_at_once(&app, "t", 2).await;
+            }
+        }
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("copy");
+
+    let backup = dacapo::app::backup(app.data_dir(), &target);
+    tokio::time::timeout(PATIENCE, backup).await.expect("the backup ends").expect("the backup is made");
+
+    assert!(!writing.is_finished(), "others wrote all the time");
+    writing.abort();
+    let connection = database(&target);
+    let state: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(state, "ok");
+    let sql = "SELECT COUNT(*) FROM runs WHERE id = ?1";
+    assert_eq!(connection.query_row(sql, [kept], |row| row.get::<_, i64>(0)).unwrap(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,11 +1,19 @@
 //! Deployments as the API shows them.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Pagination, serialize_instant, serialize_instant_option};
+use crate::model::retry::RetryPolicy;
 use crate::model::task::TaskDefinition;
+
+/// What runs every deployment.
+pub const RUNTIME: &str = "wasm";
+/// The version of WASI that every deployment is offered.
+pub const RUNTIME_VERSION: &str = "wasi-0.2";
 
 /// A deployment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -25,9 +33,9 @@ pub struct DeploymentItem {
     pub version: String,
     /// Always `DEPLOYED`: what fails is refused and not kept.
     pub status: String,
-    /// `wasm`
+    /// [`RUNTIME`]
     pub runtime: Option<String>,
-    /// The version of WASI that is offered.
+    /// [`RUNTIME_VERSION`]
     pub runtime_version: Option<String>,
     /// Dacapo's: the name under which it was uploaded.
     pub component: String,
@@ -55,8 +63,13 @@ pub struct TaskItem {
     pub description: Option<String>,
     /// The queue that its runs join.
     pub queue: String,
+    /// Most runs of that queue executing at a time, as this task says; left out: no limit of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_concurrency_limit: Option<u32>,
     /// Attempts in all.
     pub max_attempts: u32,
+    /// How long to wait between them.
+    pub retry: RetryItem,
     /// CPU seconds of an attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_duration: Option<u32>,
@@ -76,13 +89,43 @@ pub struct TaskItem {
     pub payload_schema: Option<Value>,
 }
 
+/// When a failed attempt is followed by another. The delay before attempt n+1 is
+/// `minDelayMs * factor^(n-1)`, at most `maxDelayMs`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryItem {
+    /// By what the delay grows from attempt to attempt; at least 1.
+    pub factor: f64,
+    /// The delay before the second attempt.
+    pub min_delay_ms: u64,
+    /// No delay is longer.
+    pub max_delay_ms: u64,
+    /// Whether each delay is multiplied by a random number between 1 and 2.
+    pub randomize: bool,
+}
+
+impl From<&RetryPolicy> for RetryItem {
+    fn from(policy: &RetryPolicy) -> Self {
+        let ms = |delay: Duration| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            factor: policy.factor,
+            min_delay_ms: ms(policy.min_delay),
+            max_delay_ms: ms(policy.max_delay),
+            randomize: policy.randomize,
+        }
+    }
+}
+
 impl From<&TaskDefinition> for TaskItem {
     fn from(task: &TaskDefinition) -> Self {
+        let retry = task.retry.clone().unwrap_or_default();
         Self {
             id: task.id.clone(),
             description: task.description.clone(),
             queue: task.queue_name(),
-            max_attempts: task.retry.clone().unwrap_or_default().max_attempts,
+            queue_concurrency_limit: task.queue.as_ref().and_then(|queue| queue.concurrency_limit),
+            max_attempts: retry.max_attempts,
+            retry: RetryItem::from(&retry),
             max_duration: task.max_duration_seconds,
             ttl_seconds: task.ttl.map(|ttl| ttl.as_secs()),
             machine: task.machine.unwrap_or_default().name().into(),

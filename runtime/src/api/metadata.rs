@@ -1,6 +1,10 @@
 //! A run's metadata and the changes that can be made to it.
+//!
+//! Whatever is accepted here can be read back from its text.
 
 use serde_json::{Map, Value};
+
+use crate::model::limits::MAX_METADATA_LEVELS;
 
 /// A change of the metadata. A key that begins with `$.` is a path of keys, for example
 /// `$.steps.done`; objects on the way are made where they are missing.
@@ -21,7 +25,12 @@ pub enum MetadataOperation {
     Update(Map<String, Value>),
 }
 
-/// Why a change was refused; nothing was changed.
+/// Metadata with too many levels of objects and lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("metadata can have {MAX_METADATA_LEVELS} levels of objects and lists at most")]
+pub struct TooDeep;
+
+/// Why a change was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadOperation {
     /// Something else than a number is under this key.
@@ -30,27 +39,46 @@ pub enum BadOperation {
     /// The number would be infinite or not a number.
     #[error("`{0}` cannot be counted so far")]
     NotFinite(String),
+    /// The object would have too many levels.
+    #[error(transparent)]
+    TooDeep(#[from] TooDeep),
 }
 
-/// Makes a change.
-pub fn apply(metadata: &mut Map<String, Value>, operation: MetadataOperation) -> Result<(), BadOperation> {
+/// The metadata after a change.
+pub fn apply(metadata: &Map<String, Value>, operation: MetadataOperation) -> Result<Map<String, Value>, BadOperation> {
+    let mut changed = metadata.clone();
     match operation {
-        MetadataOperation::Set(key, value) => *place(metadata, &key) = value,
-        MetadataOperation::Delete(key) => delete(metadata, &key),
-        MetadataOperation::Append(key, item) => match place(metadata, &key) {
+        MetadataOperation::Set(key, value) => *place(&mut changed, &key)? = value,
+        MetadataOperation::Delete(key) => delete(&mut changed, &key),
+        MetadataOperation::Append(key, item) => match place(&mut changed, &key)? {
             Value::Array(items) => items.push(item),
             empty @ Value::Null => *empty = Value::Array(vec![item]),
             single => *single = Value::Array(vec![single.take(), item]),
         },
         MetadataOperation::Remove(key, item) => {
-            if let Some(Value::Array(items)) = find_mut(metadata, &key) {
+            if let Some(Value::Array(items)) = find_mut(&mut changed, &key) {
                 items.retain(|other| *other != item);
             }
         }
-        MetadataOperation::Increment(key, by) => increment(metadata, &key, by)?,
-        MetadataOperation::Update(object) => *metadata = object,
+        MetadataOperation::Increment(key, by) => increment(&mut changed, &key, by)?,
+        MetadataOperation::Update(object) => changed = object,
     }
-    Ok(())
+    check_levels(&changed)?;
+    Ok(changed)
+}
+
+/// Refuses metadata that have more levels than [`MAX_METADATA_LEVELS`].
+pub fn check_levels(metadata: &Map<String, Value>) -> Result<(), TooDeep> {
+    let levels = 1 + metadata.values().map(levels).max().unwrap_or(0);
+    if levels <= MAX_METADATA_LEVELS { Ok(()) } else { Err(TooDeep) }
+}
+
+fn levels(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(levels).max().unwrap_or(0),
+        Value::Object(object) => 1 + object.values().map(levels).max().unwrap_or(0),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
 }
 
 /// The value under a key or path.
@@ -64,9 +92,13 @@ fn find_mut<'m>(metadata: &'m mut Map<String, Value>, key: &str) -> Option<&'m m
     rest.into_iter().try_fold(metadata.get_mut(first)?, |value, step| value.as_object_mut()?.get_mut(step))
 }
 
-/// The value under a key or path, `null` where there was none.
-fn place<'m>(metadata: &'m mut Map<String, Value>, key: &str) -> &'m mut Value {
+/// The value under a key or path, `null` where there was none. A path that is too long is refused
+/// before it is made: what is deep takes much stack to walk and to drop.
+fn place<'m>(metadata: &'m mut Map<String, Value>, key: &str) -> Result<&'m mut Value, TooDeep> {
     let (first, rest) = steps(key);
+    if rest.len() >= MAX_METADATA_LEVELS {
+        return Err(TooDeep);
+    }
     let mut value = metadata.entry(first).or_insert(Value::Null);
     for step in rest {
         if !value.is_object() {
@@ -74,10 +106,10 @@ fn place<'m>(metadata: &'m mut Map<String, Value>, key: &str) -> &'m mut Value {
         }
         value = match value {
             Value::Object(object) => object.entry(step).or_insert(Value::Null),
-            other => return other,
+            other => return Ok(other),
         };
     }
-    value
+    Ok(value)
 }
 
 fn delete(metadata: &mut Map<String, Value>, key: &str) {
@@ -103,7 +135,7 @@ fn increment(metadata: &mut Map<String, Value>, key: &str, by: f64) -> Result<()
     if sum.is_null() {
         return Err(BadOperation::NotFinite(key.into()));
     }
-    *place(metadata, key) = sum;
+    *place(metadata, key)? = sum;
     Ok(())
 }
 
@@ -128,7 +160,7 @@ mod tests {
     fn check(before: Value, operations: Vec<MetadataOperation>, after: Value) {
         let Value::Object(mut metadata) = before else { panic!("metadata is an object") };
         for operation in operations {
-            apply(&mut metadata, operation).expect("a good operation");
+            metadata = apply(&metadata, operation).expect("a good operation");
         }
         assert_eq!(Value::Object(metadata), after);
     }
@@ -156,9 +188,42 @@ mod tests {
 
     #[test]
     fn only_numbers_can_be_incremented() {
-        let mut metadata = Map::from_iter([("a".to_owned(), json!("x"))]);
-        assert_eq!(apply(&mut metadata, Increment("a".into(), 1.0)), Err(BadOperation::NotANumber("a".into())));
-        assert!(apply(&mut metadata, Increment("b".into(), f64::INFINITY)).is_err());
-        assert_eq!(metadata.len(), 1);
+        let metadata = Map::from_iter([("a".to_owned(), json!("x"))]);
+        assert_eq!(apply(&metadata, Increment("a".into(), 1.0)), Err(BadOperation::NotANumber("a".into())));
+        assert!(apply(&metadata, Increment("b".into(), f64::INFINITY)).is_err());
+    }
+
+    /// A path of so many steps.
+    fn path(steps: usize) -> String {
+        format!("${}", ".a".repeat(steps))
+    }
+
+    /// A number in so many lists.
+    fn nested(levels: usize) -> Value {
+        (0..levels).fold(json!(1), |inner, _| json!([inner]))
+    }
+
+    #[test]
+    fn metadata_have_a_limit_of_levels_however_they_come_about() {
+        let most = MAX_METADATA_LEVELS;
+        let full = apply(&Map::new(), Set(path(most), json!(1))).expect("as deep as it may be");
+        let object = |value: Value| Map::from_iter([("a".to_owned(), value)]);
+        let lists = object(nested(most - 1));
+        assert_eq!(apply(&Map::new(), Update(lists.clone())), Ok(lists.clone()));
+        for (metadata, operation) in [
+            (&Map::new(), Set(path(most + 1), json!(1))),
+            (&Map::new(), Set(path(2_040), json!(1))),
+            (&Map::new(), Set(path(most), json!([]))),
+            (&Map::new(), Set(path(2), nested(most - 1))),
+            (&Map::new(), Update(object(nested(most)))),
+            (&Map::new(), Increment(path(2_040), 1.0)),
+            (&Map::new(), Append(path(most), json!(1))),
+            (&full, Append(path(most), json!(1))),
+            (&lists, Append("a".into(), nested(most - 1))),
+        ] {
+            assert_eq!(apply(metadata, operation.clone()), Err(BadOperation::TooDeep(TooDeep)), "{operation:?}");
+        }
+        assert_eq!(apply(&full, Delete(path(2_040))), Ok(full.clone()), "there is nothing to delete");
+        assert_eq!(apply(&full, Remove(path(2_040), json!(1))), Ok(full.clone()));
     }
 }

@@ -13,14 +13,16 @@ mod packet;
 mod runs;
 mod trigger;
 
-pub use deployments::{DeployReceipt, DeploymentItem, DeploymentPage, PromoteReceipt, TaskItem};
+pub use deployments::{
+    DeployReceipt, DeploymentItem, DeploymentPage, PromoteReceipt, RUNTIME, RUNTIME_VERSION, RetryItem, TaskItem,
+};
 pub use environments::{
     ApiKeyItem, ApiKeyList, ChangeReceipt, CreateKeyRequest, CreatedKey, Egress, EnvironmentItem, EnvironmentList,
     ImportVariablesRequest, SetVariableRequest, UpdateVariableRequest, VariableItem,
 };
 pub use error::{ErrorBody, SerializedError, TaskRunError};
-pub use metadata::{BadOperation, MetadataOperation, apply, find};
-pub use packet::{BadPacket, plain_json};
+pub use metadata::{BadOperation, MetadataOperation, TooDeep, apply, check_levels, find};
+pub use packet::{BadPacket, is_array, plain_json};
 pub use runs::{
     EnvironmentRef, EventItem, EventList, LogItem, LogPage, Pagination, RelatedRuns, RunCommon, RunDetails, RunId,
     RunItem, RunList, RunResult, RunStatus, Usage,

@@ -22,6 +22,12 @@ struct SuperJson<'a> {
     json: Option<&'a RawValue>,
 }
 
+/// Whether a JSON text is an array. Ask before you read a struct: serde would take the items for
+/// its fields in their order.
+pub fn is_array(json: &[u8]) -> bool {
+    json.trim_ascii_start().first() == Some(&b'[')
+}
+
 /// The plain JSON text of a packet: what a guest is given and what the API shows. Nothing sent is
 /// `null`; of superjson it is the part under `json`, in which dates are ISO strings.
 pub fn plain_json(packet: &Packet) -> Result<String, BadPacket> {
@@ -30,8 +36,7 @@ pub fn plain_json(packet: &Packet) -> Result<String, BadPacket> {
         PacketFormat::Json => {
             serde_json::from_str::<&RawValue>(data).map(|json| json.get().into()).map_err(BadPacket::Json)
         }
-        // An array would be read as the fields of the struct in their order.
-        PacketFormat::SuperJson if !data.trim_start().starts_with('{') => {
+        PacketFormat::SuperJson if is_array(data.as_bytes()) => {
             Err(BadPacket::SuperJson(serde::de::Error::custom("not an object")))
         }
         PacketFormat::SuperJson => serde_json::from_str::<SuperJson<'_>>(data)
@@ -67,6 +72,8 @@ mod tests {
     fn what_is_not_json_is_refused() {
         check(PacketFormat::Json, Some("{"), "the payload is not JSON");
         check(PacketFormat::Json, Some(""), "the payload is not JSON");
-        check(PacketFormat::SuperJson, Some("[1]"), "the payload is not superjson");
+        for other in ["[1]", " [{}]", "1", "\"{}\"", "null", ""] {
+            check(PacketFormat::SuperJson, Some(other), "the payload is not superjson");
+        }
     }
 }

@@ -67,9 +67,21 @@ pub struct TriggerOptions {
     /// Marks the run as a test.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<bool>,
+    /// Taken and ignored: there is one region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<Value>,
     /// Not offered yet; a request that has it is refused rather than done by halves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub debounce: Option<Value>,
+    /// Not offered yet, as above. Beside `lockToVersion` it means nothing and is ignored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_deployment_id: Option<Value>,
+    /// Named limits of concurrency: not offered yet, as above. An empty list asks for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Value>,
+    /// More queues to pass: not offered yet, as above. An empty list asks for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gates: Option<Value>,
 }
 
 /// `{"name": "…"}`

@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::error::{ApiError, Result};
+use crate::api::is_array;
 use crate::model::duration;
 
 /// A body as bytes.
@@ -60,9 +61,9 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalB
     }
 }
 
-/// Every body is an object. An array would be read as the fields of a struct in their order.
+/// Every body is an object.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    if bytes.trim_ascii_start().first() == Some(&b'[') {
+    if is_array(bytes) {
         return Err(ApiError::bad_request("Invalid body: it must be a JSON object, not an array"));
     }
     serde_json::from_slice(bytes).map_err(|error| {

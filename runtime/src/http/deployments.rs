@@ -11,7 +11,7 @@ use super::auth::Caller;
 use super::body::{Params, Raw, Segments, json};
 use super::error::{ApiError, Result};
 use super::list::page_size;
-use crate::api::{DeployReceipt, DeploymentItem, DeploymentPage, Pagination, PromoteReceipt};
+use crate::api::{DeployReceipt, DeploymentItem, DeploymentPage, Pagination, PromoteReceipt, RUNTIME, RUNTIME_VERSION};
 use crate::deploy::Promote;
 use crate::model::id::EnvironmentId;
 use crate::storage::{Deployment, Promotion};
@@ -128,8 +128,8 @@ fn item(deployment: &Deployment) -> DeploymentItem {
         short_code: deployment.short_code(),
         version: deployment.version.to_string(),
         status: "DEPLOYED".into(),
-        runtime: Some("wasm".into()),
-        runtime_version: Some("wasi-0.2".into()),
+        runtime: Some(RUNTIME.into()),
+        runtime_version: Some(RUNTIME_VERSION.into()),
         component: deployment.component.clone(),
         digest: deployment.digest.to_string(),
         size_bytes: deployment.size_bytes,

@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use axum::Json;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
 use crate::api::ErrorBody;
@@ -18,8 +18,6 @@ use crate::{secrets, storage};
 pub(super) struct ApiError {
     status: StatusCode,
     body: ErrorBody,
-    /// When to try again, in milliseconds since 1970, for clients that obey `x-ratelimit-reset`.
-    retry_at_ms: Option<i64>,
 }
 
 /// The answer of every handler.
@@ -28,7 +26,7 @@ pub(super) type Result<T> = std::result::Result<T, ApiError>;
 impl ApiError {
     pub(super) fn new(status: StatusCode, code: &str, error: impl Into<String>) -> Self {
         let body = ErrorBody { error: error.into(), code: Some(code.into()), details: Vec::new() };
-        Self { status, body, retry_at_ms: None }
+        Self { status, body }
     }
 
     /// 400: the request cannot be understood.
@@ -67,12 +65,7 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.body)).into_response();
-        if let Some(reset) = self.retry_at_ms {
-            let name = HeaderName::from_static("x-ratelimit-reset");
-            response.headers_mut().insert(name, HeaderValue::from(reset));
-        }
-        response
+        (self.status, Json(self.body)).into_response()
     }
 }
 

@@ -12,6 +12,7 @@ mod deployments;
 mod error;
 mod health;
 mod list;
+mod listen;
 mod options;
 mod runs;
 mod trigger;
@@ -33,6 +34,7 @@ use crate::secrets::ServerKey;
 use crate::storage::Storage;
 
 pub use auth::Auth;
+pub use listen::{ConnectionLimits, serve};
 
 /// What handlers use.
 pub struct Server {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::error::{ApiError, Result};
-use crate::api::{IdempotencyKeyOptions, ReplayRequest, TriggerRequest, TtlOption};
+use crate::api::{self, IdempotencyKeyOptions, ReplayRequest, TriggerOptions, TriggerRequest, TtlOption};
 use crate::model::admission::{Delay, Overrides, Request};
 use crate::model::run::{IdempotencyKey, Packet, PacketFormat, later};
 use crate::model::task::Machine;
@@ -15,9 +15,7 @@ use crate::model::{Timestamp, duration, limits};
 /// The request to run `task` that a body makes; the version it names is returned beside it.
 pub(super) fn request(task: String, body: TriggerRequest, now: Timestamp) -> Result<(Request, Option<String>)> {
     let options = body.options;
-    if options.debounce.is_some() {
-        return Err(ApiError::unprocessable("debounce is not offered yet"));
-    }
+    refuse_what_is_not_offered(&options)?;
     let mut request = Request::new(task, payload(body.payload, options.payload_type.as_deref())?);
     request.queue = options.queue.map(|queue| queue.name);
     request.concurrency_key = options.concurrency_key.map(concurrency_key).transpose()?;
@@ -35,6 +33,22 @@ pub(super) fn request(task: String, body: TriggerRequest, now: Timestamp) -> Res
         .map(|key| idempotency(key, options.idempotency_key_ttl.as_deref(), options.idempotency_key_options, now))
         .transpose()?;
     Ok((request, options.lock_to_version))
+}
+
+/// A run without one of these would not be the run that was asked for.
+fn refuse_what_is_not_offered(options: &TriggerOptions) -> Result<()> {
+    let means_something =
+        |option: &Option<Value>| option.as_ref().is_some_and(|value| *value != Value::Array(Vec::new()));
+    let not_offered = [
+        ("debounce", options.debounce.is_some()),
+        ("externalDeploymentId", options.external_deployment_id.is_some() && options.lock_to_version.is_none()),
+        ("concurrency", means_something(&options.concurrency)),
+        ("gates", means_something(&options.gates)),
+    ];
+    match not_offered.into_iter().find(|(_, is_asked_for)| *is_asked_for) {
+        Some((name, _)) => Err(ApiError::unprocessable(format!("{name} is not offered yet: leave it out"))),
+        None => Ok(()),
+    }
 }
 
 /// What the body of a replay changes; the version it names is returned beside it.
@@ -107,7 +121,11 @@ fn ttl(option: TtlOption) -> Result<Duration> {
 }
 
 fn metadata(value: Value) -> Result<String> {
-    if value.is_object() { Ok(value.to_string()) } else { Err(ApiError::bad_request("`metadata` must be an object")) }
+    let Value::Object(object) = &value else {
+        return Err(ApiError::bad_request("`metadata` must be an object"));
+    };
+    api::check_levels(object).map_err(|error| ApiError::unprocessable(error.to_string()))?;
+    Ok(value.to_string())
 }
 
 fn max_duration(seconds: f64) -> Result<u32> {

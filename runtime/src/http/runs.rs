@@ -132,9 +132,7 @@ pub(super) async fn logs(
             let logs = rows.into_iter().map(log_item).collect();
             return json(LogPage { logs, next, is_complete: is_last && found.status.is_final() });
         }
-        let end = server.storage.end_of(found.id);
-        let _ = tokio::time::timeout(LOG_LOOK, end).await;
-        server.storage.forget_end_of(found.id);
+        let _ = tokio::time::timeout(LOG_LOOK, server.storage.end_of(found.id)).await;
     }
 }
 

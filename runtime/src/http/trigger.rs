@@ -7,7 +7,6 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::oneshot;
 
 use super::Server;
 use super::auth::Caller;
@@ -19,6 +18,7 @@ use crate::model::id::{DeploymentId, EnvironmentId, RunId};
 use crate::model::limits::{MAX_IDEMPOTENCY_KEY_CHARS, MAX_RESULT_WAIT};
 use crate::model::run::End;
 use crate::model::version::Version;
+use crate::storage::RunEnd;
 
 /// The same on all tries of one request.
 const REQUEST_KEY_HEADER: &str = "x-trigger-request-idempotency-key";
@@ -44,15 +44,14 @@ pub(super) async fn trigger(
     };
     let id = server.runs.new_id();
     // Ask for the end before the run begins: it may be over before this returns.
-    let end = wait.map(|_| server.storage.end_of(id));
+    let awaited = wait.map(|wait| (wait, server.storage.end_of(id)));
     let triggered = server.runs.trigger(id, environment, request).await?;
-    let result = match (wait, end) {
-        (Some(wait), Some(_)) if !triggered.is_new => result_in_time(&server, environment, triggered.run, wait).await?,
-        (Some(wait), Some(end)) => {
-            let ended = wait_for_end(&server, triggered.run, end, wait).await;
-            ended.map(|ended| RunResult::new(triggered.run, task, ended))
+    let result = match awaited {
+        Some((wait, end)) if triggered.is_new => {
+            in_time(end, wait).await.map(|ended| RunResult::new(triggered.run, task, ended))
         }
-        _ => None,
+        Some((wait, _)) => result_in_time(&server, environment, triggered.run, wait).await?,
+        None => None,
     };
     let receipt = TriggerReceipt { id: triggered.run.to_string(), is_cached: triggered.is_cached, result };
     let mut response = Json(receipt).into_response();
@@ -125,22 +124,12 @@ pub(super) async fn result_in_time(
     let found = server.storage.run(environment, run).await?;
     let found = found.ok_or_else(|| ApiError::not_found("Run not found"))?;
     let ended = match found.end() {
-        Some(ended) => {
-            drop(end);
-            server.storage.forget_end_of(run);
-            Some(ended)
-        }
-        None => wait_for_end(server, run, end, wait).await,
+        Some(ended) => Some(ended),
+        None => in_time(end, wait).await,
     };
     Ok(ended.map(|ended| RunResult::new(run, found.task, ended)))
 }
 
-async fn wait_for_end(server: &Server, run: RunId, end: oneshot::Receiver<End>, wait: Duration) -> Option<End> {
-    match tokio::time::timeout(wait.min(MAX_RESULT_WAIT), end).await {
-        Ok(ended) => ended.ok(),
-        Err(_) => {
-            server.storage.forget_end_of(run);
-            None
-        }
-    }
+async fn in_time(end: RunEnd, wait: Duration) -> Option<End> {
+    tokio::time::timeout(wait.min(MAX_RESULT_WAIT), end).await.ok().flatten()
 }

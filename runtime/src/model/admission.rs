@@ -158,8 +158,8 @@ pub fn admit(
     environment: EnvironmentId,
     request: Request,
     definition: Option<&TaskDefinition>,
-    now: Timestamp,
 ) -> Result<NewRun, Refusal> {
+    let now = id.made_at();
     check(&request, now)?;
     let delay_until = match request.delay {
         Some(Delay::For(delay)) if !delay.is_zero() => Some(later(now, delay)),
@@ -171,9 +171,15 @@ pub fn admit(
         (None, None) => Status::PendingVersion,
         (Some(_), None) => Status::Queued,
     };
-    let ttl = request.ttl.or_else(|| definition?.ttl).filter(|ttl| !ttl.is_zero());
+    let given_ttl = request.ttl.or_else(|| definition?.ttl);
+    let ttl = given_ttl.filter(|ttl| !ttl.is_zero());
     let priority_ms = (request.priority_seconds * 1_000.0).clamp(f64::from(i32::MIN), f64::from(i32::MAX)) as i64;
     let queued_at = (status == Status::Queued).then_some(now);
+    let expires_at = match status {
+        Status::Queued => ttl.map(|ttl| later(now, ttl)),
+        Status::PendingVersion => given_ttl.map_or(Some(limits::PARKED_TTL), |_| ttl).map(|ttl| later(now, ttl)),
+        _ => None,
+    };
     let own_queue = || definition.map_or_else(|| format!("task/{}", request.task), TaskDefinition::queue_name);
     Ok(NewRun {
         id,
@@ -188,7 +194,7 @@ pub fn admit(
         queued_at,
         dequeue_at: delay_until.unwrap_or_else(|| queue_order(now, priority_ms)),
         ttl,
-        expires_at: queued_at.and(ttl).map(|ttl| later(now, ttl)),
+        expires_at,
         payload: request.payload,
         metadata: request.metadata,
         tags: request.tags,
@@ -226,7 +232,7 @@ fn check(request: &Request, now: Timestamp) -> Result<(), Refusal> {
     if request.tags.iter().any(|tag| tag.is_empty() || tag.chars().count() > limits::MAX_TAG_CHARS) {
         return refuse("a tag must have 1 to 128 characters");
     }
-    if request.queue.as_ref().is_some_and(|name| !is_stored_queue_name(name)) {
+    if request.queue.as_ref().is_some_and(|name| !is_queue_name(name)) {
         return refuse("a queue's name must have 1 to 128 of the characters A-Z a-z 0-9 _ - /");
     }
     if request.concurrency_key.as_ref().is_some_and(|key| key.chars().count() > limits::MAX_CONCURRENCY_KEY_CHARS) {
@@ -248,17 +254,15 @@ fn check(request: &Request, now: Timestamp) -> Result<(), Refusal> {
     if request.max_duration_seconds.is_some_and(|seconds| !limits::MAX_DURATION_SECONDS.contains(&seconds)) {
         return refuse("maxDuration must be 1 to 86400 seconds");
     }
+    if request.ttl.is_some_and(|ttl| ttl > limits::MAX_TTL) {
+        return refuse("a ttl can be 366 days at most; 0 means none");
+    }
     let too_late = later(now, limits::MAX_DELAY);
     match request.delay {
         Some(Delay::For(delay)) if delay > limits::MAX_DELAY => refuse("a delay can be 366 days at most"),
         Some(Delay::Until(at)) if at > too_late => refuse("a delay can be 366 days at most"),
         _ => Ok(()),
     }
-}
-
-/// A task's own queue carries the task's id, which may have characters that other names may not.
-fn is_stored_queue_name(name: &str) -> bool {
-    name.strip_prefix("task/").map_or_else(|| is_queue_name(name), is_task_id)
 }
 
 #[cfg(test)]
@@ -274,7 +278,7 @@ mod tests {
     }
 
     fn admitted(request: Request, definition: Option<&TaskDefinition>) -> Result<NewRun, Refusal> {
-        admit(RunId::from_bits(1), EnvironmentId::from_bits(2), request, definition, NOW)
+        admit(RunId::from_bits(1), EnvironmentId::from_bits(2), request, definition)
     }
 
     #[track_caller]
@@ -317,7 +321,17 @@ mod tests {
         let by_task = check_status(request(), Some(&hello), Status::Queued);
         assert_eq!(by_task.expires_at.map(|at| at.as_second()), Some(9));
         let opted_out = Request { ttl: Some(Duration::ZERO), ..request() };
-        assert_eq!(check_status(opted_out, Some(&hello), Status::Queued).expires_at, None);
+        assert_eq!(check_status(opted_out.clone(), Some(&hello), Status::Queued).expires_at, None);
+        assert_eq!(check_status(opted_out, None, Status::PendingVersion).expires_at, None);
+    }
+
+    #[test]
+    fn a_run_does_not_wait_for_ever_for_a_version() {
+        let waits = |run: NewRun| run.expires_at.map(|at| at.duration_since(NOW).unsigned_abs());
+        let ttl = Duration::from_secs(9);
+        assert_eq!(waits(check_status(request(), None, Status::PendingVersion)), Some(limits::PARKED_TTL));
+        let given = Request { ttl: Some(ttl), ..request() };
+        assert_eq!(waits(check_status(given, None, Status::PendingVersion)), Some(ttl));
     }
 
     #[test]
@@ -341,6 +355,7 @@ mod tests {
             Request { max_attempts: Some(0), ..request() },
             Request { max_duration_seconds: Some(0), ..request() },
             Request { delay: Some(Delay::Until(Timestamp::MAX)), ..request() },
+            Request { ttl: Some(limits::MAX_TTL + Duration::from_millis(1)), ..request() },
             Request { metadata: Some(" ".repeat(limits::MAX_METADATA_BYTES + 1)), ..request() },
         ];
         for request in too_much {

@@ -50,6 +50,9 @@ pub enum Outcome {
     Interrupted,
     /// The host could not do its part; the text is for the operator. Queued again, a few times.
     HostFault(String),
+    /// Neighbours had the memory that the guest needed; the text is for the operator. Queued again,
+    /// a few times, each time for longer.
+    HostFull(String),
 }
 
 /// A guest's end that is its own fault.
@@ -143,6 +146,12 @@ pub fn settle(facts: &AttemptFacts, outcome: Outcome, now: Timestamp, chance: f6
         Outcome::TimedOut(limit) => Settlement::Ended { status: Status::TimedOut, error: time_limit_error(limit) },
         Outcome::Interrupted => Settlement::Requeued { at: now, loss: false },
         Outcome::HostFault(_) => after_loss(facts.losses, now),
+        Outcome::HostFull(_) => match after_loss(facts.losses, now) {
+            Settlement::Requeued { loss, .. } => {
+                Settlement::Requeued { at: later(now, room_after(facts.losses)), loss }
+            }
+            ended => ended,
+        },
     }
 }
 
@@ -161,6 +170,12 @@ pub fn after_loss(losses: u32, now: Timestamp) -> Settlement {
             stack: None,
         },
     }
+}
+
+/// How long a run waits for its neighbours to end: 5 s, then each time four times as long, 7 minutes
+/// in all.
+fn room_after(losses: u32) -> Duration {
+    Duration::from_secs(5 << (2 * losses.min(MAX_LOSSES)))
 }
 
 fn settle_failure(facts: &AttemptFacts, error: TaskError, now: Timestamp, chance: f64) -> Settlement {
@@ -247,6 +262,16 @@ mod tests {
     fn an_interrupted_attempt_does_not_count() {
         check(3, Outcome::Interrupted, "requeued after 0 ms, loss: false");
         check(3, Outcome::HostFault("disk".into()), "requeued after 0 ms, loss: true");
+    }
+
+    #[test]
+    fn a_run_gives_its_neighbours_minutes_to_end() {
+        check(3, Outcome::HostFull("memory".into()), "requeued after 5000 ms, loss: true");
+        let waits: u64 = (0..MAX_LOSSES - 1).map(|losses| room_after(losses).as_secs()).sum();
+        assert_eq!(waits, 5 + 20 + 80 + 320);
+        let last = AttemptFacts { losses: MAX_LOSSES - 1, ..facts(1) };
+        let end = settle(&last, Outcome::HostFull("memory".into()), Timestamp::UNIX_EPOCH, 0.0);
+        assert!(matches!(end, Settlement::Ended { status: Status::SystemFailure, .. }));
     }
 
     #[test]

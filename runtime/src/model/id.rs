@@ -6,6 +6,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::Timestamp;
+
 /// The number of bits below the time in an id.
 const RANDOM_BITS: u32 = 80;
 const BODY_CHARS: usize = 26;
@@ -64,6 +66,14 @@ macro_rules! ids {
                 Self(bits)
             }
 
+            /// When it was made, in whole milliseconds.
+            pub fn made_at(self) -> Timestamp {
+                i64::try_from(self.0 >> RANDOM_BITS)
+                    .ok()
+                    .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+                    .unwrap_or(Timestamp::MAX)
+            }
+
             /// The id that comes right after this one.
             pub const fn next(self) -> Self {
                 Self(self.0.wrapping_add(1))
@@ -119,6 +129,13 @@ mod tests {
             let id = RunId::from_bits(bits);
             assert_eq!(id.to_string().parse(), Ok(id));
         }
+    }
+
+    #[test]
+    fn an_id_tells_when_it_was_made() {
+        let id = RunId::from_bits(next(1_795_248_000_000, u128::MAX, 0));
+        assert_eq!(id.made_at().as_millisecond(), 1_795_248_000_000);
+        assert_eq!(RunId::from_bits(u128::MAX).made_at(), Timestamp::MAX);
     }
 
     #[test]

@@ -11,8 +11,19 @@ pub const MAX_PAYLOAD_BYTES: usize = 10 * MIB;
 pub const MAX_OUTPUT_BYTES: usize = 10 * MIB;
 /// Most bytes of a run's metadata, as JSON text.
 pub const MAX_METADATA_BYTES: usize = 256 * KIB;
+/// Most levels of a run's metadata, of which the object itself is the first. Readers of JSON give up
+/// at some depth, ours at 128.
+pub const MAX_METADATA_LEVELS: usize = 32;
 /// Most bytes of one body of any other request.
 pub const MAX_BODY_BYTES: usize = MIB;
+/// Most connections at a time; the others wait until one of these is closed. Half of the open files
+/// that `dacapo doctor` asks for.
+pub const MAX_CONNECTIONS: usize = 2_048;
+/// Longest time from when a connection may send a request until the head of it is there. Idle
+/// connections are closed after it, too.
+pub const MAX_HEAD_WAIT: Duration = Duration::from_secs(30);
+/// Most bytes of the head of a request.
+pub const MAX_HEAD_BYTES: usize = 64 * KIB;
 /// Most bytes of a component.
 pub const MAX_COMPONENT_BYTES: usize = 64 * MIB;
 /// Most tasks in one component.
@@ -35,6 +46,12 @@ pub const MAX_ATTEMPTS: u32 = 1_000;
 pub const MAX_DURATION_SECONDS: std::ops::RangeInclusive<u32> = 1..=86_400;
 /// Longest delay before a run is queued.
 pub const MAX_DELAY: Duration = Duration::from_secs(366 * 86_400);
+/// Longest time to live.
+pub const MAX_TTL: Duration = MAX_DELAY;
+/// How long a run waits for a version that has its task, when nobody gave it a time to live.
+pub const PARKED_TTL: Duration = Duration::from_secs(3_600);
+/// Bytes of payloads after which one claim takes no more runs.
+pub const MAX_CLAIMED_PAYLOAD_BYTES: usize = 32 * MIB;
 /// Most characters of a description in a task definition.
 pub const MAX_DESCRIPTION_CHARS: usize = 4_096;
 /// Most bytes of a task's payload schema.

@@ -34,7 +34,7 @@ pub struct TaskDefinition {
 /// A queue that tasks share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueDefinition {
-    /// Its name, without `task/`.
+    /// Its name, as it is stored.
     pub name: String,
     /// Most runs executing at a time.
     pub concurrency_limit: Option<u32>,
@@ -208,6 +208,9 @@ pub fn check(tasks: &[TaskDefinition]) -> Vec<DefinitionProblem> {
         if task.max_duration_seconds.is_some_and(|seconds| !limits::MAX_DURATION_SECONDS.contains(&seconds)) {
             report("its max duration must be 1 to 86400 seconds");
         }
+        if task.ttl.is_some_and(|ttl| ttl > limits::MAX_TTL) {
+            report("its ttl must be 366 days at most");
+        }
         if task.payload_schema.as_ref().is_some_and(|text| text.len() > limits::MAX_SCHEMA_BYTES) {
             report("its payload schema is larger than 256 KiB");
         }
@@ -235,8 +238,14 @@ pub fn is_task_id(text: &str) -> bool {
     (1..=limits::MAX_TASK_ID_CHARS).contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 
-/// Whether this can be the name of a queue.
+/// Whether this can be the name of a queue, as it is stored: a task's own queue carries the task's id,
+/// which may have characters that other names may not.
 pub fn is_queue_name(text: &str) -> bool {
+    text.strip_prefix("task/").map_or_else(|| is_plain_name(text), is_task_id)
+}
+
+/// Whether this can be the name of a component, or of a queue that tasks share.
+pub fn is_plain_name(text: &str) -> bool {
     (1..=limits::MAX_QUEUE_NAME_CHARS).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-/".contains(&byte))
 }
@@ -278,6 +287,15 @@ mod tests {
             "task `t`: its queue's name must have 1 to 128 of the characters A-Z a-z 0-9 _ - /; \
              task `t`: its queue's concurrency limit must be at least 1",
         );
+    }
+
+    #[test]
+    fn a_task_can_limit_its_own_queue_whatever_its_id() {
+        for id in ["orders.import", "emails/send welcome ✉"] {
+            let queue = QueueDefinition { name: format!("task/{id}"), concurrency_limit: Some(2) };
+            check_one(|task| (task.id, task.queue) = (id.into(), Some(queue)), "");
+        }
+        assert!(!is_queue_name("task/") && !is_queue_name("orders.import"));
     }
 
     #[test]

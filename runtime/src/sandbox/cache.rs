@@ -1,17 +1,20 @@
 //! Compiled components: in memory by digest, on disk by digest and engine.
 //!
 //! Compiled code is run as it is, so a file counts only if it carries our MAC: anything that does
-//! not verify is deleted, and the component compiled again.
+//! not verify is deleted, and the component compiled again. Files are made of components that were
+//! accepted only; at a start those of other engines go, and the least recently used beyond
+//! [`MAX_CODE_BYTES`].
 
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use dacapo_host_api::TaskPre;
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
 use tokio::sync::{OnceCell, Semaphore};
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
@@ -22,6 +25,14 @@ use crate::model::digest::Digest;
 
 /// Bytes of the MAC at the beginning of a file.
 const MAC_BYTES: usize = 32;
+/// Bytes of compiled code that a start leaves on disk.
+const MAX_CODE_BYTES: u64 = 4 << 30;
+
+/// The system's own time: this program's clock is for runs.
+const MODIFIED_NOW: Timestamps = Timestamps {
+    last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+    last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+};
 
 /// Components that are ready to be instantiated.
 pub(super) struct Cache {
@@ -93,6 +104,21 @@ impl Cache {
         drop(cell.set(pre));
     }
 
+    /// Stores the code of a component that was inspected and is to stay, unless it is stored already.
+    pub(super) async fn keep(&self, digest: Digest) {
+        let (engine, files) = (self.linker.engine().clone(), self.files.clone());
+        let (Some(files), Ok(pre)) = (files, self.get(digest).await) else { return };
+        let component = pre.instance_pre().component().clone();
+        let stored = blocking(move || {
+            if !files.dir.join(file_name(&engine, digest)).exists() {
+                files.store(&engine, digest, &component);
+            }
+        });
+        if let Err(error) = stored.await {
+            tracing::warn!(error, "compiled code could not be stored");
+        }
+    }
+
     async fn load(&self, digest: Digest) -> Result<TaskPre<State>, String> {
         let engine = self.linker.engine().clone();
         let files = self.files.clone();
@@ -102,15 +128,20 @@ impl Cache {
             None => {
                 let bytes =
                     self.source.component(digest).await.map_err(|error| format!("component {digest}: {error}"))?;
-                self.compile(digest, bytes).await?.map_err(|error| format!("component {digest}: {error:#}"))?
+                let compiled = self.compile(digest, bytes).await?;
+                let component = compiled.map_err(|error| format!("component {digest}: {error:#}"))?;
+                if let Some(files) = self.files.clone() {
+                    let (engine, component) = (self.linker.engine().clone(), component.clone());
+                    blocking(move || files.store(&engine, digest, &component)).await?;
+                }
+                component
             }
         };
         let pre = self.linker.instantiate_pre(&component).and_then(TaskPre::new);
         pre.map_err(|error| format!("component {digest}: {error:#}"))
     }
 
-    /// Compiles a component and stores the code, unless that has been done before. `digest` must
-    /// be that of `bytes`. The outer error is the host's, the inner one the author's.
+    /// Compiles a component, unless its code is stored. `digest` must be that of `bytes`. The outer error is the host's, the inner one the author's.
     pub(super) async fn compile(&self, digest: Digest, bytes: Bytes) -> Result<wasmtime::Result<Component>, String> {
         let _permit = self.compiling.acquire().await.map_err(|error| error.to_string())?;
         let (engine, files) = (self.linker.engine().clone(), self.files.clone());
@@ -119,11 +150,7 @@ impl Cache {
             if let Some(component) = files.as_ref().and_then(|files| files.load(&engine, digest)) {
                 return Ok(component);
             }
-            let component = Component::from_binary(&engine, &bytes)?;
-            if let Some(files) = files {
-                files.store(&engine, digest, &component);
-            }
-            Ok(component)
+            Component::from_binary(&engine, &bytes)
         })
         .await
     }
@@ -141,8 +168,12 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) fn open(dir: PathBuf, key: [u8; 32]) -> io::Result<Self> {
+    /// Opens a directory, and removes from it what `engine` has no use for.
+    pub(super) fn open(dir: PathBuf, key: [u8; 32], engine: &Engine) -> io::Result<Self> {
         std::fs::create_dir_all(&dir)?;
+        if let Err(error) = prune(&dir, &ending(engine), MAX_CODE_BYTES) {
+            tracing::warn!(%error, "compiled code of no use could not be removed");
+        }
         Ok(Self { dir, key })
     }
 
@@ -155,6 +186,9 @@ impl Files {
             tracing::warn!(path = %path.display(), "cached code does not verify and is compiled again");
             // If it cannot be deleted it is overwritten, or refused again.
             let _ = std::fs::remove_file(&path);
+        } else if let Ok(file) = std::fs::File::open(&path) {
+            // For the next start, which removes what was not used for longest. That is no promise.
+            let _ = futimens(&file, &MODIFIED_NOW);
         }
         component
     }
@@ -195,9 +229,41 @@ impl Files {
 struct Verified<'a>(&'a [u8]);
 
 fn file_name(engine: &Engine, digest: Digest) -> String {
+    format!("{digest}{}", ending(engine))
+}
+
+/// How the names of all files of an engine end.
+fn ending(engine: &Engine) -> String {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
-    format!("{digest}-{:016x}.cwasm", hasher.finish())
+    format!("-{:016x}.cwasm", hasher.finish())
+}
+
+/// Removes code of other engines, files that were never finished, and of the rest what was not used
+/// for longest until `max_bytes` are left.
+fn prune(dir: &Path, ending: &str, max_bytes: u64) -> io::Result<()> {
+    let mut kept = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.ends_with(ending) {
+            let file = entry.metadata()?;
+            kept.push((file.modified()?, file.len(), entry.path()));
+        } else if name.ends_with(".cwasm") || name.ends_with(".tmp") {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    kept.sort();
+    let mut bytes: u64 = kept.iter().map(|(_, bytes, _)| bytes).sum();
+    for (_, size, path) in kept {
+        if bytes <= max_bytes {
+            break;
+        }
+        std::fs::remove_file(path)?;
+        bytes -= size;
+    }
+    Ok(())
 }
 
 #[expect(
@@ -223,7 +289,7 @@ mod tests {
     fn only_untouched_code_is_loaded() {
         let engine = engine(1).expect("an engine");
         let dir = std::env::temp_dir().join(format!("dacapo-code-{}", std::process::id()));
-        let files = Files::open(dir, [7; 32]).expect("a directory");
+        let files = Files::open(dir, [7; 32], &engine).expect("a directory");
         // The smallest component: a header and nothing else.
         let bytes = [0, b'a', b's', b'm', 0x0d, 0, 1, 0];
         let digest = Digest::of(&bytes);
@@ -242,5 +308,25 @@ mod tests {
         std::fs::write(&path, &code).expect("a file");
         assert!(files.load(&engine, digest).is_none());
         std::fs::remove_dir_all(&files.dir).expect("a directory");
+    }
+
+    #[test]
+    fn a_start_removes_what_is_of_no_use_and_what_was_not_used_for_longest() {
+        let dir = std::env::temp_dir().join(format!("dacapo-prune-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let begin = std::time::SystemTime::UNIX_EPOCH;
+        for (name, age) in [("c-1.cwasm", 1), ("a-1.cwasm", 2), ("b-1.cwasm", 3), ("d-2.cwasm", 0), ("e.tmp", 0)] {
+            std::fs::write(dir.join(name), [0; 10]).expect("a file");
+            let used = begin + std::time::Duration::from_secs(100 - age);
+            std::fs::File::open(dir.join(name)).and_then(|file| file.set_modified(used)).expect("a file");
+        }
+
+        prune(&dir, "-1.cwasm", 20).expect("a directory");
+
+        let entries = std::fs::read_dir(&dir).expect("a directory");
+        let mut left: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["a-1.cwasm", "c-1.cwasm"]);
+        std::fs::remove_dir_all(&dir).expect("a directory");
     }
 }

@@ -8,8 +8,11 @@
 //! has used more than 10 ms is *heavy*: to go on it needs one of as many turns as there are cores,
 //! holds it for 5 ms of CPU, and goes to the end of the line. A turn is given back while the guest
 //! waits for something. However many busy loops there are, then, at most one per core competes
-//! with fresh calls, which wait for it no longer than a tick; fresh calls among themselves wait as
-//! in any queue, at most 10 ms for each that turns out to be heavy.
+//! with fresh calls: before each millisecond of a fresh call they get three ticks of its core at
+//! most, which the test below counts: tokio may let the one with the turn go twice, and the next one
+//! may take the turn over in between. So a call that needs less than 1 ms of CPU waits for them 3 ms, and
+//! one that needs n ms, n up to 10, 3n ms. Fresh calls among themselves wait as in any queue, at
+//! most 10 ms for each that turns out to be heavy.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -169,7 +172,11 @@ impl Meter {
     /// What a guest does at a tick.
     pub(super) fn tick(self: &Arc<Self>) -> Result<UpdateDeadline, CpuTimeUsedUp> {
         let in_poll = thread_cpu_ns().saturating_sub(self.poll_began_ns.load(Ordering::Relaxed));
-        let used = self.used_ns.load(Ordering::Relaxed) + in_poll;
+        self.tick_at(self.used_ns.load(Ordering::Relaxed) + in_poll)
+    }
+
+    /// The rule by which CPU time is shared: what a guest does that has used `used` nanoseconds.
+    fn tick_at(self: &Arc<Self>, used: u64) -> Result<UpdateDeadline, CpuTimeUsedUp> {
         if used >= self.limit_ns {
             return Err(CpuTimeUsedUp);
         }
@@ -212,4 +219,74 @@ fn nanos(duration: Duration) -> u64 {
 fn thread_cpu_ns() -> u64 {
     let now = clock_gettime(ClockId::ThreadCPUTime);
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Ticks that busy loops are granted, on one core, before a fresh call gets its next one.
+    const MAX_TICKS_AHEAD: u64 = 3;
+
+    /// The milliseconds of CPU that busy loops were granted, on one core.
+    type Granted = Arc<AtomicU64>;
+
+    /// A guest that needs `work_ms` of CPU and comes to the host once in each of them. `granted` is
+    /// told of each. What it would measure is counted instead, so that the order alone decides.
+    async fn guest(meter: Arc<Meter>, work_ms: u64, mut granted: impl FnMut()) {
+        let ticks = Arc::clone(&meter);
+        let work = async move {
+            for used_ms in 1..=work_ms {
+                granted();
+                match ticks.tick_at(used_ms * nanos(TICK)) {
+                    Ok(UpdateDeadline::YieldCustom(_, others)) => others.await,
+                    _ => panic!("a guest yields at every tick"),
+                }
+            }
+        };
+        meter.measure(work).await;
+    }
+
+    /// One core with `count` busy loops that are all heavy, and what they have been granted.
+    async fn busy_core(count: u64) -> (Arc<Semaphore>, Granted) {
+        let (turns, granted) = (Arc::new(Semaphore::new(1)), Granted::default());
+        for _ in 0..count {
+            let (meter, granted) = (Arc::new(Meter::new(Duration::MAX, Arc::clone(&turns))), Arc::clone(&granted));
+            tokio::spawn(guest(meter, u64::MAX, move || {
+                granted.fetch_add(1, Ordering::Relaxed);
+            }));
+        }
+        while granted.load(Ordering::Relaxed) < 20 * count {
+            tokio::task::yield_now().await;
+        }
+        (turns, granted)
+    }
+
+    /// The most that busy loops were granted before any one millisecond of a call that needs
+    /// `work_ms`, whenever it comes.
+    async fn worst_wait(loops: u64, work_ms: u64) -> u64 {
+        let (turns, granted) = busy_core(loops).await;
+        let worst = Arc::new(AtomicU64::new(0));
+        for _ in 0..200 {
+            let meter = Arc::new(Meter::new(Duration::MAX, Arc::clone(&turns)));
+            let (seen, worst, mut before) = (Arc::clone(&granted), Arc::clone(&worst), granted.load(Ordering::Relaxed));
+            let fresh = guest(meter, work_ms, move || {
+                let now = seen.load(Ordering::Relaxed);
+                worst.fetch_max(now - before, Ordering::Relaxed);
+                before = now;
+            });
+            tokio::spawn(fresh).await.expect("the call ends");
+        }
+        worst.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn a_fresh_call_waits_for_three_ticks_of_busy_loops_at_most_however_many_there_are() {
+        for loops in [1, 2, 10, 500] {
+            let worst = worst_wait(loops, 9).await;
+            assert!(worst <= MAX_TICKS_AHEAD, "{worst} ticks of {loops} loops");
+        }
+    }
 }

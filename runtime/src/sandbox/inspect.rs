@@ -57,9 +57,12 @@ pub enum InspectError {
     /// A task component for another host.
     #[error("exports `{0}`, but this host knows `dacapo:task/guest@{VERSION}`")]
     UnknownGuest(String),
-    /// `describe` crashed, or took too long.
+    /// `describe` crashed.
     #[error("`describe` failed: {}", .0.message)]
     DescribeCrashed(Crash),
+    /// `describe` needed more memory than this, in bytes.
+    #[error("`describe` wanted more than {} MiB of memory", .0 >> 20)]
+    DescribeOutOfMemory(usize),
     /// `describe` took too long.
     #[error("`describe` took more than {} seconds", .0.as_secs())]
     DescribeTimedOut(Duration),
@@ -218,9 +221,10 @@ async fn describe(sandbox: &WasmSandbox, pre: &TaskPre<State>) -> Result<Vec<Tas
     });
     match outcome {
         Outcome::Returned(_) => Ok(tasks),
+        Outcome::Crashed(crash) if crash.out_of_memory => Err(InspectError::DescribeOutOfMemory(limits.memory_bytes)),
         Outcome::Crashed(crash) => Err(InspectError::DescribeCrashed(crash)),
         Outcome::TimedOut(_) => Err(InspectError::DescribeTimedOut(limits.cpu)),
-        Outcome::HostFault(fault) => Err(InspectError::HostFault(fault)),
+        Outcome::HostFault(fault) | Outcome::HostFull(fault) => Err(InspectError::HostFault(fault)),
         Outcome::Failed(_) | Outcome::Interrupted => Err(InspectError::HostFault("an impossible outcome".into())),
     }
 }

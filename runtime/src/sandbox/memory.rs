@@ -1,4 +1,7 @@
 //! Memory of guests: each has its machine's limit, all together have the process's.
+//!
+//! A guest whose machine has more than the process is held to what the process has: it would never
+//! get more, however often it was tried again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,8 +34,10 @@ impl Budget {
 pub(super) enum Refusal {
     /// The guest's own limit, in bytes.
     Machine(usize),
-    /// The process's, in bytes. Not the guest's fault.
-    Process(u64),
+    /// All that this process can give to one guest, in bytes, which is less than its machine has.
+    Host(u64),
+    /// What neighbours have left of the process's bytes. Not the guest's fault.
+    Neighbours(u64),
 }
 
 /// The memory of one guest. Growth that then fails for another reason stays counted.
@@ -70,12 +75,16 @@ impl ResourceLimiter for Memory {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         let growth = desired.saturating_sub(current);
         let sum = self.used_bytes.saturating_add(growth);
+        if sum as u64 > self.budget.limit_bytes && sum <= self.limit_bytes {
+            self.refusal = Some(Refusal::Host(self.budget.limit_bytes));
+            return Ok(false);
+        }
         if sum > self.limit_bytes || maximum.is_some_and(|maximum| desired > maximum) {
             self.refusal = Some(Refusal::Machine(self.limit_bytes));
             return Ok(false);
         }
         if !self.budget.take(growth as u64) {
-            self.refusal = Some(Refusal::Process(self.budget.limit_bytes));
+            self.refusal = Some(Refusal::Neighbours(self.budget.limit_bytes));
             return Ok(false);
         }
         self.used_bytes = sum;
@@ -114,13 +123,21 @@ mod tests {
     }
 
     #[test]
+    fn a_guest_alone_is_refused_what_the_host_could_never_give() {
+        let mut memory = Memory::new(200, Arc::new(Budget::new(150)));
+        assert!(memory.memory_growing(0, 150, None).expect("an answer"));
+        assert!(!memory.memory_growing(150, 151, None).expect("an answer"));
+        assert_eq!(memory.refusal(), Some(Refusal::Host(150)));
+    }
+
+    #[test]
     fn all_guests_share_the_budget_and_give_it_back() {
         let budget = Arc::new(Budget::new(150));
         let mut first = Memory::new(100, Arc::clone(&budget));
         let mut second = Memory::new(100, Arc::clone(&budget));
         assert!(first.memory_growing(0, 100, None).expect("an answer"));
         assert!(!second.memory_growing(0, 100, None).expect("an answer"));
-        assert_eq!(second.refusal(), Some(Refusal::Process(150)));
+        assert_eq!(second.refusal(), Some(Refusal::Neighbours(150)));
         drop(first);
         assert!(second.memory_growing(0, 100, None).expect("an answer"));
     }

@@ -56,6 +56,9 @@ pub trait Sandbox: Send + Sync {
     /// Says which tasks a component has, or why it cannot be deployed.
     async fn inspect(&self, component: Bytes) -> Result<Inspection, InspectError>;
 
+    /// Keeps what was compiled for an inspection, for later starts: the component is deployed.
+    async fn keep(&self, component: Digest);
+
     /// Runs one attempt to its end. Dropping the future stops it.
     async fn call(&self, call: Call) -> Report;
 }
@@ -206,7 +209,7 @@ impl WasmSandbox {
         let mut linker = Linker::new(&engine);
         add_to_linker(&mut linker).map_err(fault)?;
         let files = match config.code_dir {
-            Some(dir) => Some(cache::Files::open(dir, config.code_key)?),
+            Some(dir) => Some(cache::Files::open(dir, config.code_key, &engine)?),
             None => None,
         };
         Ok(Self {
@@ -226,6 +229,10 @@ impl WasmSandbox {
 impl Sandbox for WasmSandbox {
     async fn inspect(&self, component: Bytes) -> Result<Inspection, InspectError> {
         inspect::inspect(self, component).await
+    }
+
+    async fn keep(&self, component: Digest) {
+        self.cache.keep(component).await;
     }
 
     async fn call(&self, call: Call) -> Report {

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,8 +19,12 @@ use crate::model::task::TaskDefinition;
 pub enum Step {
     /// Ends so, at once.
     End(Outcome),
+    /// Returns `null` after so long.
+    Last(Duration),
     /// Never ends, until its future is dropped.
     Hang,
+    /// Panics, as a defect of the host would.
+    Panic,
 }
 
 /// What a call was given.
@@ -89,6 +94,8 @@ impl Sandbox for ScriptedSandbox {
         Ok(Inspection { digest: Digest::of(&component), tasks: self.tasks.clone(), imports: Vec::new() })
     }
 
+    async fn keep(&self, _: Digest) {}
+
     async fn call(&self, call: Call) -> Report {
         let Call { component, task, context, payload, services, .. } = call;
         let (run, attempt) = (context.run.id, context.attempt.number);
@@ -101,7 +108,12 @@ impl Sandbox for ScriptedSandbox {
         let outcome = match step {
             None => Outcome::Returned("null".into()),
             Some(Step::End(outcome)) => outcome,
+            Some(Step::Last(length)) => {
+                tokio::time::sleep(length).await;
+                Outcome::Returned("null".into())
+            }
             Some(Step::Hang) => std::future::pending().await,
+            Some(Step::Panic) => panic!("scripted"),
         };
         Report { outcome, usage: Usage::default(), services: Some(services) }
     }

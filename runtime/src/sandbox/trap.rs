@@ -30,17 +30,22 @@ pub(super) fn outcome(error: &wasmtime::Error, about: &Circumstances<'_>) -> Out
     }
     let exited = error.downcast_ref::<I32Exit>();
     let out_of_memory = match about.refusal {
-        Some(Refusal::Process(bytes)) if exited.is_none() => {
-            return Outcome::HostFault(format!(
+        Some(Refusal::Neighbours(bytes)) if exited.is_none() => {
+            return Outcome::HostFull(format!(
                 "guests have used up the {} MiB that they may have together",
                 mib(bytes)
             ));
         }
-        Some(Refusal::Machine(bytes)) if exited.is_none() => Some(bytes),
-        Some(Refusal::Process(_) | Refusal::Machine(_)) | None => None,
+        Some(Refusal::Machine(bytes)) if exited.is_none() => {
+            Some(format!("the machine of the run has {} MiB", mib(bytes as u64)))
+        }
+        Some(Refusal::Host(bytes)) if exited.is_none() => {
+            Some(format!("this host gives a run {} MiB at most, less than its machine has", mib(bytes)))
+        }
+        Some(Refusal::Machine(_) | Refusal::Host(_) | Refusal::Neighbours(_)) | None => None,
     };
-    let mut message = match (out_of_memory, exited) {
-        (Some(bytes), _) => format!("out of memory: the machine of the run has {} MiB", mib(bytes as u64)),
+    let mut message = match (&out_of_memory, exited) {
+        (Some(limit), _) => format!("out of memory: {limit}"),
         // WASI 0.2 says only that the status was not 0, as 1.
         (None, Some(I32Exit(1))) => "called exit with a status other than 0; return an error instead".into(),
         (None, Some(I32Exit(status))) => format!("called exit({status}); return a value instead"),
@@ -159,8 +164,10 @@ mod tests {
         let error = || wasmtime::Error::from(Trap::UnreachableCodeReached);
         let refusal = Refusal::Machine(512 << 20);
         check(error(), Some(refusal), &[], "out of memory: the machine of the run has 512 MiB");
-        let shared = "HostFault(\"guests have used up the 1 MiB that they may have together\")";
-        check(error(), Some(Refusal::Process(1 << 20)), &[], shared);
+        let host = "out of memory: this host gives a run 64 MiB at most, less than its machine has";
+        check(error(), Some(Refusal::Host(64 << 20)), &[], host);
+        let shared = "HostFull(\"guests have used up the 1 MiB that they may have together\")";
+        check(error(), Some(Refusal::Neighbours(1 << 20)), &[], shared);
     }
 
     #[test]

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::runs::{Event, add_event, release_parked};
+use super::queue::MAX_UPKEEP_RUNS;
+use super::runs::release_parked;
 use super::sql::{Row, Tx, values};
 use super::{Error, Storage};
 use crate::model::digest::Digest;
 use crate::model::id::{DeploymentId, EnvironmentId, RunId};
 use crate::model::retry::RetryPolicy;
-use crate::model::run::Status;
 use crate::model::task::{Cron, QueueDefinition, TaskDefinition};
 use crate::model::version::Version;
 
@@ -67,6 +67,17 @@ impl Deployment {
     }
 }
 
+/// What storing a deployment led to.
+#[derive(Debug, Clone)]
+pub struct Deployed {
+    /// The deployment that has the bytes.
+    pub deployment: Deployment,
+    /// Whether it is new.
+    pub is_new: bool,
+    /// What making it current changed, where that was asked for.
+    pub promotion: Option<Promotion>,
+}
+
 /// What a promotion changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Promotion {
@@ -95,10 +106,24 @@ macro_rules! task_columns {
 }
 impl Storage {
     /// Stores a deployment under the next version of its environment, unless its newest
-    /// deployment of the same component has the same bytes: then that one is the answer. The flag
-    /// says whether it is new.
-    pub async fn insert_deployment(&self, deployment: NewDeployment) -> Result<(Deployment, bool), Error> {
-        self.writer.write(move |tx| insert_deployment(tx, &deployment)).await
+    /// deployment of the same component has the same bytes: then that one is the answer. Where
+    /// `promote_at` is given it becomes current in the same transaction, so that of several uploads
+    /// at once the newest version ends up current.
+    pub async fn deploy(&self, new: NewDeployment, promote_at: Option<Timestamp>) -> Result<Deployed, Error> {
+        self.writer
+            .write(move |tx| {
+                let (mut deployment, is_new) = insert_deployment(tx, &new)?;
+                let Some(now) = promote_at else {
+                    return Ok(Deployed { deployment, is_new, promotion: None });
+                };
+                let promotion = promote(tx, new.environment, deployment.id, now)?;
+                if let Some(promotion) = &promotion {
+                    deployment.promoted_at = Some(now);
+                    deployment.current_tasks = promotion.tasks.len() as u64;
+                }
+                Ok(Deployed { deployment, is_new, promotion })
+            })
+            .await
     }
 
     /// Makes a deployment current: its tasks run on it from now on, tasks that its component no
@@ -310,34 +335,23 @@ fn promote(
         |row| row.column(),
     )?;
     tx.effects.settings_changed();
-    park_queued(tx, environment, &retired, now)?;
     let released_runs = release_runs(tx, environment, &tasks, now)?;
     Ok(Some(Promotion { tasks: sorted(tasks), retired: sorted(retired), released_runs }))
 }
 
-/// Runs of retired tasks that have no version yet wait for one.
-fn park_queued(tx: &mut Tx<'_>, environment: EnvironmentId, tasks: &[String], now: Timestamp) -> Result<(), Error> {
-    let sql = "UPDATE runs
-               SET    status = 'pending-version', updated_at = ?3
-               WHERE  environment_id = ?1 AND task_id = ?2 AND status = 'queued' AND deployment_id IS NULL
-               RETURNING id";
-    for task in tasks {
-        let parked: Vec<RunId> = tx.rows(sql, values![environment, task, now], |row| row.column())?;
-        for run in parked {
-            let why = "no current deployment has the task any more";
-            add_event(tx, run, Event { at: now, status: Status::PendingVersion, attempt: 0, detail: Some(why) })?;
-        }
-    }
-    Ok(())
-}
-
+/// Queues runs that waited for one of the tasks; upkeep goes on where there are more than one
+/// transaction takes.
 fn release_runs(tx: &mut Tx<'_>, environment: EnvironmentId, tasks: &[String], now: Timestamp) -> Result<usize, Error> {
     let sql = "SELECT id FROM runs
                WHERE  environment_id = ?1 AND task_id = ?2 AND status = 'pending-version'
-               ORDER BY id";
+               ORDER BY id
+               LIMIT  ?3";
     let mut released = 0;
     for task in tasks {
-        let parked: Vec<RunId> = tx.rows(sql, values![environment, task], |row| row.column())?;
+        let parked: Vec<RunId> = tx.rows(sql, values![environment, task, MAX_UPKEEP_RUNS], |row| row.column())?;
+        if parked.len() == MAX_UPKEEP_RUNS as usize {
+            tx.effects.parked_left(true);
+        }
         for run in parked {
             released += usize::from(release_parked(tx, run, now)?);
         }

@@ -1,8 +1,10 @@
 //! What the rest of the process learns of a transaction, once it is committed and not before.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use jiff::Timestamp;
 use tokio::sync::{Notify, broadcast, oneshot};
@@ -25,6 +27,7 @@ pub(super) struct Effects {
     /// Upkeep was done here, and knows of nothing before this moment.
     upkept_until: Option<Timestamp>,
     settings: bool,
+    parked_left: Option<bool>,
 }
 
 impl Effects {
@@ -53,6 +56,14 @@ impl Effects {
         self.upkept_until = Some(next.unwrap_or(Timestamp::MAX));
     }
 
+    /// Whether runs may still wait for a version that is there.
+    pub(super) fn parked_left(&mut self, left: bool) {
+        self.parked_left = Some(left);
+        if left {
+            self.timer_set(Timestamp::MIN);
+        }
+    }
+
     /// An environment's keys, rules, variables or current deployments changed.
     pub(super) fn settings_changed(&mut self) {
         self.settings = true;
@@ -64,6 +75,30 @@ impl Effects {
     }
 }
 
+/// Resolves with how a run ends, or with `None` where storage is gone before. As long as this lives
+/// the run is listened for: drop it as soon as nobody waits any more.
+#[derive(Debug)]
+pub struct RunEnd {
+    run: RunId,
+    end: oneshot::Receiver<End>,
+    listeners: Arc<Listeners>,
+}
+
+impl Future for RunEnd {
+    type Output = Option<End>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.end).poll(context).map(Result::ok)
+    }
+}
+
+impl Drop for RunEnd {
+    fn drop(&mut self) {
+        self.end.close();
+        self.listeners.forget_end_of(self.run);
+    }
+}
+
 /// The listeners of this process.
 #[derive(Debug)]
 pub(super) struct Listeners {
@@ -71,6 +106,8 @@ pub(super) struct Listeners {
     waiting: Mutex<HashMap<EnvironmentId, i64>>,
     cancellations: broadcast::Sender<RunId>,
     settings: AtomicU64,
+    /// Whether runs may wait for a version that is there; true at the start, when nobody knows.
+    parked_left: AtomicBool,
     /// Milliseconds since 1970 until which upkeep has nothing to do.
     upkept_until_ms: AtomicI64,
     pub(super) timers: Notify,
@@ -92,23 +129,22 @@ impl Listeners {
             waiting: Mutex::new(waiting),
             cancellations: broadcast::Sender::new(CANCELLATIONS_KEPT),
             settings: AtomicU64::new(0),
+            parked_left: AtomicBool::new(true),
             upkept_until_ms: AtomicI64::new(i64::MIN),
             timers: Notify::new(),
         }
     }
 
     /// Answers with how `run` ends after this call.
-    pub(super) fn end_of(&self, run: RunId) -> oneshot::Receiver<End> {
-        let (sender, receiver) = oneshot::channel();
+    pub(super) fn end_of(self: &Arc<Self>, run: RunId) -> RunEnd {
+        let (sender, end) = oneshot::channel();
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = ends.entry(run).or_default();
-        waiting.retain(|sender| !sender.is_closed());
-        waiting.push(sender);
-        receiver
+        ends.entry(run).or_default().push(sender);
+        RunEnd { run, end, listeners: self.clone() }
     }
 
     /// Forgets those who wait for the end of `run` and went away.
-    pub(super) fn forget_end_of(&self, run: RunId) {
+    fn forget_end_of(&self, run: RunId) {
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(waiting) = ends.get_mut(&run) {
             waiting.retain(|sender| !sender.is_closed());
@@ -121,6 +157,11 @@ impl Listeners {
     /// A number that grows whenever the settings of an environment change.
     pub(super) fn settings(&self) -> u64 {
         self.settings.load(Ordering::Acquire)
+    }
+
+    /// Whether runs may wait for a version that is there.
+    pub(super) fn has_parked_left(&self) -> bool {
+        self.parked_left.load(Ordering::Acquire)
     }
 
     /// Every run that is canceled from now on.
@@ -145,6 +186,9 @@ impl Listeners {
         if effects.settings {
             self.settings.fetch_add(1, Ordering::Release);
         }
+        if let Some(left) = effects.parked_left {
+            self.parked_left.store(left, Ordering::Release);
+        }
         for (run, end) in effects.ended {
             if end.status == Status::Canceled {
                 let _ = self.cancellations.send(run);
@@ -162,5 +206,34 @@ impl Listeners {
             self.upkept_until_ms.store(at, Ordering::Release);
             self.timers.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_run_is_listened_for_only_while_someone_waits_for_its_end() {
+        let listeners = Arc::new(Listeners::new(HashMap::new()));
+        let run = RunId::from_bits(7);
+        let listened_for = || listeners.ends.lock().unwrap().get(&run).map_or(0, Vec::len);
+        let (first, mut second) = (listeners.end_of(run), listeners.end_of(run));
+        assert_eq!(listened_for(), 2);
+        drop(first);
+        assert_eq!(listened_for(), 1, "the other still waits");
+
+        let end = End { status: Status::Completed, output: None, error: None, cpu: Duration::ZERO };
+        let mut effects = Effects::default();
+        effects.run_ended(run, end.clone());
+        listeners.committed(effects);
+
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        assert_eq!(Pin::new(&mut second).poll(&mut context), Poll::Ready(Some(end)));
+        drop(second);
+        drop(listeners.end_of(run));
+        assert!(listeners.ends.lock().unwrap().is_empty());
     }
 }

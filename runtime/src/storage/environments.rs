@@ -84,7 +84,19 @@ pub struct Variable {
     pub is_secret: bool,
 }
 
-const KEY_COLUMNS: &str = "id, environment_id, hash, sealed, hint, created_at, revoked_at";
+/// The columns that [`read_environment`] reads.
+macro_rules! environment_columns {
+    () => {
+        "id, slug, kind, egress, created_at"
+    };
+}
+
+/// The columns that [`read_key`] reads.
+macro_rules! key_columns {
+    () => {
+        "id, environment_id, hash, sealed, hint, created_at, revoked_at"
+    };
+}
 
 impl Storage {
     /// Makes an environment, unless there is one of this slug.
@@ -101,7 +113,7 @@ impl Storage {
 
     /// All environments, oldest first.
     pub async fn environments(&self) -> Result<Vec<Environment>, Error> {
-        let sql = "SELECT id, slug, kind, egress, created_at FROM environments ORDER BY id";
+        let sql = concat!("SELECT ", environment_columns!(), " FROM environments ORDER BY id");
         self.read(move |tx| tx.rows(sql, &[], read_environment)).await
     }
 
@@ -131,9 +143,8 @@ impl Storage {
 
     /// The key with this hash that has not been revoked, with its environment.
     pub async fn key_by_hash(&self, hash: [u8; 32]) -> Result<Option<(ApiKey, Environment)>, Error> {
-        let key = "SELECT id, environment_id, hash, sealed, hint, created_at, revoked_at
-                   FROM api_keys WHERE hash = ?1 AND revoked_at IS NULL";
-        let environment = "SELECT id, slug, kind, egress, created_at FROM environments WHERE id = ?1";
+        let key = concat!("SELECT ", key_columns!(), " FROM api_keys WHERE hash = ?1 AND revoked_at IS NULL");
+        let environment = concat!("SELECT ", environment_columns!(), " FROM environments WHERE id = ?1");
         self.read(move |tx| {
             let hash: &[u8] = &hash;
             let Some(key) = tx.row(key, values![hash], read_key)? else {
@@ -147,7 +158,8 @@ impl Storage {
 
     /// All keys, oldest first, the revoked ones included.
     pub async fn keys(&self) -> Result<Vec<ApiKey>, Error> {
-        self.read(move |tx| tx.rows(&format!("SELECT {KEY_COLUMNS} FROM api_keys ORDER BY id"), &[], read_key)).await
+        let sql = concat!("SELECT ", key_columns!(), " FROM api_keys ORDER BY id");
+        self.read(move |tx| tx.rows(sql, &[], read_key)).await
     }
 
     /// Revokes a key. `false`: there is none, or it was revoked before.

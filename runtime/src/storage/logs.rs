@@ -55,25 +55,28 @@ impl LogKind {
 }
 
 impl Storage {
-    /// Writes what a running attempt has logged, and its metadata where they changed. The logs are
-    /// kept in any case; the metadata only while the lease holds.
+    /// Writes what an attempt has logged, and its metadata where they changed. The logs are kept in
+    /// any case; the metadata only while the lease holds, or where the run was canceled under it.
+    /// Answers whether the attempt is to go on.
     pub async fn report(
         &self,
         lease: Lease,
         logs: Vec<LogRow>,
         metadata: Option<String>,
         now: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let sql = "UPDATE runs
                    SET    metadata = ?3, updated_at = ?4
-                   WHERE  id = ?1 AND lease = ?2 AND status = 'executing'";
+                   WHERE  id = ?1 AND lease = ?2 AND (status = 'executing' OR status = 'canceled')";
+        let holds = "SELECT 1 FROM runs WHERE id = ?1 AND lease = ?2 AND status = 'executing'";
         self.writer
             .write(move |tx| {
                 append_logs(tx, lease.run, &logs)?;
                 if let Some(metadata) = &metadata {
                     tx.execute(sql, values![lease.run, lease.number, metadata, now])?;
                 }
-                Ok(())
+                let holds: Option<i64> = tx.row(holds, values![lease.run, lease.number], |row| row.column())?;
+                Ok(holds.is_some())
             })
             .await
     }

@@ -27,11 +27,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use backup::backup;
-pub use deployments::{Deployment, NewDeployment, Promotion};
+pub use deployments::{Deployed, Deployment, NewDeployment, Promotion};
+pub use effects::RunEnd;
 pub use environments::{ApiKey, Environment, EnvironmentKind, Variable};
 pub use logs::{LogKind, LogRow};
 pub use queue::{AttemptEnd, ClaimRequest, Claimed, Lease, PendingClaim};
 pub use runs::{Canceled, Inserted, Place, RunEvent, RunFilter, RunPage};
+pub use schema::{SchemaVersions, schema_versions};
 
 use crate::clock::Clock;
 use crate::model::id::EnvironmentId;
@@ -153,10 +155,17 @@ impl Storage {
 }
 
 fn count_waiting(tx: &Tx<'_>) -> Result<HashMap<EnvironmentId, i64>, Error> {
-    let sql = "SELECT environment_id, COUNT(*)
-               FROM   runs
-               WHERE  status IN ('pending-version', 'delayed', 'queued')
-               GROUP BY environment_id";
-    let counts = tx.rows(sql, &[], |row| Ok((row.column()?, row.column()?)))?;
-    Ok(counts.into_iter().collect())
+    // One statement a status, so that each walks its own index and none walks history.
+    let waiting = [
+        "SELECT environment_id, COUNT(*) FROM runs WHERE status = 'pending-version' GROUP BY environment_id",
+        "SELECT environment_id, COUNT(*) FROM runs WHERE status = 'delayed' GROUP BY environment_id",
+        "SELECT environment_id, COUNT(*) FROM runs WHERE status = 'queued' GROUP BY environment_id",
+    ];
+    let mut counts: HashMap<EnvironmentId, i64> = HashMap::new();
+    for sql in waiting {
+        for (environment, count) in tx.rows(sql, &[], |row| Ok((row.column()?, row.column::<i64>()?)))? {
+            *counts.entry(environment).or_default() += count;
+        }
+    }
+    Ok(counts)
 }

@@ -19,10 +19,11 @@ use super::sql::{Tx, values};
 use super::{Error, Storage};
 use crate::model::attempt::{Settlement, Usage, after_loss};
 use crate::model::id::{DeploymentId, EnvironmentId, RunId, WorkerId};
+use crate::model::limits::{MAX_CLAIMED_PAYLOAD_BYTES, PARKED_TTL};
 use crate::model::run::{End, Packet, Run, RunError, Status, later};
 
 /// Runs that one pass of upkeep changes at most.
-const MAX_UPKEEP_RUNS: u32 = 500;
+pub(super) const MAX_UPKEEP_RUNS: u32 = 500;
 
 /// A worker that is ready for runs.
 #[derive(Debug, Clone, Copy)]
@@ -140,12 +141,32 @@ impl Storage {
     /// there is something to do, as far as that is known. The runs of `alive` are never taken for
     /// lost: it lives in this process, whatever the clock says.
     pub async fn upkeep(&self, now: Timestamp, alive: WorkerId) -> Result<Option<Timestamp>, Error> {
-        self.writer.write(move |tx| upkeep(tx, now, alive)).await
+        let listeners = self.listeners.clone();
+        self.writer.write(move |tx| upkeep(tx, now, alive, listeners.has_parked_left())).await
     }
 
     /// Queues runs again that were claimed and will not be attempted.
     pub async fn give_back(&self, claimed: Vec<Claimed>, now: Timestamp) -> Result<(), Error> {
-        self.writer.write(move |tx| claimed.iter().try_for_each(|claimed| give_back(tx, claimed, now))).await
+        self.writer.write(move |tx| give_back_all(tx, &claimed, now)).await
+    }
+
+    /// Gives up leases whose attempts ended without a record: each run is queued again, or ends
+    /// where it was lost too often, if the lease still holds.
+    pub async fn lose(&self, leases: Vec<Lease>, now: Timestamp) -> Result<(), Error> {
+        let sql = "SELECT losses, cpu_us FROM runs WHERE id = ?1 AND lease = ?2 AND status = 'executing'";
+        self.writer
+            .write(move |tx| {
+                for lease in &leases {
+                    let found = tx.row(sql, values![lease.run, lease.number], |row| {
+                        Ok((row.column::<u32>()?, Duration::from_micros(row.column()?)))
+                    })?;
+                    if let Some((losses, cpu)) = found {
+                        settle(tx, &AttemptEnd::without_attempt(*lease, after_loss(losses, now), cpu, now))?;
+                    }
+                }
+                Ok(())
+            })
+            .await
     }
 
     /// Resolves when something was stored that makes an earlier [`Self::upkeep`] necessary.
@@ -160,16 +181,15 @@ impl Storage {
     }
 }
 
-/// Finds the runs whose turn it is, then takes each with a statement that repeats what was found.
+/// Finds the runs whose turn it is, then takes each with a statement that repeats what was found,
+/// until [`MAX_CLAIMED_PAYLOAD_BYTES`] are held.
 ///
-/// Two plain statements and no `RETURNING`, which costs SQLite a temporary table every time.
+/// Plain statements and no `RETURNING`, which costs SQLite a temporary table every time.
 pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest, now: Timestamp) -> Result<Vec<Claimed>, Error> {
     let find = concat!(
         "SELECT ",
         run_columns!(),
         ", lease, losses,
-           (SELECT p.data   FROM run_payloads p WHERE p.run_id = runs.id),
-           (SELECT p.format FROM run_payloads p WHERE p.run_id = runs.id),
            (SELECT c.deployment_id FROM current_tasks c
             WHERE  c.environment_id = runs.environment_id AND c.task_id = runs.task_id)
          FROM   runs
@@ -180,33 +200,45 @@ pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest, now: Timestamp) -> 
     let found = tx.rows(find, values![now, request.max_runs as i64], |row| {
         let run = read_run(row)?;
         let lease = Lease { run: run.id, environment: run.environment, number: row.column()?, attempt: run.attempt };
-        let losses = row.column()?;
-        let payload = packet(row)?;
-        Ok((row.column()?, Claimed { lease, run, payload, losses }))
+        Ok(Candidate { run, lease, losses: row.column()?, current: row.column()? })
     })?;
     let mut claimed = Vec::with_capacity(found.len());
-    for (current, candidate) in found {
-        claimed.extend(take(tx, request.worker, candidate, current, now)?);
+    let mut payload_bytes = 0;
+    for candidate in found {
+        if payload_bytes > MAX_CLAIMED_PAYLOAD_BYTES {
+            break;
+        }
+        let taken = take(tx, request.worker, candidate, now)?;
+        payload_bytes += taken.as_ref().and_then(|taken| taken.payload.data.as_ref()).map_or(0, String::len);
+        claimed.extend(taken);
     }
     Ok(claimed)
 }
 
-/// Takes a run that was found in the queue, if it is as it was found. From then on it runs on the
-/// deployment that is current now, unless it has one already.
-fn take(
-    tx: &mut Tx<'_>,
-    worker: WorkerId,
-    found: Claimed,
+/// A run whose turn it is.
+struct Candidate {
+    run: Run,
+    lease: Lease,
+    losses: u32,
+    /// The deployment that runs its task now.
     current: Option<DeploymentId>,
-    now: Timestamp,
-) -> Result<Option<Claimed>, Error> {
+}
+
+/// Takes a run that was found in the queue, if it is as it was found. From then on it runs on the
+/// deployment that is current now, unless it has one already; where there is none any more, it
+/// waits for one.
+fn take(tx: &mut Tx<'_>, worker: WorkerId, found: Candidate, now: Timestamp) -> Result<Option<Claimed>, Error> {
     let sql = "UPDATE runs
                SET    status = 'executing', attempt = ?3, lease = lease + 1, worker_id = ?4, deployment_id = ?5,
                       started_at = ?6, updated_at = ?7
                WHERE  id = ?1 AND status = 'queued' AND lease = ?2";
-    let Claimed { mut lease, mut run, payload, losses } = found;
+    let payload = "SELECT data, format FROM run_payloads WHERE run_id = ?1";
+    let Candidate { mut run, mut lease, losses, current } = found;
+    let Some(deployment) = run.deployment.or(current) else {
+        park(tx, &run, now)?;
+        return Ok(None);
+    };
     let attempt = run.attempt + 1;
-    let deployment = run.deployment.or(current);
     let started_at = run.started_at.unwrap_or(now);
     let values = values![run.id, lease.number, attempt, worker, deployment, started_at, now];
     if tx.execute(sql, values)? == 0 {
@@ -214,9 +246,30 @@ fn take(
     }
     tx.effects.waiting(run.environment, -1);
     add_event(tx, run.id, Event { at: now, status: Status::Executing, attempt, detail: None })?;
+    let missing = || Error::Corrupt(format!("run {} has no payload", run.id));
+    let payload = tx.row(payload, values![run.id], packet)?.ok_or_else(missing)?;
     lease = Lease { number: lease.number + 1, attempt, ..lease };
+    let deployment = Some(deployment);
     run = Run { status: Status::Executing, attempt, deployment, started_at: Some(started_at), updated_at: now, ..run };
     Ok(Some(Claimed { lease, run, payload, losses }))
+}
+
+/// Takes a run out of the queue whose task no deployment has any more.
+fn park(tx: &mut Tx<'_>, run: &Run, now: Timestamp) -> Result<(), Error> {
+    let sql = "UPDATE runs
+               SET    status = 'pending-version', updated_at = ?2, expires_at = COALESCE(expires_at, ?3)
+               WHERE  id = ?1 AND status = 'queued'";
+    let expires_at = later(now, PARKED_TTL);
+    if tx.execute(sql, values![run.id, now, expires_at])? == 1 {
+        tx.effects.timer_set(expires_at);
+        let why = "no current deployment has the task any more";
+        add_event(
+            tx,
+            run.id,
+            Event { at: now, status: Status::PendingVersion, attempt: run.attempt, detail: Some(why) },
+        )?;
+    }
+    Ok(())
 }
 
 /// When the first queued run may be claimed.
@@ -225,10 +278,13 @@ pub(super) fn next_ready(tx: &Tx<'_>) -> Result<Option<Timestamp>, Error> {
     tx.row(sql, &[], |row| row.column())
 }
 
-/// Takes a claim back as if it had not been.
-pub(super) fn give_back(tx: &mut Tx<'_>, claimed: &Claimed, now: Timestamp) -> Result<(), Error> {
-    let end = Settlement::Requeued { at: now, loss: false };
-    settle(tx, &AttemptEnd::without_attempt(claimed.lease, end, claimed.run.cpu, now)).map(drop)
+/// Takes claims back as if they had not been.
+pub(super) fn give_back_all(tx: &mut Tx<'_>, claimed: &[Claimed], now: Timestamp) -> Result<(), Error> {
+    for Claimed { lease, run, .. } in claimed {
+        let end = Settlement::Requeued { at: now, loss: false };
+        settle(tx, &AttemptEnd::without_attempt(*lease, end, run.cpu, now))?;
+    }
+    Ok(())
 }
 
 fn settle(tx: &mut Tx<'_>, end: &AttemptEnd) -> Result<bool, Error> {
@@ -334,12 +390,13 @@ fn requeue(tx: &mut Tx<'_>, end: &AttemptEnd, how: Requeue<'_>) -> Result<bool, 
     Ok(requeued)
 }
 
-fn upkeep(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId) -> Result<Option<Timestamp>, Error> {
+fn upkeep(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId, parked_left: bool) -> Result<Option<Timestamp>, Error> {
     let due = queue_due(tx, now)?;
     let expired = expire(tx, now)?;
+    let released = if parked_left { release_left(tx, now)? } else { 0 };
     requeue_lost(tx, now, alive)?;
     tx.execute("DELETE FROM trigger_keys WHERE expires_at <= ?1", values![now])?;
-    if due == MAX_UPKEEP_RUNS as usize || expired == MAX_UPKEEP_RUNS as usize {
+    if [due, expired, released].contains(&(MAX_UPKEEP_RUNS as usize)) {
         tx.effects.upkept(Some(now));
         return Ok(Some(now));
     }
@@ -347,6 +404,8 @@ fn upkeep(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId) -> Result<Option<Tim
                    SELECT MIN(dequeue_at) AS at FROM runs WHERE status = 'delayed'
                    UNION ALL
                    SELECT MIN(expires_at) AS at FROM runs WHERE status = 'queued' AND expires_at IS NOT NULL
+                   UNION ALL
+                   SELECT MIN(expires_at) AS at FROM runs WHERE status = 'pending-version' AND expires_at IS NOT NULL
                ) AS next";
     let next = tx.row(sql, &[], |row| row.column())?.flatten();
     tx.effects.upkept(next);
@@ -356,43 +415,82 @@ fn upkeep(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId) -> Result<Option<Tim
 /// Delayed runs whose time has come are queued, or wait for a version. Their ttl begins.
 fn queue_due(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize, Error> {
     let sql = "UPDATE runs
-               SET    status = 'pending-version', updated_at = ?1
+               SET    status = 'pending-version', updated_at = ?1, expires_at = ?1 + COALESCE(ttl_ms, ?3)
                WHERE  status = 'delayed' AND id IN (
                           SELECT r.id FROM runs r
                           WHERE  r.status = 'delayed' AND r.dequeue_at <= ?1
                           ORDER BY r.dequeue_at, r.id
                           LIMIT  ?2)
                RETURNING id";
-    let due: Vec<RunId> = tx.rows(sql, values![now, MAX_UPKEEP_RUNS], |row| row.column())?;
+    let due: Vec<RunId> = tx.rows(sql, values![now, MAX_UPKEEP_RUNS, PARKED_TTL], |row| row.column())?;
     for run in &due {
         if !release_parked(tx, *run, now)? {
+            tx.effects.timer_set(later(now, PARKED_TTL));
             add_event(tx, *run, Event { at: now, status: Status::PendingVersion, attempt: 0, detail: None })?;
         }
     }
     Ok(due.len())
 }
 
+/// Runs that have waited too long for their turn, or for a version, end. Answers with the larger
+/// number of the two.
 fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize, Error> {
-    let sql = "UPDATE runs
-               SET    status = 'expired', finished_at = ?1, updated_at = ?1, error_kind = ?3, error_name = ?4,
-                      error_message = ?5, error_stack = NULL
-               WHERE  status = 'queued' AND id IN (
-                          SELECT r.id FROM runs r
-                          WHERE  r.status = 'queued' AND r.expires_at IS NOT NULL AND r.expires_at <= ?1
-                          ORDER BY r.expires_at, r.id
-                          LIMIT  ?2)
-               RETURNING id, environment_id, attempt, cpu_us";
-    let error = RunError::expired();
-    let values = values![now, MAX_UPKEEP_RUNS, error.kind.as_str(), &error.name, &error.message];
-    let expired: Vec<(RunId, EnvironmentId, u32, u64)> =
-        tx.rows(sql, values, |row| Ok((row.column()?, row.column()?, row.column()?, row.column()?)))?;
-    for (run, environment, attempt, cpu_us) in &expired {
-        tx.effects.waiting(*environment, -1);
-        add_event(tx, *run, Event { at: now, status: Status::Expired, attempt: *attempt, detail: None })?;
-        let cpu = Duration::from_micros(*cpu_us);
-        tx.effects.run_ended(*run, End { status: Status::Expired, output: None, error: Some(error.clone()), cpu });
+    let queued = "SELECT r.id, r.environment_id, r.attempt, r.cpu_us
+                  FROM   runs r
+                  WHERE  r.status = 'queued' AND r.expires_at IS NOT NULL AND r.expires_at <= ?1
+                  ORDER BY r.expires_at, r.id
+                  LIMIT  ?2";
+    let parked = "SELECT r.id, r.environment_id, r.attempt, r.cpu_us
+                  FROM   runs r
+                  WHERE  r.status = 'pending-version' AND r.expires_at IS NOT NULL AND r.expires_at <= ?1
+                  ORDER BY r.expires_at, r.id
+                  LIMIT  ?2";
+    let mut most = 0;
+    for (find, status) in [(queued, Status::Queued), (parked, Status::PendingVersion)] {
+        let found = tx.rows(find, values![now, MAX_UPKEEP_RUNS], |row| {
+            let cpu = |us| Duration::from_micros(us);
+            Ok((row.column()?, row.column()?, row.column()?, cpu(row.column()?)))
+        })?;
+        most = most.max(found.len());
+        for (run, environment, attempt, cpu) in found {
+            let error = RunError::expired();
+            if expire_run(tx, run, status, &error, Event { at: now, status: Status::Expired, attempt, detail: None })? {
+                tx.effects.waiting(environment, -1);
+                tx.effects.run_ended(run, End { status: Status::Expired, output: None, error: Some(error), cpu });
+            }
+        }
     }
-    Ok(expired.len())
+    Ok(most)
+}
+
+/// Ends a run that is still as it was found.
+fn expire_run(tx: &mut Tx<'_>, run: RunId, found: Status, error: &RunError, event: Event<'_>) -> Result<bool, Error> {
+    let sql = "UPDATE runs
+               SET    status = 'expired', finished_at = ?3, updated_at = ?3, error_kind = ?4, error_name = ?5,
+                      error_message = ?6, error_stack = NULL
+               WHERE  id = ?1 AND status = ?2";
+    let values = values![run, found.as_str(), event.at, error.kind.as_str(), &error.name, &error.message];
+    let expired = tx.execute(sql, values)? == 1;
+    if expired {
+        add_event(tx, run, event)?;
+    }
+    Ok(expired)
+}
+
+/// Queues runs that wait for a version although it is there: a promotion releases as many as one
+/// transaction takes, and this the rest.
+fn release_left(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize, Error> {
+    let sql = "SELECT r.id
+               FROM   current_tasks c
+               JOIN   runs r ON r.environment_id = c.environment_id AND r.task_id = c.task_id
+               WHERE  r.status = 'pending-version'
+               LIMIT  ?1";
+    let parked: Vec<RunId> = tx.rows(sql, values![MAX_UPKEEP_RUNS], |row| row.column())?;
+    for run in &parked {
+        release_parked(tx, *run, now)?;
+    }
+    tx.effects.parked_left(parked.len() == MAX_UPKEEP_RUNS as usize);
+    Ok(parked.len())
 }
 
 /// Queues the runs of workers that do not live again, or ends those that were lost too often.

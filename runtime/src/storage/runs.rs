@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::effects::RunEnd;
 use super::queue::expiry;
 use super::sql::{Row, Tx, Value, values};
 use super::{Error, Storage};
@@ -69,7 +70,7 @@ pub enum Place {
 /// A page of runs, newest first.
 #[derive(Debug, Clone, Default)]
 pub struct RunPage {
-    /// The runs.
+    /// The runs, without their outputs and without the stacks of their errors.
     pub runs: Vec<Run>,
     /// Whether there are newer ones.
     pub has_newer: bool,
@@ -92,15 +93,25 @@ pub struct RunEvent {
     pub detail: Option<String>,
 }
 
-/// The columns of [`read_run`], in its order.
+/// The columns of [`read_run`], in its order. `without_output` is for lists: it reads neither the
+/// output nor the stack of an error, of which a page can have a gigabyte.
 macro_rules! run_columns {
     () => {
-        "id, environment_id, task_id, status, deployment_id,
-         (SELECT d.version FROM deployments d WHERE d.id = runs.deployment_id) AS version,
-         queue, queue_given, concurrency_key, priority_ms, tags, metadata, created_at, updated_at, delay_until,
-         queued_at, started_at, finished_at, ttl_ms, attempt, max_attempts, max_duration_seconds, machine,
-         idempotency_key, idempotency_scope, is_test, replay_of, cpu_us, peak_memory_bytes,
-         error_kind, error_name, error_message, error_stack, output"
+        run_columns!("error_stack, output")
+    };
+    (without_output) => {
+        run_columns!("NULL, NULL")
+    };
+    ($stack_and_output:literal) => {
+        concat!(
+            "id, environment_id, task_id, status, deployment_id,
+             (SELECT d.version FROM deployments d WHERE d.id = runs.deployment_id) AS version,
+             queue, queue_given, concurrency_key, priority_ms, tags, metadata, created_at, updated_at, delay_until,
+             queued_at, started_at, finished_at, ttl_ms, attempt, max_attempts, max_duration_seconds, machine,
+             idempotency_key, idempotency_scope, is_test, replay_of, cpu_us, peak_memory_bytes,
+             error_kind, error_name, error_message, ",
+            $stack_and_output
+        )
     };
 }
 pub(super) use run_columns;
@@ -170,13 +181,8 @@ impl Storage {
     }
 
     /// Resolves with how `run` ends. Ask before you look whether it has ended.
-    pub fn end_of(&self, run: RunId) -> tokio::sync::oneshot::Receiver<End> {
+    pub fn end_of(&self, run: RunId) -> RunEnd {
         self.listeners.end_of(run)
-    }
-
-    /// Forgets the receivers of [`Self::end_of`] for `run` that were dropped.
-    pub fn forget_end_of(&self, run: RunId) {
-        self.listeners.forget_end_of(run);
     }
 
     /// Every run that is canceled from now on, whoever cancels it.
@@ -394,7 +400,8 @@ fn list(
     let mut runs = Vec::new();
     for status in &statuses {
         for task in &tasks {
-            let mut sql = String::from(concat!("SELECT ", run_columns!(), " FROM runs WHERE environment_id = ?1"));
+            let columns = run_columns!(without_output);
+            let mut sql = format!("SELECT {columns} FROM runs WHERE environment_id = ?1");
             let mut bound: Vec<Value<'_>> = vec![environment.into()];
             let mut and = |condition: &str, value: Value<'static>| {
                 bound.push(value);

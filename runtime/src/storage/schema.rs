@@ -5,14 +5,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
 
 use super::Error;
-use super::sql::{Tx, values};
+use super::sql::{BEGIN, Tx, values};
 
 /// The migrations, in order; the place in the list, from 1, is the version they lead to.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_init.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/sqlite/0001_init.sql"),
+    include_str!("../../migrations/sqlite/0002_parked_runs_expire.sql"),
+];
 /// The file of the database within the data directory.
 pub(super) const DATABASE_FILE: &str = "dacapo.db";
 const LOCK_FILE: &str = "dacapo.lock";
@@ -64,20 +67,45 @@ fn tune(connection: &Connection) -> Result<(), Error> {
     Ok(())
 }
 
+/// How the schema of a database stands to this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SchemaVersions {
+    /// The version of the schema; 0 where there are no tables yet.
+    pub found: usize,
+    /// The newest that this program knows.
+    pub known: usize,
+}
+
+/// Looks at the database of `data_dir` and changes nothing in it, although SQLite may make its files
+/// `-wal` and `-shm` beside it. A server may be using it.
+pub fn schema_versions(data_dir: &Path) -> Result<SchemaVersions, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(data_dir.join(DATABASE_FILE), flags)?;
+    tune(&connection)?;
+    let found = if connection.table_exists(None, "schema_migrations")? { applied(&connection)? } else { 0 };
+    Ok(SchemaVersions { found, known: MIGRATIONS.len() })
+}
+
+/// The number of migrations that were made.
+fn applied(connection: &Connection) -> Result<usize, Error> {
+    let newest: Option<u64> =
+        Tx::new(connection).row("SELECT MAX(version) FROM schema_migrations", &[], |row| row.column())?.flatten();
+    Ok(newest.unwrap_or(0) as usize)
+}
+
 /// Brings the schema to the newest version. Each step is one transaction: a step that fails
 /// leaves the database as the step before it made it.
 pub(super) fn migrate(connection: &Connection, now: Timestamp) -> Result<(), Error> {
     connection.execute_batch(
         "CREATE TABLE IF NOT EXISTS schema_migrations (version BIGINT NOT NULL PRIMARY KEY, applied_at BIGINT NOT NULL)",
     )?;
+    let version = applied(connection)?;
     let tx = Tx::new(connection);
-    let version: Option<u64> = tx.row("SELECT MAX(version) FROM schema_migrations", &[], |row| row.column())?.flatten();
-    let version = version.unwrap_or(0) as usize;
     if version > MIGRATIONS.len() {
         return Err(Error::TooNew { found: version, known: MIGRATIONS.len() });
     }
     for (index, migration) in MIGRATIONS.iter().enumerate().skip(version) {
-        connection.execute_batch("BEGIN IMMEDIATE")?;
+        connection.execute_batch(BEGIN)?;
         let applied = connection.execute_batch(migration).map_err(Error::from).and_then(|()| {
             let sql = "INSERT INTO schema_migrations (version, applied_at) VALUES (?1, ?2)";
             tx.execute(sql, values![index as u64 + 1, now])

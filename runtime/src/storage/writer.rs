@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use super::Error;
 use super::effects::{Effects, Listeners, earliest};
 use super::queue::{self, ClaimRequest, Claimed, PendingClaim};
-use super::sql::Tx;
+use super::sql::{BEGIN, Tx};
 use crate::clock::Clock;
 
 /// Verbs that may wait for the writer; one more is refused as [`Error::Busy`].
@@ -207,11 +207,13 @@ impl State {
                 group.into_iter().for_each(|job| job.answer(None));
                 for (claim, claimed) in claims {
                     if let Err(Ok(lost)) = claim.reply.send(Ok(claimed)) {
-                        self.give_back(&lost);
+                        self.give_back(lost);
                     }
                 }
             }
             Err(_) if group.len() > 1 => group.into_iter().for_each(|job| self.commit(vec![job])),
+            // The verb failed, and nothing else: who waits for a run goes on waiting.
+            Err(Error::RolledBack) => group.into_iter().for_each(|job| job.answer(Some(&Error::RolledBack))),
             Err(failure) => {
                 group.into_iter().for_each(|job| job.answer(Some(&failure)));
                 for claim in self.parked.drain(..) {
@@ -223,7 +225,7 @@ impl State {
 
     fn try_commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<Vec<(ParkedClaim, Vec<Claimed>)>, Error> {
         let mut tx = Tx::new(&self.connection);
-        tx.execute("BEGIN IMMEDIATE", &[])?;
+        tx.execute(BEGIN, &[])?;
         let mut failed = false;
         for job in group.iter_mut() {
             failed = !job.run(&mut tx);
@@ -262,23 +264,15 @@ impl State {
     }
 
     /// Queues runs again whose claimer went away before it heard of them.
-    fn give_back(&mut self, claimed: &[Claimed]) {
+    fn give_back(&mut self, claimed: Vec<Claimed>) {
         let now = self.clock.now();
-        let mut tx = Tx::new(&self.connection);
-        let given_back = tx
-            .execute("BEGIN IMMEDIATE", &[])
-            .and_then(|_| claimed.iter().try_for_each(|claimed| queue::give_back(&mut tx, claimed, now)))
-            .and_then(|()| tx.execute("COMMIT", &[]));
-        match given_back {
-            Ok(_) => {
-                self.ready_at = Some(now);
-                self.listeners.committed(tx.effects);
-            }
-            Err(failure) => {
-                let _ = tx.execute("ROLLBACK", &[]);
-                tracing::error!(error = %failure, "runs could not go back to the queue");
-            }
-        }
+        let verb = move |tx: &mut Tx<'_>| {
+            queue::give_back_all(tx, &claimed, now)
+                .inspect_err(|error| tracing::error!(%error, "runs could not go back to the queue"))
+        };
+        // Nobody waits for the answer.
+        let (reply, _) = oneshot::channel();
+        self.commit(vec![Box::new(TypedJob { verb, result: None, reply })]);
     }
 }
 

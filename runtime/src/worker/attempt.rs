@@ -8,15 +8,16 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tracing::Instrument;
 
 use super::Limits;
+use super::context::context_of;
 use super::services::{Recorder, RunServices};
-use super::settings::{Settings, SettingsCache};
+use super::settings::SettingsCache;
 use crate::api;
 use crate::clock::Clock;
 use crate::model::attempt::{AttemptFacts, Outcome, Settlement, Usage, settle};
 use crate::model::run::Status;
 use crate::model::task::TaskDefinition;
-use crate::sandbox::{self, Call, Sandbox, context};
-use crate::storage::{AttemptEnd, Claimed, Deployment, Error, Storage};
+use crate::sandbox::{self, Call, Sandbox};
+use crate::storage::{AttemptEnd, Claimed, Error, Storage};
 
 /// How often what a running attempt says is written.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
@@ -57,6 +58,16 @@ struct Prepared {
     definition: Arc<TaskDefinition>,
 }
 
+/// Why an attempt is over.
+enum Stopped {
+    /// The guest ended, or was interrupted by a shutdown; that is to be recorded.
+    ByItself(Ended),
+    /// The run was canceled, or belongs to another lease: there is nothing to record.
+    NotOurs,
+    /// This process could not prove that it lives.
+    LeaseLost,
+}
+
 /// How an attempt ended, before that is judged.
 struct Ended {
     outcome: Outcome,
@@ -70,24 +81,29 @@ impl Attempt {
         Self { shared, claimed, recorder }
     }
 
-    /// Runs the guest until it ends or `stop` says so, and records how it ended.
-    pub(super) async fn run(self, stop: oneshot::Receiver<Stop>) {
+    /// Runs the guest until it ends or `stop` says so, and records how it ended. `false`: it could
+    /// not be recorded, and whoever knows the lease must give it up.
+    pub(super) async fn run(self, stop: oneshot::Receiver<Stop>) -> bool {
         let run = &self.claimed.run;
         let span = tracing::debug_span!("attempt", run.id = %run.id, task.id = %run.task, attempt = run.attempt);
         async move {
-            let Some(ended) = self.execute(stop).await else { return };
-            self.settle(ended).await;
+            match self.execute(stop).await {
+                Stopped::ByItself(ended) => self.settle(ended).await,
+                Stopped::NotOurs => true,
+                Stopped::LeaseLost => false,
+            }
         }
         .instrument(span)
-        .await;
+        .await
     }
 
-    /// `None`: the run is no longer ours, or was canceled.
-    async fn execute(&self, mut stop: oneshot::Receiver<Stop>) -> Option<Ended> {
+    async fn execute(&self, mut stop: oneshot::Receiver<Stop>) -> Stopped {
         let facts = |definition: Option<&TaskDefinition>| facts(&self.claimed, definition);
         let prepared = match self.prepare().await {
             Ok(prepared) => prepared,
-            Err(outcome) => return Some(Ended { outcome, usage: Usage::default(), facts: facts(None) }),
+            Err(outcome) => {
+                return Stopped::ByItself(Ended { outcome, usage: Usage::default(), facts: facts(None) });
+            }
         };
         let facts = facts(Some(&prepared.definition));
         let call = self.shared.sandbox.call(prepared.call);
@@ -98,33 +114,39 @@ impl Attempt {
             tokio::select! {
                 biased;
                 report = &mut call => {
-                    return Some(Ended { outcome: report.outcome, usage: report.usage, facts });
+                    return Stopped::ByItself(Ended { outcome: report.outcome, usage: report.usage, facts });
                 }
                 why = &mut stop => match why {
                     Ok(Stop::ShuttingDown) => {
-                        return Some(Ended { outcome: Outcome::Interrupted, usage: Usage::default(), facts });
+                        return Stopped::ByItself(Ended { outcome: Outcome::Interrupted, usage: Usage::default(), facts });
                     }
-                    Ok(Stop::Canceled) | Err(_) => {
+                    Ok(Stop::Canceled) => {
                         self.report().await;
-                        return None;
+                        return Stopped::NotOurs;
                     }
-                    Ok(Stop::LeaseLost) => return None,
+                    // The worker forgot this attempt: the run was claimed again under another lease.
+                    Err(_) => return Stopped::NotOurs,
+                    Ok(Stop::LeaseLost) => return Stopped::LeaseLost,
                 },
-                _ = report.tick() => self.report().await,
+                _ = report.tick() => if !self.report().await {
+                    return Stopped::NotOurs;
+                },
             }
         }
     }
 
-    /// Writes what the attempt has said since the last time.
-    async fn report(&self) {
+    /// Writes what the attempt has said since the last time. `false`: the run is not ours any more.
+    async fn report(&self) -> bool {
         let said = self.recorder.take();
         if said.is_empty() {
-            return;
+            return true;
         }
         let now = self.shared.clock.now();
-        if let Err(error) = self.shared.storage.report(self.claimed.lease, said.logs, said.metadata, now).await {
+        let reported = self.shared.storage.report(self.claimed.lease, said.logs, said.metadata, now).await;
+        reported.unwrap_or_else(|error| {
             tracing::error!(%error, "log lines of a running attempt were lost");
-        }
+            true
+        })
     }
 
     async fn prepare(&self) -> Result<Prepared, Outcome> {
@@ -160,12 +182,18 @@ impl Attempt {
         Ok(Prepared { call, definition })
     }
 
-    /// Decides and records; while storage fails, tries again for a while. What cannot be recorded
-    /// is lost with the lease, and the run is attempted again.
-    async fn settle(&self, ended: Ended) {
+    /// Decides and records; while storage fails, tries again for a while. `false`: it could not be
+    /// recorded, and the run is to be attempted again.
+    async fn settle(&self, ended: Ended) -> bool {
         let now = self.shared.clock.now();
-        if let Outcome::HostFault(error) = &ended.outcome {
-            tracing::error!(error, "host fault");
+        match &ended.outcome {
+            Outcome::HostFault(error) => tracing::error!(error, "host fault"),
+            Outcome::HostFull(error) => tracing::warn!(error, "memory is short"),
+            Outcome::Returned(_)
+            | Outcome::Failed(_)
+            | Outcome::Crashed(_)
+            | Outcome::TimedOut(_)
+            | Outcome::Interrupted => {}
         }
         let said = self.recorder.take();
         let end = AttemptEnd {
@@ -183,14 +211,18 @@ impl Attempt {
                 Ok(true) => {
                     let (duration_ms, cpu_ms) = (ended.usage.wall.as_millis(), ended.usage.cpu.as_millis());
                     tracing::debug!(status = status.as_str(), duration_ms, cpu_ms, "attempt finished");
-                    return;
+                    return true;
                 }
-                Ok(false) => return tracing::warn!("attempt lost its lease"),
-                Err(Error::Closed) => return,
+                Ok(false) => {
+                    tracing::warn!("attempt lost its lease");
+                    return true;
+                }
+                Err(Error::Closed) => return false,
                 Err(error) => tracing::error!(%error, "the end of an attempt could not be recorded"),
             }
             tokio::time::sleep(SETTLE_RETRY).await;
         }
+        false
     }
 }
 
@@ -202,7 +234,7 @@ fn status_of(settlement: &Settlement) -> Status {
     }
 }
 
-fn facts(claimed: &Claimed, definition: Option<&TaskDefinition>) -> AttemptFacts {
+pub(super) fn facts(claimed: &Claimed, definition: Option<&TaskDefinition>) -> AttemptFacts {
     let retry = definition.and_then(|task| task.retry.clone()).unwrap_or_default();
     AttemptFacts {
         attempt: claimed.run.attempt,
@@ -212,7 +244,7 @@ fn facts(claimed: &Claimed, definition: Option<&TaskDefinition>) -> AttemptFacts
     }
 }
 
-fn max_duration(claimed: &Claimed, task: &TaskDefinition, limits: &Limits) -> Duration {
+pub(super) fn max_duration(claimed: &Claimed, task: &TaskDefinition, limits: &Limits) -> Duration {
     let seconds = claimed.run.max_duration_seconds.or(task.max_duration_seconds);
     seconds.map_or(limits.default_max_duration, |seconds| Duration::from_secs(seconds.into()))
 }
@@ -225,70 +257,5 @@ fn limits_of(claimed: &Claimed, task: &TaskDefinition, limits: &Limits) -> sandb
         wall: cpu + limits.max_host_wait,
         scratch_bytes: limits.scratch_bytes,
         ..sandbox::Limits::default()
-    }
-}
-
-fn context_of(
-    claimed: &Claimed,
-    task: &TaskDefinition,
-    deployment: &Deployment,
-    settings: &Settings,
-    limits: &Limits,
-) -> context::Context {
-    let run = &claimed.run;
-    let ms = |at: jiff::Timestamp| u64::try_from(at.as_millisecond()).unwrap_or(0);
-    let machine = run.machine.or(task.machine).unwrap_or_default();
-    let started_at = ms(run.updated_at);
-    context::Context {
-        run: context::Run {
-            id: run.id.to_string(),
-            tags: run.tags.clone(),
-            is_test: run.is_test,
-            is_replay: run.replay_of.is_some(),
-            replayed_from: run.replay_of.map(|source| source.to_string()),
-            created_at: ms(run.created_at),
-            started_at: run.started_at.map_or(started_at, ms),
-            idempotency_key: run.idempotency_key.clone(),
-            idempotency_key_scope: run.idempotency_scope.as_deref().and_then(|scope| match scope {
-                "run" => Some(context::IdempotencyKeyScope::Run),
-                "attempt" => Some(context::IdempotencyKeyScope::Attempt),
-                "global" => Some(context::IdempotencyKeyScope::Global),
-                _ => None,
-            }),
-            max_attempts: facts(claimed, Some(task)).max_attempts,
-            max_duration_seconds: u32::try_from(max_duration(claimed, task, limits).as_secs()).unwrap_or(u32::MAX),
-            priority: run.priority_ms as f64 / 1_000.0,
-            version: deployment.version.to_string(),
-            parent_run_id: None,
-            root_run_id: None,
-        },
-        attempt: context::Attempt { number: run.attempt, started_at },
-        task: context::Task { id: run.task.clone(), file_path: deployment.component.clone() },
-        queue: context::Queue { id: run.queue.clone(), name: run.queue.clone() },
-        environment: settings.environment.clone(),
-        organization: context::Organization {
-            id: "org_default".into(),
-            slug: "default".into(),
-            name: "Default".into(),
-        },
-        project: context::Project {
-            id: "proj_default".into(),
-            ref_: "proj_default".into(),
-            slug: "default".into(),
-            name: "Default".into(),
-        },
-        machine: context::Machine {
-            name: machine.name().into(),
-            cpu: machine.cpus(),
-            memory: machine.memory_gib(),
-            cents_per_ms: 0.0,
-        },
-        batch: None,
-        deployment: Some(context::Deployment {
-            id: deployment.id.to_string(),
-            short_code: deployment.short_code(),
-            version: deployment.version.to_string(),
-        }),
-        extra: Vec::new(),
     }
 }

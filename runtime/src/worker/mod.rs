@@ -7,7 +7,9 @@
 //!
 //! The process proves that it lives by a row that it renews every [`RENEW_EVERY`] for
 //! [`LEASE`]. When it could not renew for [`TRUST`], counted from before the last renewal that
-//! succeeded, it stops its attempts: another process may have taken them over.
+//! succeeded, it stops its attempts: another process may have taken them over. An attempt that
+//! ended without a record (it was stopped so, it panicked, storage failed too long) gives up its
+//! lease: at once, else with the next renewal that succeeds.
 //!
 //! # Shutdown
 //!
@@ -24,6 +26,7 @@
 //! | `host fault` (error) | `error` | the server failed the run |
 
 mod attempt;
+mod context;
 mod services;
 mod settings;
 pub mod upkeep;
@@ -33,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{broadcast, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 use tokio::time::Instant;
 
 use self::attempt::{Attempt, Stop};
@@ -78,7 +81,12 @@ pub struct Worker {
     clock: Clock,
     limits: Limits,
     shared: Arc<attempt::Shared>,
-    running: JoinSet<Lease>,
+    /// The attempts; each answers whether its end is on record.
+    running: JoinSet<bool>,
+    /// What each attempt holds.
+    leases: HashMap<task::Id, Lease>,
+    /// Leases whose attempts ended without a record. They are given up as soon as storage can.
+    unrecorded: Vec<Lease>,
     /// How to stop the attempts, with the number of the lease that each holds: a run can be claimed
     /// again before its last attempt is gone from here.
     stops: HashMap<RunId, (u64, oneshot::Sender<Stop>)>,
@@ -108,6 +116,8 @@ impl Worker {
             clock,
             limits,
             running: JoinSet::new(),
+            leases: HashMap::new(),
+            unrecorded: Vec::new(),
             stops: HashMap::new(),
             early_cancellations: VecDeque::new(),
         }
@@ -137,7 +147,7 @@ impl Worker {
                 () = stopped(&mut shutdown) => break,
                 cancellation = cancellations.recv() => self.cancel(cancellation),
                 _ = renew.tick() => self.renew(&mut trusted_until).await,
-                Some(ended) = self.running.join_next() => self.forget(ended),
+                Some(ended) = self.running.join_next_with_id() => self.forget(ended).await,
                 claimed = async { claim.as_mut().expect("checked by the guard").await }, if claim.is_some() => {
                     claim = None;
                     match claimed {
@@ -182,10 +192,8 @@ impl Worker {
             let (stop, stopped) = oneshot::channel();
             self.stops.insert(lease.run, (lease.number, stop));
             let attempt = Attempt::new(self.shared.clone(), claimed);
-            self.running.spawn(async move {
-                attempt.run(stopped).await;
-                lease
-            });
+            let task = self.running.spawn(attempt.run(stopped));
+            self.leases.insert(task.id(), lease);
         }
     }
 
@@ -211,7 +219,10 @@ impl Worker {
         let before = Instant::now();
         let now = self.clock.now();
         match self.storage.renew(self.id, now, later(now, LEASE)).await {
-            Ok(()) => *trusted_until = before + TRUST,
+            Ok(()) => {
+                *trusted_until = before + TRUST;
+                self.give_up_unrecorded().await;
+            }
             Err(error) => tracing::error!(%error, "the lease could not be renewed"),
         }
         if Instant::now() >= *trusted_until {
@@ -220,15 +231,29 @@ impl Worker {
         }
     }
 
-    fn forget(&mut self, ended: Result<Lease, tokio::task::JoinError>) {
-        match ended {
-            Ok(lease) => {
-                if self.stops.get(&lease.run).is_some_and(|(number, _)| *number == lease.number) {
-                    self.stops.remove(&lease.run);
-                }
-            }
-            // The run stays executing until the lease of this process is over.
-            Err(error) => tracing::error!(%error, "an attempt panicked"),
+    async fn forget(&mut self, ended: Result<(task::Id, bool), task::JoinError>) {
+        let (id, recorded) = ended.unwrap_or_else(|error| {
+            tracing::error!(%error, "an attempt panicked");
+            (error.id(), false)
+        });
+        let Some(lease) = self.leases.remove(&id) else { return };
+        if self.stops.get(&lease.run).is_some_and(|(number, _)| *number == lease.number) {
+            self.stops.remove(&lease.run);
+        }
+        if !recorded {
+            self.unrecorded.push(lease);
+            self.give_up_unrecorded().await;
+        }
+    }
+
+    /// Puts the runs of attempts that left no record back into the queue.
+    async fn give_up_unrecorded(&mut self) {
+        if self.unrecorded.is_empty() {
+            return;
+        }
+        match self.storage.lose(self.unrecorded.clone(), self.clock.now()).await {
+            Ok(()) => self.unrecorded.clear(),
+            Err(error) => tracing::error!(%error, "runs of failed attempts are not back in the queue yet"),
         }
     }
 
@@ -245,15 +270,15 @@ impl Worker {
         let mut trusted_until = Instant::now() + TRUST;
         while !self.running.is_empty() {
             tokio::select! {
-                Some(ended) = self.running.join_next() => self.forget(ended),
+                Some(ended) = self.running.join_next_with_id() => self.forget(ended).await,
                 cancellation = cancellations.recv() => self.cancel(cancellation),
                 _ = renew.tick() => self.renew(&mut trusted_until).await,
                 () = &mut grace => break,
             }
         }
         self.stop_all(Stop::ShuttingDown);
-        while let Some(ended) = self.running.join_next().await {
-            self.forget(ended);
+        while let Some(ended) = self.running.join_next_with_id().await {
+            self.forget(ended).await;
         }
         if let Err(error) = self.storage.retire(self.id).await {
             tracing::error!(%error, "the worker could not sign off");

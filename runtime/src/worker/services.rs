@@ -118,9 +118,9 @@ impl Services for RunServices {
     fn change_metadata(&mut self, change: MetadataChange) -> Result<(), MetadataError> {
         let operation = operation(change)?;
         let mut state = self.recorder.lock();
-        let mut changed = state.metadata.clone();
-        api::apply(&mut changed, operation).map_err(|error| match error {
+        let changed = api::apply(&state.metadata, operation).map_err(|error| match error {
             BadOperation::NotANumber(key) | BadOperation::NotFinite(key) => MetadataError::NotANumber(key),
+            BadOperation::TooDeep(error) => MetadataError::InvalidJson(error.to_string()),
         })?;
         if text_of(&changed).len() > MAX_METADATA_BYTES {
             return Err(MetadataError::TooLarge(MAX_METADATA_BYTES as u32));
