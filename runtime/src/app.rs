@@ -26,11 +26,14 @@ use crate::http::{self, Auth, ConnectionLimits, Server};
 use crate::keys;
 use crate::model::digest::Digest;
 use crate::model::egress::EgressPolicy;
+use crate::packets::Packets;
 use crate::runs::Runs;
 use crate::sandbox::{self, ComponentSource, Sandbox, WasmSandbox};
+use crate::schedules::Schedules;
 use crate::secrets::{self, ServerKey};
 use crate::storage::{self, Environment, EnvironmentKind, SchemaVersions, Storage};
-use crate::worker::{self, Worker, upkeep};
+use crate::worker::upkeep::Upkeep;
+use crate::worker::{self, Worker};
 
 /// Components that are kept linked and ready in memory.
 const MAX_READY_COMPONENTS: usize = 1_000;
@@ -134,7 +137,10 @@ impl App {
             grace: config.shutdown_grace,
         };
         let ready = Arc::new(AtomicBool::new(true));
+        let schedules = Schedules::new(storage.clone(), clock.clone(), config.max_waiting_runs);
         let server = Arc::new(Server {
+            packets: Packets::new(storage.clone(), artifacts.clone(), &server_key, clock.clone()),
+            schedules: schedules.clone(),
             runs: Runs::new(storage.clone(), clock.clone(), config.max_waiting_runs),
             deploys: Deploys::new(storage.clone(), artifacts, sandbox.clone(), clock.clone()),
             auth: Auth::new(storage.clone(), &admin),
@@ -149,12 +155,12 @@ impl App {
         let (stop_working, stopped) = watch::channel(false);
         let (stop_serving, stop_listening) = watch::channel(false);
         let worker = Worker::new(storage.clone(), sandbox, server_key, clock.clone(), limits);
-        let worker_id = worker.id();
+        let upkeep = Upkeep { storage: storage.clone(), schedules, clock: clock.clone(), worker: worker.id() };
         let router = http::router(server);
         Ok(Self {
             address,
             worker: tokio::spawn(worker.run(stopped.clone())),
-            upkeep: tokio::spawn(upkeep::run(storage.clone(), clock.clone(), worker_id, stopped)),
+            upkeep: tokio::spawn(upkeep.run(stopped)),
             serving: tokio::spawn(http::serve(listener, router.clone(), ConnectionLimits::default(), stop_listening)),
             router,
             storage,

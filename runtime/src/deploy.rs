@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::artifacts::Artifacts;
 use crate::clock::Clock;
 use crate::model::id::{DeploymentId, EnvironmentId};
-use crate::model::limits;
+use crate::model::schedule::{BadTiming, Timing, UTC};
 use crate::model::task::{DefinitionProblem, TaskDefinition, is_plain_name};
 use crate::payload_schema::PayloadSchema;
 use crate::sandbox::{InspectError, Sandbox};
@@ -120,11 +120,10 @@ fn check_grammars(tasks: &[TaskDefinition]) -> Vec<DefinitionProblem> {
     for task in tasks {
         let mut report = |problem: String| problems.push(DefinitionProblem { task: task.id.clone(), problem });
         if let Some(cron) = &task.cron {
-            if let Err(error) = check_cron(&cron.pattern) {
-                report(format!("its cron pattern `{}` is wrong: {error}", shorten(&cron.pattern)));
-            }
-            if let Some(zone) = cron.timezone.as_ref().filter(|zone| jiff::tz::TimeZone::get(zone).is_err()) {
-                report(format!("`{}` is not an IANA time zone such as `Europe/Berlin`", shorten(zone)));
+            match Timing::parse(&cron.pattern, cron.timezone.as_deref().unwrap_or(UTC)) {
+                Ok(_) => {}
+                Err(error @ BadTiming::Pattern { .. }) => report(format!("its {error}")),
+                Err(error @ BadTiming::Zone(_)) => report(error.to_string()),
             }
         }
         if let Some(Err(error)) = task.payload_schema.as_deref().map(PayloadSchema::parse) {
@@ -132,18 +131,6 @@ fn check_grammars(tasks: &[TaskDefinition]) -> Vec<DefinitionProblem> {
         }
     }
     problems
-}
-
-fn check_cron(pattern: &str) -> Result<(), String> {
-    let fields = pattern.split_whitespace().count();
-    if fields != 5 {
-        return Err(format!("it has {fields} fields instead of 5: minute, hour, day, month, weekday"));
-    }
-    pattern.parse::<croner::Cron>().map(drop).map_err(|error| error.to_string())
-}
-
-fn shorten(text: &str) -> String {
-    text.chars().take(limits::MAX_TASK_ID_CHARS).collect()
 }
 
 #[cfg(test)]

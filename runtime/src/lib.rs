@@ -19,7 +19,9 @@ pub mod storage;
 
 pub mod deploy;
 pub mod keys;
+pub mod packets;
 pub mod runs;
+pub mod schedules;
 
 pub mod http;
 pub mod worker;

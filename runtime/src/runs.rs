@@ -14,6 +14,8 @@ use crate::api;
 use crate::clock::Clock;
 use crate::model::admission::{self, Overrides, Refusal, Request};
 use crate::model::id::{DeploymentId, EnvironmentId, RunId};
+use crate::model::limits;
+use crate::model::run::Origin;
 use crate::model::task::TaskDefinition;
 use crate::payload_schema::PayloadSchema;
 use crate::storage::{self, Canceled, Inserted, Storage};
@@ -66,9 +68,15 @@ pub enum TriggerError {
     /// The run to replay does not exist.
     #[error("run {0} does not exist")]
     NoSuchRun(RunId),
+    /// The run that is said to trigger it does not exist.
+    #[error("the run {0} that `parentRunId` names does not exist")]
+    NoSuchParent(RunId),
     /// The version it is locked to does not have the task.
     #[error("version {0} has no task `{1}`")]
     NoSuchTask(DeploymentId, String),
+    /// The one-time token was used before.
+    #[error("the one-time token has been used already")]
+    TokenUsed,
     /// So many runs are waiting already.
     #[error("{waiting} runs are waiting to start in this environment, which is the limit")]
     QueueFull {
@@ -97,8 +105,9 @@ impl Runs {
         &self,
         id: RunId,
         environment: EnvironmentId,
-        request: Request,
+        mut request: Request,
     ) -> Result<Triggered, TriggerError> {
+        self.adopt(environment, &mut request).await?;
         let deployment = match request.locked {
             Some(locked) => Some(locked),
             None => self.storage.current_deployment_of(environment, &request.task).await?,
@@ -122,8 +131,26 @@ impl Runs {
             Inserted::Existing { run, by_idempotency_key } => {
                 Ok(Triggered { run, is_cached: by_idempotency_key, is_new: false })
             }
+            Inserted::TokenUsed => Err(TriggerError::TokenUsed),
             Inserted::QueueFull { waiting } => Err(TriggerError::QueueFull { waiting }),
         }
+    }
+
+    /// Gives a run that another one triggers its place in the tree.
+    async fn adopt(&self, environment: EnvironmentId, request: &mut Request) -> Result<(), TriggerError> {
+        let Some(id) = request.origin.parent else { return Ok(()) };
+        let parent = self.storage.run(environment, id).await?.ok_or(TriggerError::NoSuchParent(id))?;
+        if parent.origin.depth >= limits::MAX_DEPTH {
+            return Err(Refusal("runs can trigger runs 64 levels deep at most".into()).into());
+        }
+        request.is_test |= parent.is_test;
+        request.origin = Origin {
+            root: Some(parent.origin.root.unwrap_or(parent.id)),
+            depth: parent.origin.depth + 1,
+            is_replay: request.origin.is_replay || parent.origin.is_replay,
+            ..request.origin
+        };
+        Ok(())
     }
 
     /// Runs the payload of `source` again: a new run of the same task, on the version that is

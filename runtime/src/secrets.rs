@@ -14,7 +14,9 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use jiff::Timestamp;
 use subtle::ConstantTimeEq;
 
-use crate::model::id::{DeploymentId, EnvironmentId, KeyId, RunId, WorkerId, next};
+use crate::model::id::{
+    BatchId, BulkId, DeploymentId, EnvironmentId, KeyId, RunId, ScheduleId, WaitpointId, WorkerId, next,
+};
 
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
@@ -193,6 +195,14 @@ new_ids! {
     environment_id -> EnvironmentId;
     /// A new name for a key.
     key_id -> KeyId;
+    /// A new name for a batch.
+    batch_id -> BatchId;
+    /// A new name for a schedule.
+    schedule_id -> ScheduleId;
+    /// A new name for a wait token.
+    waitpoint_id -> WaitpointId;
+    /// A new name for a bulk action.
+    bulk_id -> BulkId;
     /// A new name for a server process.
     worker_id -> WorkerId;
 }

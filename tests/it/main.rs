@@ -9,6 +9,7 @@ mod postgres;
 mod program;
 
 mod api;
+mod changes;
 mod cli;
 mod deploy;
 mod dialect;
@@ -18,6 +19,7 @@ mod limits;
 mod network;
 mod parsers;
 mod process;
+mod queues;
 mod replay;
 mod samples;
 mod storage;

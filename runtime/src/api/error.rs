@@ -5,13 +5,19 @@ use serde::{Deserialize, Serialize};
 use crate::model::run::{ErrorKind, RunError};
 
 /// The body of every answer that is not 2xx.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
     /// What was wrong and what to do, for people.
     pub error: String,
     /// A stable word for programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// What of the request was wrong.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub param: Option<String>,
+    /// The sort of error.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none", default)]
+    pub kind: Option<String>,
     /// More of the same, one problem an entry.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub details: Vec<String>,

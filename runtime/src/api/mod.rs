@@ -5,14 +5,29 @@
 //! field without a value is left out and never `null`, and instants are ISO 8601 in UTC with
 //! milliseconds.
 
+mod batches;
+mod changes;
 mod deployments;
 mod environments;
 mod error;
 mod metadata;
 mod packet;
+mod packets;
+mod queues;
+mod realtime;
 mod runs;
+mod schedules;
+mod tokens;
 mod trigger;
 
+pub use batches::{
+    BatchDetails, BatchItemError, BatchItemHead, BatchItemRequest, BatchItemsReceipt, BatchProcessing, BatchResults,
+    CreateBatchReceipt, CreateBatchRequest,
+};
+pub use changes::{
+    AddTagsRequest, ChangeMetadataRequest, Message, MetadataAnswer, Operation, RescheduleRequest, ResetKeyReceipt,
+    ResetKeyRequest,
+};
 pub use deployments::{
     DeployReceipt, DeploymentItem, DeploymentPage, PromoteReceipt, RUNTIME, RUNTIME_VERSION, RetryItem, TaskItem,
 };
@@ -23,13 +38,23 @@ pub use environments::{
 pub use error::{ErrorBody, SerializedError, TaskRunError};
 pub use metadata::{BadOperation, MetadataOperation, TooDeep, apply, check_levels, find};
 pub use packet::{BadPacket, is_array, plain_json};
-pub use runs::{
-    EnvironmentRef, EventItem, EventList, LogItem, LogPage, Pagination, RelatedRuns, RunCommon, RunDetails, RunId,
-    RunItem, RunList, RunResult, RunStatus, Usage,
+pub use packets::{DownloadLink, STORED_PACKET, UploadLink};
+pub use queues::{
+    OverrideLimit, PageNumber, PauseAction, PauseQueue, QueueConcurrency, QueueItem, QueueKind, QueueList, ResetLimit,
 };
+pub use realtime::{RealtimeRun, ShapeMessage};
+pub use runs::{
+    EnvironmentRef, EventItem, EventList, LogItem, LogPage, Pagination, RelatedRun, RelatedRuns, RunCommon, RunDetails,
+    RunId, RunItem, RunList, RunResult, RunStatus, Usage,
+};
+pub use schedules::{
+    CreateScheduleRequest, DeletedSchedule, Generator, RunSchedule, ScheduleEnvironment, ScheduleItem, ScheduleKind,
+    ScheduleList, SchedulePlan, ScheduledPayload, TimezoneList,
+};
+pub use tokens::{BaseClaims, CreateTokenRequest, CreatedToken, RealtimeClaims, TokenEnd};
 pub use trigger::{
-    IdempotencyKeyOptions, QueueOption, ReplayReceipt, ReplayRequest, StringOrList, TriggerOptions, TriggerReceipt,
-    TriggerRequest, TtlOption,
+    DebounceOption, IdempotencyKeyOptions, QueueOption, ReplayReceipt, ReplayRequest, StringOrList, TriggerOptions,
+    TriggerReceipt, TriggerRequest, TtlOption,
 };
 
 use jiff::Timestamp;

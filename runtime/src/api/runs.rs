@@ -192,7 +192,7 @@ impl From<&Run> for RunCommon {
             duration_ms: u64::try_from(run.cpu.as_millis()).unwrap_or(u64::MAX),
             metadata: run.metadata.as_ref().and_then(|text| serde_json::from_str(text).ok()),
             replayed_from: run.replay_of.map(|source| source.to_string()),
-            is_replay: run.replay_of.is_some(),
+            is_replay: run.origin.is_replay,
         }
     }
 }
@@ -208,6 +208,12 @@ pub struct RunDetails {
     pub depth: u32,
     /// How it was triggered.
     pub trigger_function: String,
+    /// The schedule that fired it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub schedule: Option<super::RunSchedule>,
+    /// The batch that it is an item of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_id: Option<String>,
     /// What the task was given, as plain JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<Box<RawValue>>,
@@ -231,7 +237,33 @@ pub struct RunDetails {
 
 /// The runs around a run.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct RelatedRuns {}
+pub struct RelatedRuns {
+    /// The first of its tree, where that is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<RelatedRun>,
+    /// The run that triggered it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<RelatedRun>,
+    /// The runs that it triggered, oldest first, 100 at most.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub children: Vec<RelatedRun>,
+}
+
+/// A run beside another.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RelatedRun {
+    /// What every view has.
+    #[serde(flatten)]
+    pub common: RunCommon,
+    /// 0 for a run that no run triggered.
+    pub depth: u32,
+    /// How it was triggered.
+    pub trigger_function: String,
+    /// The batch that it is an item of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_id: Option<String>,
+}
 
 /// An entry of a list of runs.
 #[derive(Debug, Serialize, Deserialize)]

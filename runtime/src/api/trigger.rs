@@ -70,10 +70,13 @@ pub struct TriggerOptions {
     /// Taken and ignored: there is one region.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<Value>,
-    /// Not offered yet; a request that has it is refused rather than done by halves.
+    /// Further triggers with the key push the run back instead of making another.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub debounce: Option<Value>,
-    /// Not offered yet, as above. Beside `lockToVersion` it means nothing and is ignored.
+    pub debounce: Option<DebounceOption>,
+    /// The run that triggers this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent_run_id: Option<String>,
+    /// Not offered yet; a request that has it is refused rather than done by halves. Beside `lockToVersion` it means nothing and is ignored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external_deployment_id: Option<Value>,
     /// Named limits of concurrency: not offered yet, as above. An empty list asks for none.
@@ -82,6 +85,22 @@ pub struct TriggerOptions {
     /// More queues to pass: not offered yet, as above. An empty list asks for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gates: Option<Value>,
+}
+
+/// `{"key": "…", "delay": "5s"}`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DebounceOption {
+    /// Counts within the environment and the task.
+    pub key: String,
+    /// A duration: how far each trigger pushes the run back.
+    pub delay: String,
+    /// `leading` (the first trigger's payload and options count, the default) or `trailing` (the last one's).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// A duration: the longest time from the first trigger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_delay: Option<String>,
 }
 
 /// `{"name": "…"}`

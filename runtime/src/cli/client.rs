@@ -402,8 +402,7 @@ fn without_credentials(url: &str) -> String {
 fn error_body(status: u16, text: &str) -> ErrorBody {
     serde_json::from_str(text).unwrap_or_else(|_| ErrorBody {
         error: format!("the server answered {status}: {}", quote(text)),
-        code: None,
-        details: Vec::new(),
+        ..ErrorBody::default()
     })
 }
 

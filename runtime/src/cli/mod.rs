@@ -231,7 +231,7 @@ fn error_body(error: &anyhow::Error) -> ErrorBody {
         Exit::Unreachable => Some("unreachable".to_owned()),
         Exit::ServerFailed => Some("server_failed".to_owned()),
     };
-    let body = sent.unwrap_or(ErrorBody { error: String::new(), code, details: Vec::new() });
+    let body = sent.unwrap_or(ErrorBody { code, ..ErrorBody::default() });
     ErrorBody { error: error.to_string(), ..body }
 }
 
@@ -251,7 +251,7 @@ mod tests {
     }
 
     fn body(text: &str) -> ErrorBody {
-        ErrorBody { error: text.into(), code: Some("why".into()), details: Vec::new() }
+        ErrorBody { error: text.into(), code: Some("why".into()), ..ErrorBody::default() }
     }
 
     #[test]

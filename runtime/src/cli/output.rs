@@ -384,7 +384,7 @@ mod tests {
 
     #[test]
     fn reports_name_details_and_causes_without_escapes_of_the_server() {
-        let body = ErrorBody { error: "no\x1b[0m".into(), code: None, details: vec!["one".into()] };
+        let body = ErrorBody { error: "no\x1b[0m".into(), details: vec!["one".into()], ..ErrorBody::default() };
         let text = anstream::adapter::strip_str(&report_text(&body, &["two".into()])).to_string();
         assert_eq!(text, "error: no\\u{1b}[0m\n  - one\ncaused by: two\n");
     }

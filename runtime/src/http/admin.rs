@@ -90,13 +90,18 @@ fn item(server: &Server, environment: Environment) -> EnvironmentItem {
     EnvironmentItem {
         id: environment.id.to_string(),
         slug: environment.slug,
-        kind: match environment.kind {
-            EnvironmentKind::Development => "DEVELOPMENT".into(),
-            EnvironmentKind::Staging => "STAGING".into(),
-            EnvironmentKind::Production => "PRODUCTION".into(),
-            EnvironmentKind::Preview => "PREVIEW".into(),
-        },
+        kind: kind_name(environment.kind).into(),
         egress: environment.egress,
         waiting_runs: server.storage.waiting_runs(environment.id),
+    }
+}
+
+/// What the API calls the kind of an environment.
+pub(super) fn kind_name(kind: EnvironmentKind) -> &'static str {
+    match kind {
+        EnvironmentKind::Development => "DEVELOPMENT",
+        EnvironmentKind::Staging => "STAGING",
+        EnvironmentKind::Production => "PRODUCTION",
+        EnvironmentKind::Preview => "PREVIEW",
     }
 }

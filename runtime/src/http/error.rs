@@ -25,7 +25,7 @@ pub(super) type Result<T> = std::result::Result<T, ApiError>;
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, code: &str, error: impl Into<String>) -> Self {
-        let body = ErrorBody { error: error.into(), code: Some(code.into()), details: Vec::new() };
+        let body = ErrorBody { error: error.into(), code: Some(code.into()), ..ErrorBody::default() };
         Self { status, body }
     }
 
@@ -34,12 +34,32 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", error)
     }
 
+    /// 403 to the bearer of a token whose scopes do not open this.
+    pub(super) fn out_of_scope() -> Self {
+        let mut error = Self::new(StatusCode::FORBIDDEN, "unauthorized", "Unauthorized");
+        error.body.param = Some("access_token".into());
+        error.body.kind = Some("authorization".into());
+        error
+    }
+
     /// 404.
     pub(super) fn not_found(error: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", error)
     }
 
-    /// 403.
+    /// 401.
+    pub(super) fn unauthorized(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", error)
+    }
+
+    pub(super) fn conflict(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", error)
+    }
+
+    pub(super) fn too_large(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", error)
+    }
+
     pub(super) fn forbidden(error: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", error)
     }
@@ -55,6 +75,13 @@ impl ApiError {
             std::iter::successors(source.source(), |error| error.source()).map(ToString::to_string).collect();
         tracing::error!(error = %source, ?causes, "a request failed");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong")
+    }
+
+    /// The text of a refusal that stays one, however often it is tried; another error is itself.
+    pub(super) fn into_refusal(self) -> Result<String> {
+        let stays = self.status.is_client_error()
+            && ![StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&self.status);
+        if stays { Ok(self.body.error) } else { Err(self) }
     }
 
     fn with_details(mut self, details: Vec<String>) -> Self {
@@ -105,7 +132,8 @@ impl From<TriggerError> for ApiError {
             )
             .with_details(problems),
             TriggerError::NoSuchRun(_) => Self::not_found("Run not found"),
-            TriggerError::NoSuchTask(..) => Self::unprocessable(text),
+            TriggerError::NoSuchTask(..) | TriggerError::NoSuchParent(_) => Self::unprocessable(text),
+            TriggerError::TokenUsed => Self::unprocessable(text),
             TriggerError::QueueFull { .. } => Self::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "queue_full",

@@ -6,6 +6,7 @@ use super::body::Params;
 use super::cursor;
 use super::error::{ApiError, Result};
 use crate::api::RunStatus;
+use crate::model::version::Version;
 use crate::model::{Timestamp, duration, limits};
 use crate::storage::{Place, RunFilter};
 
@@ -15,17 +16,28 @@ const KNOWN: &[&str] = &[
     "page[before]",
     "filter[status]",
     "filter[taskIdentifier]",
+    "filter[version]",
+    "filter[tag]",
+    "filter[queue]",
+    "filter[machine]",
+    "filter[region]",
+    "filter[batch]",
+    "filter[schedule]",
+    "filter[bulkAction]",
+    "filter[isTest]",
     "filter[createdAt][from]",
     "filter[createdAt][to]",
     "filter[createdAt][period]",
 ];
-/// Tasks that one filter may name.
-const MAX_TASKS: usize = 20;
+/// Values that one condition of a filter may name.
+const MAX_VALUES: usize = 20;
 
 /// What a list asks for.
 #[derive(Debug)]
 pub(super) struct ListQuery {
     pub(super) filter: RunFilter,
+    /// Versions of which the filter wants the runs; they are yet to be found.
+    pub(super) versions: Vec<Version>,
     pub(super) place: Place,
     pub(super) limit: u32,
 }
@@ -41,12 +53,21 @@ pub(super) fn parse(params: &Params, now: Timestamp) -> Result<ListQuery> {
             filter.statuses.push(status);
         }
     }
-    filter.tasks = params.list("filter[taskIdentifier]").into_iter().map(Into::into).collect();
-    filter.tasks.sort();
-    filter.tasks.dedup();
-    if filter.tasks.len() > MAX_TASKS {
-        return Err(ApiError::bad_request("Query Error: filter[taskIdentifier] can name 20 tasks at most"));
+    filter.tasks = words(params, "filter[taskIdentifier]")?;
+    filter.tags = words(params, "filter[tag]")?;
+    filter.queues = words(params, "filter[queue]")?;
+    filter.machines = words(params, "filter[machine]")?;
+    filter.batch = id(params, "filter[batch]")?;
+    filter.schedule = id(params, "filter[schedule]")?;
+    filter.bulk = id(params, "filter[bulkAction]")?;
+    if params.get("filter[isTest]").is_some() {
+        filter.is_test = Some(params.flag("filter[isTest]")?);
     }
+    let version = |word: String| {
+        word.parse()
+            .map_err(|_| ApiError::bad_request("Query Error: filter[version]: not a version such as 20261121.3"))
+    };
+    let versions = words(params, "filter[version]")?.into_iter().map(version).collect::<Result<_>>()?;
     filter.from = instant(params, "filter[createdAt][from]")?;
     filter.to = instant(params, "filter[createdAt][to]")?;
     if let Some(period) = params.get("filter[createdAt][period]") {
@@ -56,6 +77,7 @@ pub(super) fn parse(params: &Params, now: Timestamp) -> Result<ListQuery> {
     }
     Ok(ListQuery {
         filter,
+        versions,
         place: cursor::place(params.get("page[after]"), params.get("page[before]"))?,
         limit: page_size(params)?,
     })
@@ -68,6 +90,22 @@ pub(super) fn page_size(params: &Params) -> Result<u32> {
         Some(size @ 1..=100) => Ok(u32::try_from(size).unwrap_or(limits::MAX_PAGE_ITEMS)),
         Some(_) => Err(ApiError::bad_request("`page[size]` must be 1 to 100")),
     }
+}
+
+/// The values of a condition, each once.
+fn words(params: &Params, name: &str) -> Result<Vec<String>> {
+    let mut words: Vec<String> = params.list(name).into_iter().map(Into::into).collect();
+    words.sort();
+    words.dedup();
+    if words.len() > MAX_VALUES {
+        return Err(ApiError::bad_request(format!("Query Error: {name} can name {MAX_VALUES} at most")));
+    }
+    Ok(words)
+}
+
+fn id<T: std::str::FromStr>(params: &Params, name: &str) -> Result<Option<T>> {
+    let bad = |_| ApiError::bad_request(format!("Query Error: {name} is not an id of its kind"));
+    params.get(name).map(str::parse).transpose().map_err(bad)
 }
 
 fn parse_status(word: &str) -> Result<RunStatus> {

@@ -6,15 +6,21 @@
 
 mod admin;
 mod auth;
+mod batches;
 mod body;
+mod changes;
 mod cursor;
 mod deployments;
 mod error;
 mod health;
 mod list;
 mod listen;
+mod ndjson;
 mod options;
+mod packets;
+mod queues;
 mod runs;
+mod schedules;
 mod trigger;
 mod variables;
 
@@ -29,7 +35,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::clock::Clock;
 use crate::deploy::Deploys;
 use crate::model::limits;
+use crate::packets::Packets;
 use crate::runs::Runs;
+use crate::schedules::Schedules;
 use crate::secrets::ServerKey;
 use crate::storage::Storage;
 
@@ -42,6 +50,10 @@ pub struct Server {
     pub storage: Storage,
     /// The verbs on runs.
     pub runs: Runs,
+    /// Large payloads.
+    pub packets: Packets,
+    /// The verbs on schedules.
+    pub schedules: Schedules,
     /// The verb on code.
     pub deploys: Deploys,
     /// Who may do what.
@@ -60,6 +72,11 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/api/v1/tasks/{task}/trigger", post(trigger::trigger))
         .route("/api/v1/runs/{run}/replay", post(trigger::replay))
         .layer(DefaultBodyLimit::max(limits::MAX_TRIGGER_BODY_BYTES));
+    let streamed =
+        Router::new().route("/api/v3/batches/{batch}/items", post(batches::items)).layer(DefaultBodyLimit::disable());
+    let objects = Router::new()
+        .route("/api/v1/objects/{environment}/{object}", get(packets::download).put(packets::upload))
+        .layer(DefaultBodyLimit::max(limits::MAX_PAYLOAD_BYTES));
     let upload = Router::new()
         .route("/api/v1/deployments", get(deployments::list).post(deployments::deploy))
         .layer(DefaultBodyLimit::max(limits::MAX_COMPONENT_BYTES));
@@ -70,6 +87,30 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/api/v1/runs/{run}/events", get(runs::events))
         .route("/api/v1/runs/{run}/logs", get(runs::logs))
         .route("/api/v2/runs/{run}/cancel", post(runs::cancel))
+        .route("/api/v1/runs/{run}/reschedule", post(changes::reschedule))
+        .route("/api/v1/runs/{run}/tags", post(changes::add_tags))
+        .route("/api/v1/runs/{run}/metadata", get(changes::metadata).put(changes::change_metadata))
+        .route("/api/v1/idempotencyKeys/{key}/reset", post(changes::reset_key))
+        .route("/api/v1/queues", get(queues::list))
+        .route("/api/v1/queues/{queue}", get(queues::retrieve))
+        .route("/api/v1/queues/{queue}/pause", post(queues::pause))
+        .route("/api/v1/queues/{queue}/concurrency/override", post(queues::override_limit))
+        .route("/api/v1/queues/{queue}/concurrency/reset", post(queues::reset_limit))
+        .route("/api/v3/batches", post(batches::create))
+        .route("/api/v2/batches/{batch}", get(batches::retrieve))
+        .route("/api/v1/batches/{batch}", get(batches::retrieve))
+        .route("/api/v1/batches/{batch}/results", get(batches::results))
+        .route("/api/v2/packets/{path}", put(packets::upload_link))
+        .route("/api/v1/packets/{path}", get(packets::download_link))
+        .route("/api/v1/runs/{run}/packets/{field}", get(packets::of_run))
+        .route("/api/v1/schedules", get(schedules::list).post(schedules::create))
+        .route(
+            "/api/v1/schedules/{schedule}",
+            get(schedules::retrieve).put(schedules::update).delete(schedules::delete),
+        )
+        .route("/api/v1/schedules/{schedule}/activate", post(schedules::activate))
+        .route("/api/v1/schedules/{schedule}/deactivate", post(schedules::deactivate))
+        .route("/api/v1/timezones", get(schedules::timezones))
         .route("/api/v1/deployments/current", get(deployments::current))
         .route("/api/v1/deployments/rollback", post(deployments::rollback))
         .route("/api/v1/deployments/{deployment}", get(deployments::retrieve))
@@ -87,7 +128,9 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
         .layer(DefaultBodyLimit::max(limits::MAX_BODY_BYTES));
-    runs.merge(upload)
+    runs.merge(streamed)
+        .merge(objects)
+        .merge(upload)
         .merge(rest)
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)

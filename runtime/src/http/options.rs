@@ -6,17 +6,30 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::error::{ApiError, Result};
-use crate::api::{self, IdempotencyKeyOptions, ReplayRequest, TriggerOptions, TriggerRequest, TtlOption};
+use crate::api::{
+    self, DebounceOption, IdempotencyKeyOptions, ReplayRequest, TriggerOptions, TriggerRequest, TtlOption,
+};
 use crate::model::admission::{Delay, Overrides, Request};
-use crate::model::run::{IdempotencyKey, Packet, PacketFormat, later};
+use crate::model::id::RunId;
+use crate::model::run::{Debounce, IdempotencyKey, Packet, PacketFormat, later};
 use crate::model::task::Machine;
 use crate::model::{Timestamp, duration, limits};
 
-/// The request to run `task` that a body makes; the version it names is returned beside it.
-pub(super) fn request(task: String, body: TriggerRequest, now: Timestamp) -> Result<(Request, Option<String>)> {
+/// The request to run `task` that a body makes; `stored` is the uploaded payload that it names. The
+/// version it names is returned beside it.
+pub(super) fn request(
+    task: String,
+    body: TriggerRequest,
+    stored: Option<Packet>,
+    now: Timestamp,
+) -> Result<(Request, Option<String>)> {
     let options = body.options;
     refuse_what_is_not_offered(&options)?;
-    let mut request = Request::new(task, payload(body.payload, options.payload_type.as_deref())?);
+    let payload = match stored {
+        Some(stored) => stored,
+        None => payload(body.payload, options.payload_type.as_deref())?,
+    };
+    let mut request = Request::new(task, payload);
     request.queue = options.queue.map(|queue| queue.name);
     request.concurrency_key = options.concurrency_key.map(concurrency_key).transpose()?;
     request.delay = options.delay.as_deref().map(delay).transpose()?;
@@ -28,6 +41,8 @@ pub(super) fn request(task: String, body: TriggerRequest, now: Timestamp) -> Res
     request.max_duration_seconds = options.max_duration.map(max_duration).transpose()?;
     request.machine = options.machine.as_deref().map(machine).transpose()?;
     request.is_test = options.test.unwrap_or(false);
+    request.debounce = options.debounce.map(debounce).transpose()?;
+    request.origin.parent = options.parent_run_id.as_deref().map(parent).transpose()?;
     request.idempotency = options
         .idempotency_key
         .map(|key| idempotency(key, options.idempotency_key_ttl.as_deref(), options.idempotency_key_options, now))
@@ -40,7 +55,6 @@ fn refuse_what_is_not_offered(options: &TriggerOptions) -> Result<()> {
     let means_something =
         |option: &Option<Value>| option.as_ref().is_some_and(|value| *value != Value::Array(Vec::new()));
     let not_offered = [
-        ("debounce", options.debounce.is_some()),
         ("externalDeploymentId", options.external_deployment_id.is_some() && options.lock_to_version.is_none()),
         ("concurrency", means_something(&options.concurrency)),
         ("gates", means_something(&options.gates)),
@@ -78,10 +92,6 @@ fn payload(raw: Option<Box<RawValue>>, format: Option<&str>) -> Result<Packet> {
     let Some(format) = format else {
         return Ok(Packet { data: raw.map(|raw| raw.get().to_owned()), format: PacketFormat::Json });
     };
-    if format == "application/store" {
-        let text = "payloads of the type application/store are not offered yet: send up to 10 MiB inline";
-        return Err(ApiError::unprocessable(text));
-    }
     let format = PacketFormat::parse(format).ok_or_else(|| {
         let known = "application/json, application/super+json, text/plain";
         ApiError::bad_request(format!("`payloadType` must be one of {known}"))
@@ -93,6 +103,27 @@ fn payload(raw: Option<Box<RawValue>>, format: Option<&str>) -> Result<Packet> {
     Ok(Packet { data: raw.map(text).transpose()?, format })
 }
 
+fn debounce(option: DebounceOption) -> Result<Debounce> {
+    let length = |name: &str, text: &str| {
+        duration::parse(text).map_err(|error| ApiError::unprocessable(format!("debounce.{name}: {error}")))
+    };
+    let trailing = match option.mode.as_deref() {
+        None | Some("leading") => false,
+        Some("trailing") => true,
+        Some(_) => return Err(ApiError::unprocessable("debounce.mode must be leading or trailing")),
+    };
+    Ok(Debounce {
+        delay: length("delay", &option.delay)?,
+        max_delay: option.max_delay.as_deref().map(|text| length("maxDelay", text)).transpose()?,
+        key: option.key,
+        trailing,
+    })
+}
+
+fn parent(run: &str) -> Result<RunId> {
+    run.parse().map_err(|_| ApiError::bad_request("`parentRunId` is not the id of a run"))
+}
+
 fn concurrency_key(value: Value) -> Result<String> {
     match value {
         Value::String(text) => Ok(text),
@@ -101,7 +132,7 @@ fn concurrency_key(value: Value) -> Result<String> {
     }
 }
 
-fn delay(text: &str) -> Result<Delay> {
+pub(super) fn delay(text: &str) -> Result<Delay> {
     if let Ok(length) = duration::parse(text) {
         return Ok(Delay::For(length));
     }

@@ -12,12 +12,12 @@ use super::auth::Caller;
 use super::body::{Params, Segments, json};
 use super::error::{ApiError, Result};
 use super::trigger::result_in_time;
-use super::{cursor, list};
+use super::{cursor, list, schedules};
 use crate::api::{
-    self, EnvironmentRef, EventItem, EventList, LogItem, LogPage, Pagination, RelatedRuns, RunCommon, RunDetails,
-    RunItem, RunList, RunResult,
+    self, EnvironmentRef, EventItem, EventList, LogItem, LogPage, Pagination, RelatedRun, RelatedRuns, RunCommon,
+    RunDetails, RunItem, RunList, RunResult, RunSchedule,
 };
-use crate::model::id::RunId;
+use crate::model::id::{DeploymentId, RunId};
 use crate::model::run::Run;
 use crate::storage::{Canceled, LogKind, LogRow};
 
@@ -26,11 +26,11 @@ const LOG_PAGE: u64 = 1_000;
 /// How long a page of logs waits for new entries before it looks again.
 const LOG_LOOK: Duration = Duration::from_millis(250);
 
-fn not_found() -> ApiError {
+pub(super) fn not_found() -> ApiError {
     ApiError::not_found("Run not found")
 }
 
-async fn find(server: &Server, caller: &Caller, run: &str) -> Result<Run> {
+pub(super) async fn find(server: &Server, caller: &Caller, run: &str) -> Result<Run> {
     let id: RunId = run.parse().map_err(|_| not_found())?;
     server.storage.run(caller.environment.id, id).await?.ok_or_else(not_found)
 }
@@ -41,19 +41,26 @@ pub(super) async fn retrieve(
     caller: Caller,
     Segments(run): Segments<String>,
 ) -> Result<Json<RunDetails>> {
-    let run = find(&server, &caller, &run).await?;
+    details(&server, find(&server, &caller, &run).await?).await
+}
+
+/// Everything about a run.
+pub(super) async fn details(server: &Server, run: Run) -> Result<Json<RunDetails>> {
     let payload = server.storage.payload(run.id).await?;
     let payload = payload.filter(|(packet, _)| packet.data.is_some());
     let payload = payload.and_then(|(packet, _)| api::plain_json(&packet).ok());
     let replays = server.storage.replays_of(run.id).await?;
+    let related = related_runs(server, &run).await?;
     json(RunDetails {
         common: RunCommon::from(&run),
-        depth: 0,
-        trigger_function: "trigger".into(),
+        depth: run.origin.depth,
+        trigger_function: trigger_function(&run).into(),
+        schedule: schedule_of(server, &run).await?,
+        batch_id: run.origin.batch.map(|batch| batch.to_string()),
         payload: payload.and_then(|text| RawValue::from_string(text).ok()),
         output: run.output.clone().and_then(|text| RawValue::from_string(text).ok()),
         error: run.error.as_ref().map(Into::into),
-        related_runs: RelatedRuns::default(),
+        related_runs: related,
         attempt_count: run.attempt,
         replays: replays.iter().map(ToString::to_string).collect(),
         queue: run.queue,
@@ -61,11 +68,48 @@ pub(super) async fn retrieve(
     })
 }
 
+/// The runs above a run, and the runs that it triggered.
+async fn related_runs(server: &Server, run: &Run) -> Result<RelatedRuns> {
+    let mut related = RelatedRuns::default();
+    for (above, place) in [(run.origin.root, &mut related.root), (run.origin.parent, &mut related.parent)] {
+        if let Some(id) = above {
+            *place = server.storage.run(run.environment, id).await?.as_ref().map(related_run);
+        }
+    }
+    related.children = server.storage.children_of(run.id).await?.iter().map(related_run).collect();
+    Ok(related)
+}
+
+fn trigger_function(run: &Run) -> &'static str {
+    if run.origin.batch.is_some() { "batchTrigger" } else { "trigger" }
+}
+
+/// The schedule that fired a run, where it still exists.
+async fn schedule_of(server: &Server, run: &Run) -> Result<Option<RunSchedule>> {
+    let Some(id) = run.origin.schedule else { return Ok(None) };
+    let schedule = server.storage.schedule(run.environment, id).await?;
+    Ok(schedule.as_ref().map(schedules::of_run))
+}
+
+fn related_run(run: &Run) -> RelatedRun {
+    RelatedRun {
+        common: RunCommon::from(run),
+        depth: run.origin.depth,
+        trigger_function: trigger_function(run).into(),
+        batch_id: run.origin.batch.map(|batch| batch.to_string()),
+    }
+}
+
 /// `GET /api/v1/runs`
 pub(super) async fn list(State(server): State<Arc<Server>>, caller: Caller, params: Params) -> Result<Json<RunList>> {
     let now = server.runs.now();
-    let query = list::parse(&params, now)?;
+    let mut query = list::parse(&params, now)?;
     let environment = &caller.environment;
+    for version in &query.versions {
+        let found = server.storage.deployment_of_version(environment.id, *version).await?;
+        // A version that nobody deployed has no runs: no deployment has this id.
+        query.filter.deployments.push(found.map_or(DeploymentId::from_bits(0), |deployment| deployment.id));
+    }
     let page = server.storage.runs(environment.id, query.filter, query.place, query.limit).await?;
     let cursor = |run: Option<&Run>| run.map(|run| cursor::issue(run.id, now));
     let pagination = Pagination {

@@ -12,8 +12,9 @@ use super::Server;
 use super::auth::Caller;
 use super::body::{Body, OptionalBody, Params, Segments, json};
 use super::error::{ApiError, Result};
-use super::options;
+use super::{options, packets};
 use crate::api::{ReplayReceipt, ReplayRequest, RunResult, TriggerReceipt, TriggerRequest};
+use crate::model::admission::Request;
 use crate::model::id::{DeploymentId, EnvironmentId, RunId};
 use crate::model::limits::{MAX_IDEMPOTENCY_KEY_CHARS, MAX_RESULT_WAIT};
 use crate::model::run::End;
@@ -36,12 +37,8 @@ pub(super) async fn trigger(
     params.only(&["wait"])?;
     let wait = params.duration("wait")?;
     let environment = caller.environment.id;
-    let (mut request, version) = options::request(task.clone(), body, server.runs.now())?;
+    let mut request = request(&server, environment, task.clone(), body).await?;
     request.request_key = request_key(&headers);
-    request.locked = match version {
-        Some(version) => Some(locked(&server, environment, &version).await?),
-        None => None,
-    };
     let id = server.runs.new_id();
     // Ask for the end before the run begins: it may be over before this returns.
     let awaited = wait.map(|wait| (wait, server.storage.end_of(id)));
@@ -54,12 +51,30 @@ pub(super) async fn trigger(
         None => None,
     };
     let receipt = TriggerReceipt { id: triggered.run.to_string(), is_cached: triggered.is_cached, result };
-    let mut response = Json(receipt).into_response();
+    Ok((claims(environment), Json(receipt)).into_response())
+}
+
+/// The request that a trigger's body, or a batch's item, makes.
+pub(super) async fn request(
+    server: &Server,
+    environment: EnvironmentId,
+    task: String,
+    body: TriggerRequest,
+) -> Result<Request> {
+    let payload_type = body.options.payload_type.as_deref();
+    let stored = packets::stored(server, environment, body.payload.as_deref(), payload_type).await?;
+    let (mut request, version) = options::request(task, body, stored, server.runs.now())?;
+    request.locked = match version {
+        Some(version) => Some(locked(server, environment, &version).await?),
+        None => None,
+    };
+    Ok(request)
+}
+
+/// From what the client makes a public token for what it has just made.
+pub(super) fn claims(environment: EnvironmentId) -> [(HeaderName, HeaderValue); 1] {
     let claims = format!(r#"{{"sub":"{environment}","pub":true}}"#);
-    if let Ok(claims) = HeaderValue::from_str(&claims) {
-        response.headers_mut().insert(CLAIMS_HEADER, claims);
-    }
-    Ok(response)
+    [(CLAIMS_HEADER, HeaderValue::from_str(&claims).expect("ids are letters, digits and `_`"))]
 }
 
 /// `POST /api/v1/runs/{run}/replay[?environment=staging]`

@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::Timestamp;
 use super::id::{DeploymentId, EnvironmentId, RunId};
 use super::limits;
-use super::run::{IdempotencyKey, NewRun, Packet, Run, Status, later};
+use super::run::{Debounce, IdempotencyKey, NewRun, Origin, Packet, Run, Status, later};
+use super::scope::OneTimeToken;
 use super::task::{Machine, TaskDefinition, is_queue_name, is_task_id};
 
 /// What a caller asks for. `None` leaves it to the task or to the server.
@@ -48,6 +49,14 @@ pub struct Request {
     pub is_test: bool,
     /// The run it replays.
     pub replay_of: Option<RunId>,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// See [`Debounce`].
+    pub debounce: Option<Debounce>,
+    /// See [`NewRun::one_time_token`].
+    pub one_time_token: Option<OneTimeToken>,
+    /// Waits for a deployment with this label; means nothing beside `locked`.
+    pub external_deployment: Option<String>,
 }
 
 impl Request {
@@ -71,6 +80,10 @@ impl Request {
             locked: None,
             is_test: false,
             replay_of: None,
+            origin: Origin::default(),
+            debounce: None,
+            one_time_token: None,
+            external_deployment: None,
         }
     }
 }
@@ -102,6 +115,7 @@ pub fn replay_of(source: &Run, payload: Packet, first_metadata: Option<String>) 
         machine: source.machine,
         is_test: source.is_test,
         replay_of: Some(source.id),
+        origin: Origin { is_replay: true, ..Origin::default() },
         ..Request::new(source.task.clone(), payload)
     }
 }
@@ -161,7 +175,8 @@ pub fn admit(
 ) -> Result<NewRun, Refusal> {
     let now = id.made_at();
     check(&request, now)?;
-    let delay_until = match request.delay {
+    let delay = request.debounce.as_ref().map(|debounce| Delay::For(debounce.delay)).or(request.delay);
+    let delay_until = match delay {
         Some(Delay::For(delay)) if !delay.is_zero() => Some(later(now, delay)),
         Some(Delay::Until(at)) if at > now => Some(at),
         _ => None,
@@ -206,6 +221,10 @@ pub fn admit(
         locked: request.locked,
         is_test: request.is_test,
         replay_of: request.replay_of,
+        origin: request.origin,
+        debounce: request.debounce.filter(|_| status == Status::Delayed),
+        one_time_token: request.one_time_token,
+        external_deployment: request.external_deployment.filter(|_| status == Status::PendingVersion),
         task: request.task,
     })
 }
@@ -257,12 +276,32 @@ fn check(request: &Request, now: Timestamp) -> Result<(), Refusal> {
     if request.ttl.is_some_and(|ttl| ttl > limits::MAX_TTL) {
         return refuse("a ttl can be 366 days at most; 0 means none");
     }
+    if let Some(debounce) = &request.debounce {
+        check_debounce(debounce)?;
+    }
+    if request.external_deployment.as_ref().is_some_and(|label| !(1..=128).contains(&label.chars().count())) {
+        return refuse("externalDeploymentId must have 1 to 128 characters");
+    }
     let too_late = later(now, limits::MAX_DELAY);
     match request.delay {
         Some(Delay::For(delay)) if delay > limits::MAX_DELAY => refuse("a delay can be 366 days at most"),
         Some(Delay::Until(at)) if at > too_late => refuse("a delay can be 366 days at most"),
         _ => Ok(()),
     }
+}
+
+fn check_debounce(debounce: &Debounce) -> Result<(), Refusal> {
+    let refuse = |text: &str| Err(Refusal(text.into()));
+    if !(1..=limits::MAX_DEBOUNCE_KEY_CHARS).contains(&debounce.key.chars().count()) {
+        return refuse("debounce.key must have 1 to 512 characters");
+    }
+    if debounce.delay.is_zero() || debounce.delay > limits::MAX_DELAY {
+        return refuse("debounce.delay must be more than 0 and 366 days at most");
+    }
+    if debounce.max_delay.is_some_and(|longest| longest <= debounce.delay) {
+        return refuse("debounce.maxDelay must be longer than debounce.delay");
+    }
+    Ok(())
 }
 
 #[cfg(test)]

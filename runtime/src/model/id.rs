@@ -115,6 +115,16 @@ ids! {
     EnvironmentId = "env_";
     /// An API key.
     KeyId = "key_";
+    /// Several triggers in one.
+    BatchId = "batch_";
+    /// A schedule.
+    ScheduleId = "sched_";
+    /// A token that somebody outside completes.
+    WaitpointId = "waitpoint_";
+    /// One action on many runs.
+    BulkId = "bulk_";
+    /// A queue that was declared or set up.
+    QueueId = "queue_";
     /// A server process, for as long as it lives.
     WorkerId = "worker_";
 }

@@ -36,6 +36,28 @@ pub const MAX_QUEUE_NAME_CHARS: usize = 128;
 pub const MAX_CONCURRENCY_KEY_CHARS: usize = 512;
 /// Most characters of an idempotency key.
 pub const MAX_IDEMPOTENCY_KEY_CHARS: usize = 2_048;
+/// Most characters of a debounce key.
+pub const MAX_DEBOUNCE_KEY_CHARS: usize = 512;
+/// Most items of a batch.
+pub const MAX_BATCH_ITEMS: u32 = 1_000;
+/// Most bytes of the line of one item of a batch. A longer one fails for itself.
+pub const MAX_BATCH_ITEM_BYTES: usize = MAX_TRIGGER_BODY_BYTES;
+/// Most items of one request that are being triggered at a time: what one commit can take together.
+pub const MAX_BATCH_ITEMS_IN_FLIGHT: usize = 32;
+/// Most bytes of such items, where it is more than one.
+pub const MAX_BATCH_BYTES_IN_FLIGHT: usize = 32 * MIB;
+/// Most bytes of outputs in the results of a batch.
+pub const MAX_BATCH_RESULTS_BYTES: usize = 64 * MIB;
+/// Longest wait for the next part of a body that is read as it arrives.
+pub const MAX_BODY_WAIT: Duration = Duration::from_secs(60);
+/// Most characters of the path of an uploaded payload.
+pub const MAX_PACKET_PATH_CHARS: usize = 512;
+/// How long a link to an uploaded payload is good.
+pub const OBJECT_LINK_TTL: Duration = Duration::from_secs(900);
+/// Most levels of runs that trigger runs.
+pub const MAX_DEPTH: u32 = 64;
+/// Most runs of a queue at a time that anyone can ask for.
+pub const MAX_CONCURRENCY_LIMIT: u32 = 100_000;
 /// Most tags of a run.
 pub const MAX_TAGS: usize = 10;
 /// Most characters of a tag.
@@ -70,6 +92,18 @@ pub const MAX_VARIABLE_BYTES: usize = 64 * KIB;
 pub const MAX_VARIABLES: usize = 500;
 /// Most rules in an environment's egress list.
 pub const MAX_EGRESS_RULES: usize = 500;
+/// Most schedules of an environment.
+pub const MAX_SCHEDULES: u64 = 10_000;
+/// Most characters of a cron pattern.
+pub const MAX_CRON_CHARS: usize = 256;
+/// Most characters of a schedule's deduplication key, and of its external id.
+pub const MAX_SCHEDULE_KEY_CHARS: usize = 512;
+/// Moments that a scheduled run is told of, after its own.
+pub const UPCOMING_FIRES: usize = 10;
+/// Most wait tokens of an environment that wait.
+pub const MAX_WAITPOINTS: u64 = 1_000_000;
+/// Longest time until a wait token times out.
+pub const MAX_WAITPOINT_TIMEOUT: Duration = MAX_DELAY;
 /// How often a run may be lost with its server, or fail for a fault of the host, before it ends as
 /// a system failure.
 pub const MAX_LOSSES: u32 = 5;
@@ -77,6 +111,31 @@ pub const MAX_LOSSES: u32 = 5;
 pub const DEFAULT_PAGE_ITEMS: u32 = 25;
 /// Most items on a page.
 pub const MAX_PAGE_ITEMS: u32 = 100;
+/// Most characters of a public access token.
+pub const MAX_TOKEN_CHARS: usize = 8_192;
+/// Most scopes of a public access token that the server makes.
+pub const MAX_TOKEN_SCOPES: usize = 100;
+/// Most characters of such a scope.
+pub const MAX_SCOPE_CHARS: usize = 512;
+/// Longest life of such a token.
+pub const MAX_TOKEN_LIFE: Duration = Duration::from_secs(366 * 86_400);
+/// Life of such a token when the caller does not say.
+pub const DEFAULT_TOKEN_LIFE: Duration = Duration::from_secs(15 * 60);
+/// Keys of an environment that may sign tokens: the oldest.
+pub const MAX_SIGNING_KEYS: u32 = 100;
+/// How long a realtime request is held while nothing changes.
+pub const MAX_FEED_HOLD: Duration = Duration::from_secs(20);
+/// How long changes of many runs are gathered before they are shown.
+pub const FEED_GATHER: Duration = Duration::from_millis(200);
+/// Most runs that a realtime feed shows: the newest.
+pub const MAX_FEED_RUNS: u32 = 1_000;
+/// Most bytes of payloads, outputs and stacks in one answer about many runs; what goes beyond is
+/// left out.
+pub const MAX_FEED_BYTES: usize = 8 * MIB;
+/// Most tags that a realtime feed is asked for.
+pub const MAX_FEED_TAGS: usize = 20;
+/// How far a realtime feed of tags looks back when the caller does not say.
+pub const DEFAULT_FEED_WINDOW: Duration = Duration::from_secs(86_400);
 /// Longest time a request may wait for a run to end.
 pub const MAX_RESULT_WAIT: Duration = Duration::from_secs(60);
 /// How long the key of a request finds the run that the request made.

@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod attempt;
+pub mod batch;
 pub mod digest;
 pub mod duration;
 pub mod egress;
@@ -12,6 +13,8 @@ pub mod id;
 pub mod limits;
 pub mod retry;
 pub mod run;
+pub mod schedule;
+pub mod scope;
 pub mod task;
 pub mod version;
 

@@ -19,7 +19,8 @@
 use std::time::Duration;
 
 use super::Timestamp;
-use super::id::{DeploymentId, EnvironmentId, RunId};
+use super::id::{BatchId, BulkId, DeploymentId, EnvironmentId, RunId, ScheduleId};
+use super::scope::OneTimeToken;
 use super::task::Machine;
 use super::version::Version;
 
@@ -157,6 +158,38 @@ pub struct IdempotencyKey {
     pub expires_at: Timestamp,
 }
 
+/// Where a run came from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The run that triggered it.
+    pub parent: Option<RunId>,
+    /// The first run of its tree, where that is another one.
+    pub root: Option<RunId>,
+    /// Runs between it and its root, and the root: 0 for a run that no run triggered.
+    pub depth: u32,
+    /// Whether it, or the root of its tree, is a replay.
+    pub is_replay: bool,
+    /// The batch that it is an item of.
+    pub batch: Option<BatchId>,
+    /// The schedule that fired it.
+    pub schedule: Option<ScheduleId>,
+    /// The bulk action that made it.
+    pub bulk: Option<BulkId>,
+}
+
+/// How further triggers with a key push a delayed run back instead of making another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Debounce {
+    /// Counts within the environment and the task.
+    pub key: String,
+    /// How far a further trigger pushes the run back, from then.
+    pub delay: Duration,
+    /// Whether the last trigger's payload and options count, and not the first one's.
+    pub trailing: bool,
+    /// The longest time from the first trigger; one that would push beyond makes a new run.
+    pub max_delay: Option<Duration>,
+}
+
 /// A run that has been admitted and not yet stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewRun {
@@ -210,6 +243,14 @@ pub struct NewRun {
     pub is_test: bool,
     /// The run it replays.
     pub replay_of: Option<RunId>,
+    /// Where it came from.
+    pub origin: Origin,
+    /// See [`Debounce`]; of a delayed run only.
+    pub debounce: Option<Debounce>,
+    /// The token that is used up by storing it.
+    pub one_time_token: Option<OneTimeToken>,
+    /// The label of the deployment that it waits for.
+    pub external_deployment: Option<String>,
 }
 
 /// A run as it is stored, without payload.
@@ -269,6 +310,8 @@ pub struct Run {
     pub is_test: bool,
     /// The run it replays.
     pub replay_of: Option<RunId>,
+    /// Where it came from.
+    pub origin: Origin,
     /// JSON text, once completed.
     pub output: Option<String>,
     /// Why it ended, where it did not complete; while it retries, why its last attempt failed.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::queue::MAX_UPKEEP_RUNS;
+use super::queues::declare_queues;
 use super::runs::release_parked;
+use super::schedules::declare_schedules;
 use super::sql::{Row, Tx, values};
 use super::{Error, Storage};
 use crate::model::digest::Digest;
@@ -335,6 +337,8 @@ fn promote(
         |row| row.column(),
     )?;
     tx.effects.settings_changed();
+    declare_queues(tx, environment, deployment, now)?;
+    declare_schedules(tx, environment, deployment, now)?;
     let released_runs = release_runs(tx, environment, &tasks, now)?;
     Ok(Some(Promotion { tasks: sorted(tasks), retired: sorted(retired), released_runs }))
 }

@@ -9,8 +9,10 @@ use std::task::{Context, Poll};
 use jiff::Timestamp;
 use tokio::sync::{Notify, broadcast, oneshot};
 
+use super::changes::{Topic, Watchers};
 use crate::model::id::{EnvironmentId, RunId};
 use crate::model::run::{End, Status};
+use crate::secrets;
 
 /// Cancellations that a slow listener may lag behind before it must look for itself.
 const CANCELLATIONS_KEPT: usize = 4_096;
@@ -28,6 +30,9 @@ pub(super) struct Effects {
     upkept_until: Option<Timestamp>,
     settings: bool,
     parked_left: Option<bool>,
+    changed: Vec<RunId>,
+    /// Watched topics of those, where they were looked for.
+    topics: Vec<(RunId, Topic)>,
 }
 
 impl Effects {
@@ -62,6 +67,26 @@ impl Effects {
         if left {
             self.timer_set(Timestamp::MIN);
         }
+    }
+
+    /// Runs may be held back although their queue has places.
+    pub(super) fn held_left(&mut self) {
+        self.timer_set(Timestamp::MIN);
+    }
+
+    /// Something about a run changed that its watchers want to know.
+    pub(super) fn run_changed(&mut self, run: RunId) {
+        self.changed.push(run);
+    }
+
+    /// The runs that changed.
+    pub(super) fn changed_runs(&self) -> &[RunId] {
+        &self.changed
+    }
+
+    /// The watched topics of the runs that changed.
+    pub(super) fn set_topics(&mut self, topics: Vec<(RunId, Topic)>) {
+        self.topics = topics;
     }
 
     /// An environment's keys, rules, variables or current deployments changed.
@@ -111,6 +136,7 @@ pub(super) struct Listeners {
     /// Milliseconds since 1970 until which upkeep has nothing to do.
     upkept_until_ms: AtomicI64,
     pub(super) timers: Notify,
+    pub(super) watchers: Arc<Watchers>,
 }
 
 /// The earlier of two moments, where there are any.
@@ -132,6 +158,7 @@ impl Listeners {
             parked_left: AtomicBool::new(true),
             upkept_until_ms: AtomicI64::new(i64::MIN),
             timers: Notify::new(),
+            watchers: Arc::new(Watchers::new(u64::from_le_bytes(secrets::random()))),
         }
     }
 
@@ -183,6 +210,7 @@ impl Listeners {
                 *waiting.entry(environment).or_default() += change;
             }
         }
+        self.watchers.changed(&effects.changed, &effects.topics);
         if effects.settings {
             self.settings.fetch_add(1, Ordering::Release);
         }

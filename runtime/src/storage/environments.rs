@@ -90,6 +90,7 @@ macro_rules! environment_columns {
         "id, slug, kind, egress, created_at"
     };
 }
+pub(super) use environment_columns;
 
 /// The columns that [`read_key`] reads.
 macro_rules! key_columns {
@@ -97,6 +98,7 @@ macro_rules! key_columns {
         "id, environment_id, hash, sealed, hint, created_at, revoked_at"
     };
 }
+pub(super) use key_columns;
 
 impl Storage {
     /// Makes an environment, unless there is one of this slug.
@@ -230,7 +232,7 @@ impl Storage {
     }
 }
 
-fn read_environment(row: &mut Row<'_>) -> Result<Environment, Error> {
+pub(super) fn read_environment(row: &mut Row<'_>) -> Result<Environment, Error> {
     Ok(Environment {
         id: row.column()?,
         slug: row.column()?,
@@ -240,7 +242,7 @@ fn read_environment(row: &mut Row<'_>) -> Result<Environment, Error> {
     })
 }
 
-fn read_key(row: &mut Row<'_>) -> Result<ApiKey, Error> {
+pub(super) fn read_key(row: &mut Row<'_>) -> Result<ApiKey, Error> {
     let bad_hash = |_| Error::Corrupt("the hash of a key has a wrong length".into());
     Ok(ApiKey {
         id: row.column()?,

@@ -74,6 +74,7 @@ impl Storage {
                 append_logs(tx, lease.run, &logs)?;
                 if let Some(metadata) = &metadata {
                     tx.execute(sql, values![lease.run, lease.number, metadata, now])?;
+                    tx.effects.run_changed(lease.run);
                 }
                 let holds: Option<i64> = tx.row(holds, values![lease.run, lease.number], |row| row.column())?;
                 Ok(holds.is_some())

@@ -9,16 +9,26 @@
 //! Start with [`queue`] for the life of a run, with `migrations/` for what there is.
 
 mod backup;
+mod batches;
 mod catalog;
+mod changes;
+mod delays;
 mod deployments;
+mod edits;
 mod effects;
 mod environments;
+mod feeds;
+mod list;
 mod logs;
+mod packets;
 mod queue;
+mod queues;
 mod readers;
 mod runs;
+mod schedules;
 mod schema;
 mod sql;
+mod tokens;
 mod writer;
 
 use std::collections::HashMap;
@@ -27,12 +37,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use backup::backup;
+pub use batches::{Arrived, Batch, BatchItem, NewBatch};
+pub use changes::{Changes, Position, Topic, Watch};
+pub use delays::Rescheduled;
 pub use deployments::{Deployed, Deployment, NewDeployment, Promotion};
+pub use edits::Edited;
 pub use effects::RunEnd;
 pub use environments::{ApiKey, Environment, EnvironmentKind, Variable};
+pub use feeds::FeedRow;
 pub use logs::{LogKind, LogRow};
+pub use packets::StoredPacket;
 pub use queue::{AttemptEnd, ClaimRequest, Claimed, Lease, PendingClaim};
+pub use queues::{Queue, QueueChange, QueuePage};
 pub use runs::{Canceled, Inserted, Place, RunEvent, RunFilter, RunPage};
+pub use schedules::{Activation, Fired, NewSchedule, Schedule, SchedulePage, ScheduleSettings};
 pub use schema::{SchemaVersions, schema_versions};
 
 use crate::clock::Clock;

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::effects::Effects;
 use super::logs::{LogRow, append_logs};
+use super::queues::{Gates, hold, let_go_of_held, place_is_free};
 use super::runs::{Event, add_event, packet, read_run, release_parked, run_columns};
 use super::sql::{Tx, values};
 use super::{Error, Storage};
@@ -193,7 +194,7 @@ pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest, now: Timestamp) -> 
            (SELECT c.deployment_id FROM current_tasks c
             WHERE  c.environment_id = runs.environment_id AND c.task_id = runs.task_id)
          FROM   runs
-         WHERE  status = 'queued' AND dequeue_at <= ?1
+         WHERE  status = 'queued' AND held = 0 AND dequeue_at <= ?1
          ORDER BY dequeue_at, id
          LIMIT  ?2"
     );
@@ -204,9 +205,14 @@ pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest, now: Timestamp) -> 
     })?;
     let mut claimed = Vec::with_capacity(found.len());
     let mut payload_bytes = 0;
+    let mut gates = Gates::default();
     for candidate in found {
         if payload_bytes > MAX_CLAIMED_PAYLOAD_BYTES {
             break;
+        }
+        if !gates.pass(tx, &candidate.run)? {
+            hold(tx, candidate.run.id)?;
+            continue;
         }
         let taken = take(tx, request.worker, candidate, now)?;
         payload_bytes += taken.as_ref().and_then(|taken| taken.payload.data.as_ref()).map_or(0, String::len);
@@ -274,7 +280,7 @@ fn park(tx: &mut Tx<'_>, run: &Run, now: Timestamp) -> Result<(), Error> {
 
 /// When the first queued run may be claimed.
 pub(super) fn next_ready(tx: &Tx<'_>) -> Result<Option<Timestamp>, Error> {
-    let sql = "SELECT dequeue_at FROM runs WHERE status = 'queued' ORDER BY dequeue_at, id LIMIT 1";
+    let sql = "SELECT dequeue_at FROM runs WHERE status = 'queued' AND held = 0 ORDER BY dequeue_at, id LIMIT 1";
     tx.row(sql, &[], |row| row.column())
 }
 
@@ -289,6 +295,14 @@ pub(super) fn give_back_all(tx: &mut Tx<'_>, claimed: &[Claimed], now: Timestamp
 
 fn settle(tx: &mut Tx<'_>, end: &AttemptEnd) -> Result<bool, Error> {
     append_logs(tx, end.lease.run, &end.logs)?;
+    let settled = record(tx, end)?;
+    if settled {
+        place_is_free(tx, end.lease.run)?;
+    }
+    Ok(settled)
+}
+
+fn record(tx: &mut Tx<'_>, end: &AttemptEnd) -> Result<bool, Error> {
     match &end.settlement {
         Settlement::Completed(output) => finish(tx, end, Status::Completed, Some(output), None),
         Settlement::Ended { status, error } => finish(tx, end, *status, None, Some(error)),
@@ -394,9 +408,10 @@ fn upkeep(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId, parked_left: bool) -
     let due = queue_due(tx, now)?;
     let expired = expire(tx, now)?;
     let released = if parked_left { release_left(tx, now)? } else { 0 };
+    let held_left = let_go_of_held(tx)?;
     requeue_lost(tx, now, alive)?;
     tx.execute("DELETE FROM trigger_keys WHERE expires_at <= ?1", values![now])?;
-    if [due, expired, released].contains(&(MAX_UPKEEP_RUNS as usize)) {
+    if held_left || [due, expired, released].contains(&(MAX_UPKEEP_RUNS as usize)) {
         tx.effects.upkept(Some(now));
         return Ok(Some(now));
     }
@@ -406,6 +421,8 @@ fn upkeep(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId, parked_left: bool) -
                    SELECT MIN(expires_at) AS at FROM runs WHERE status = 'queued' AND expires_at IS NOT NULL
                    UNION ALL
                    SELECT MIN(expires_at) AS at FROM runs WHERE status = 'pending-version' AND expires_at IS NOT NULL
+                   UNION ALL
+                   SELECT MIN(next_fire_at) AS at FROM schedules WHERE next_fire_at IS NOT NULL
                ) AS next";
     let next = tx.row(sql, &[], |row| row.column())?.flatten();
     tx.effects.upkept(next);

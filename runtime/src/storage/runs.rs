@@ -4,14 +4,23 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::delays::push_back;
 use super::effects::RunEnd;
+use super::list::list;
 use super::queue::expiry;
-use super::sql::{Row, Tx, Value, values};
+use super::queues::{know_queue, place_is_free};
+use super::sql::{Row, Tx, values};
+use super::tokens::use_token;
 use super::{Error, Storage};
-use crate::model::id::{EnvironmentId, RunId};
+use crate::model::id::{BatchId, BulkId, DeploymentId, EnvironmentId, RunId, ScheduleId};
 use crate::model::limits;
-use crate::model::run::{End, ErrorKind, IdempotencyKey, NewRun, Packet, PacketFormat, Run, RunError, Status};
+use crate::model::run::{
+    End, ErrorKind, IdempotencyKey, NewRun, Origin, Packet, PacketFormat, Run, RunError, Status, later,
+};
 use crate::model::task::Machine;
+
+/// Runs below a canceled one that are canceled with it, at most.
+const MAX_CANCELED_CHILDREN: u32 = 10_000;
 
 /// What became of a run that was to be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +34,8 @@ pub enum Inserted {
         /// Whether the idempotency key was the one; else it was the request's.
         by_idempotency_key: bool,
     },
+    /// The token that it takes was used before; nothing was stored.
+    TokenUsed,
     /// So many runs are waiting in the environment already; nothing was stored.
     QueueFull {
         /// Runs that have not started yet.
@@ -50,6 +61,24 @@ pub struct RunFilter {
     pub statuses: Vec<Status>,
     /// One of these tasks.
     pub tasks: Vec<String>,
+    /// One of these deployments.
+    pub deployments: Vec<DeploymentId>,
+    /// One of these tags.
+    pub tags: Vec<String>,
+    /// One of these queues.
+    pub queues: Vec<String>,
+    /// One of these machines, where the caller chose it.
+    pub machines: Vec<String>,
+    /// The items of this batch.
+    pub batch: Option<BatchId>,
+    /// What this schedule fired.
+    pub schedule: Option<ScheduleId>,
+    /// What this bulk action made.
+    pub bulk: Option<BulkId>,
+    /// The runs below this one.
+    pub root: Option<RunId>,
+    /// Tests, or everything else.
+    pub is_test: Option<bool>,
     /// Triggered at this moment or later.
     pub from: Option<Timestamp>,
     /// Triggered at this moment or earlier.
@@ -108,7 +137,8 @@ macro_rules! run_columns {
              (SELECT d.version FROM deployments d WHERE d.id = runs.deployment_id) AS version,
              queue, queue_given, concurrency_key, priority_ms, tags, metadata, created_at, updated_at, delay_until,
              queued_at, started_at, finished_at, ttl_ms, attempt, max_attempts, max_duration_seconds, machine,
-             idempotency_key, idempotency_scope, is_test, replay_of, cpu_us, peak_memory_bytes,
+             idempotency_key, idempotency_scope, is_test, replay_of, parent_id, root_id, depth, is_replay, batch_id,
+         schedule_id, bulk_id, cpu_us, peak_memory_bytes,
              error_kind, error_name, error_message, ",
             $stack_and_output
         )
@@ -152,6 +182,13 @@ impl Storage {
         self.read(move |tx| tx.rows(sql, values![run], |row| row.column())).await
     }
 
+    /// The runs that `run` triggered, oldest first, 100 at most, without their outputs.
+    pub async fn children_of(&self, run: RunId) -> Result<Vec<Run>, Error> {
+        let sql =
+            concat!("SELECT ", run_columns!(without_output), " FROM runs WHERE parent_id = ?1 ORDER BY id LIMIT 100");
+        self.read(move |tx| tx.rows(sql, values![run], read_run)).await
+    }
+
     /// What happened to a run, in order.
     pub async fn events(&self, run: RunId) -> Result<Vec<RunEvent>, Error> {
         let sql = "SELECT seq, at, status, attempt, detail FROM run_events WHERE run_id = ?1 ORDER BY seq LIMIT 10000";
@@ -191,19 +228,35 @@ impl Storage {
     }
 }
 
-fn insert_run(tx: &mut Tx<'_>, run: &NewRun, waiting: u64, max_waiting: u64) -> Result<Inserted, Error> {
+pub(super) fn insert_run(tx: &mut Tx<'_>, run: &NewRun, waiting: u64, max_waiting: u64) -> Result<Inserted, Error> {
     if let Some(existing) = existing_run(tx, run)? {
         return Ok(existing);
+    }
+    // A debounced trigger may have no need of another place.
+    if waiting >= max_waiting && run.debounce.is_none() {
+        return Ok(Inserted::QueueFull { waiting });
+    }
+    if let Some(token) = &run.one_time_token
+        && !use_token(tx, token, run.created_at)?
+    {
+        return Ok(Inserted::TokenUsed);
+    }
+    if let Some(run) = push_back(tx, run)? {
+        return Ok(Inserted::Existing { run, by_idempotency_key: false });
     }
     if waiting >= max_waiting {
         return Ok(Inserted::QueueFull { waiting });
     }
     insert_row(tx, run)?;
+    if run.queue_given {
+        know_queue(tx, run.environment, &run.queue, run.created_at)?;
+    }
     tx.execute(
         "INSERT INTO run_payloads (run_id, data, format, metadata) VALUES (?1, ?2, ?3, ?4)",
         values![run.id, run.payload.data.as_ref(), run.payload.format.as_str(), run.metadata.as_ref()],
     )?;
     insert_keys(tx, run)?;
+    insert_tags(tx, run.environment, run.id, &run.tags)?;
     tx.effects.waiting(run.environment, 1);
     add_event(tx, run.id, Event { at: run.created_at, status: run.status, attempt: 0, detail: None })?;
     if let Some(at) = run.delay_until.or(run.expires_at) {
@@ -222,10 +275,13 @@ fn insert_row(tx: &Tx<'_>, run: &NewRun) -> Result<(), Error> {
     let sql = "INSERT INTO runs (
                    id, environment_id, task_id, status, deployment_id, queue, queue_given, concurrency_key, priority_ms,
                    tags, metadata, created_at, updated_at, delay_until, queued_at, dequeue_at, ttl_ms, expires_at,
-                   max_attempts, max_duration_seconds, machine, idempotency_key, idempotency_scope, is_test, replay_of)
+                   max_attempts, max_duration_seconds, machine, idempotency_key, idempotency_scope, is_test, replay_of,
+                   parent_id, root_id, depth, is_replay, batch_id, schedule_id, bulk_id, debounce_key, debounce_until,
+                   external_deployment)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
-                       ?21, ?22, ?23, ?24)";
+                       ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)";
     let key = run.idempotency.as_ref();
+    let debounce = run.debounce.as_ref();
     let changed = tx.execute(
         sql,
         values![
@@ -253,6 +309,16 @@ fn insert_row(tx: &Tx<'_>, run: &NewRun) -> Result<(), Error> {
             key.and_then(|key| key.scope.as_ref()),
             run.is_test,
             run.replay_of,
+            run.origin.parent,
+            run.origin.root,
+            run.origin.depth,
+            run.origin.is_replay,
+            run.origin.batch,
+            run.origin.schedule,
+            run.origin.bulk,
+            debounce.map(|debounce| &debounce.key),
+            debounce.and_then(|debounce| debounce.max_delay).map(|longest| later(run.created_at, longest)),
+            run.external_deployment.as_ref(),
         ],
     )?;
     debug_assert_eq!(changed, 1, "an INSERT without ON CONFLICT stores its row or fails");
@@ -293,6 +359,13 @@ fn frees_its_key(status: Status) -> bool {
     }
 }
 
+/// Makes a run be found by tags.
+pub(super) fn insert_tags(tx: &Tx<'_>, environment: EnvironmentId, run: RunId, tags: &[String]) -> Result<(), Error> {
+    let sql = "INSERT INTO run_tags (environment_id, tag, run_id) VALUES (?1, ?2, ?3)
+               ON CONFLICT (environment_id, tag, run_id) DO NOTHING";
+    tags.iter().try_for_each(|tag| tx.execute(sql, values![environment, tag, run]).map(drop))
+}
+
 fn insert_keys(tx: &Tx<'_>, run: &NewRun) -> Result<(), Error> {
     let sql = "INSERT INTO trigger_keys (environment_id, kind, task_id, key, run_id, expires_at)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -306,7 +379,7 @@ fn insert_keys(tx: &Tx<'_>, run: &NewRun) -> Result<(), Error> {
 
 fn keys_of(run: &NewRun) -> impl Iterator<Item = (&'static str, &String, Timestamp)> {
     let idempotency = run.idempotency.as_ref();
-    let request_expiry = crate::model::run::later(run.created_at, limits::REQUEST_KEY_TTL);
+    let request_expiry = later(run.created_at, limits::REQUEST_KEY_TTL);
     let by_caller = idempotency.map(|IdempotencyKey { key, expires_at, .. }| ("idempotency", key, *expires_at));
     let by_request = run.request_key.as_ref().map(|key| ("request", key, request_expiry));
     by_request.into_iter().chain(by_caller)
@@ -332,7 +405,29 @@ pub(super) fn release_parked(tx: &mut Tx<'_>, run: RunId, now: Timestamp) -> Res
     Ok(true)
 }
 
+/// Cancels a run, and the runs below it that have not ended.
 fn cancel(tx: &mut Tx<'_>, environment: EnvironmentId, run: RunId, now: Timestamp) -> Result<Canceled, Error> {
+    let children = "SELECT id FROM runs WHERE parent_id = ?1 AND finished_at IS NULL ORDER BY id LIMIT ?2";
+    let canceled = cancel_one(tx, environment, run, now)?;
+    if canceled != Canceled::Now {
+        return Ok(canceled);
+    }
+    let mut below = vec![run];
+    let mut found = 0;
+    while let Some(parent) = below.pop()
+        && found < MAX_CANCELED_CHILDREN
+    {
+        let next: Vec<RunId> = tx.rows(children, values![parent, MAX_CANCELED_CHILDREN], |row| row.column())?;
+        found += u32::try_from(next.len()).unwrap_or(MAX_CANCELED_CHILDREN);
+        for child in next {
+            cancel_one(tx, environment, child, now)?;
+            below.push(child);
+        }
+    }
+    Ok(canceled)
+}
+
+fn cancel_one(tx: &mut Tx<'_>, environment: EnvironmentId, run: RunId, now: Timestamp) -> Result<Canceled, Error> {
     macro_rules! cancel_where {
         ($statuses:literal) => {
             concat!(
@@ -353,6 +448,7 @@ fn cancel(tx: &mut Tx<'_>, environment: EnvironmentId, run: RunId, now: Timestam
         let canceled = tx.row(sql, values, |row| Ok((row.column::<u32>()?, row.column()?)))?;
         if let Some((attempt, cpu_us)) = canceled {
             tx.effects.waiting(environment, waiting_change);
+            place_is_free(tx, run)?;
             add_event(tx, run, Event { at: now, status: Status::Canceled, attempt, detail: None })?;
             let cpu = Duration::from_micros(cpu_us);
             tx.effects.run_ended(run, End { status: Status::Canceled, output: None, error: Some(error), cpu });
@@ -379,74 +475,8 @@ pub(super) fn add_event(tx: &mut Tx<'_>, run: RunId, event: Event<'_>) -> Result
     let sql = "INSERT INTO run_events (run_id, seq, at, status, attempt, detail)
                VALUES (?1, COALESCE((SELECT MAX(seq) FROM run_events WHERE run_id = ?1), 0) + 1, ?2, ?3, ?4, ?5)";
     let Event { at, status, attempt, detail } = event;
+    tx.effects.run_changed(run);
     tx.execute(sql, values![run, at, status.as_str(), attempt, detail]).map(drop)
-}
-
-/// Merges the newest runs of every pair of a status and a task that the filter allows; each pair is
-/// one range of an index.
-fn list(
-    tx: &Tx<'_>,
-    environment: EnvironmentId,
-    filter: &RunFilter,
-    place: Place,
-    limit: u32,
-) -> Result<RunPage, Error> {
-    let forward = !matches!(place, Place::Before(_));
-    let any = |is_empty: bool| if is_empty { vec![None] } else { Vec::new() };
-    let mut statuses = any(filter.statuses.is_empty());
-    statuses.extend(filter.statuses.iter().map(|status| Some(status.as_str())));
-    let mut tasks = any(filter.tasks.is_empty());
-    tasks.extend(filter.tasks.iter().map(|task| Some(task.as_str())));
-    let mut runs = Vec::new();
-    for status in &statuses {
-        for task in &tasks {
-            let columns = run_columns!(without_output);
-            let mut sql = format!("SELECT {columns} FROM runs WHERE environment_id = ?1");
-            let mut bound: Vec<Value<'_>> = vec![environment.into()];
-            let mut and = |condition: &str, value: Value<'static>| {
-                bound.push(value);
-                sql.push_str(&format!(" AND {condition} ?{}", bound.len()));
-            };
-            if let Some(status) = status {
-                and("status =", (*status).into());
-            }
-            if let Some(task) = task {
-                and("task_id =", (*task).to_owned().into());
-            }
-            match place {
-                Place::Start => {}
-                Place::After(run) => and("id <", run.into()),
-                Place::Before(run) => and("id >", run.into()),
-            }
-            // Ids are ordered by time, so limits of time are ranges of the same index.
-            if let Some(from) = filter.from {
-                and("id >=", RunId::from_bits(crate::model::id::next(from.as_millisecond(), 0, 0)).into());
-            }
-            if let Some(to) = filter.to {
-                and("id <=", RunId::from_bits(crate::model::id::next(to.as_millisecond(), u128::MAX, 0)).into());
-            }
-            let order = if forward { "DESC" } else { "ASC" };
-            sql.push_str(&format!(" ORDER BY id {order} LIMIT {}", limit + 1));
-            runs.extend(tx.rows(&sql, &bound, read_run)?);
-        }
-    }
-    runs.sort_by_key(|run: &Run| std::cmp::Reverse(run.id));
-    Ok(page(runs, place, limit as usize))
-}
-
-/// Cuts what was found, newest first, to one page.
-fn page(mut runs: Vec<Run>, place: Place, limit: usize) -> RunPage {
-    let more = runs.len() > limit;
-    match place {
-        Place::Start | Place::After(_) => {
-            runs.truncate(limit);
-            RunPage { runs, has_newer: matches!(place, Place::After(_)), has_older: more }
-        }
-        Place::Before(_) => {
-            let runs = runs.split_off(runs.len().saturating_sub(limit));
-            RunPage { runs, has_newer: more, has_older: true }
-        }
-    }
 }
 
 pub(super) fn read_run(row: &mut Row<'_>) -> Result<Run, Error> {
@@ -478,6 +508,15 @@ pub(super) fn read_run(row: &mut Row<'_>) -> Result<Run, Error> {
         idempotency_scope: row.column()?,
         is_test: row.column()?,
         replay_of: row.column()?,
+        origin: Origin {
+            parent: row.column()?,
+            root: row.column()?,
+            depth: row.column()?,
+            is_replay: row.column()?,
+            batch: row.column()?,
+            schedule: row.column()?,
+            bulk: row.column()?,
+        },
         cpu: Duration::from_micros(row.column()?),
         peak_memory_bytes: row.column()?,
         error: read_error(row)?,
@@ -497,14 +536,14 @@ pub(super) fn packet(row: &mut Row<'_>) -> Result<Packet, Error> {
     Ok(Packet { data: row.column()?, format: row.parsed(PacketFormat::parse)? })
 }
 
-fn tags_text(tags: &[String]) -> String {
+pub(super) fn tags_text(tags: &[String]) -> String {
     if tags.is_empty() {
         return "[]".into();
     }
     serde_json::Value::from(tags).to_string()
 }
 
-fn parse_tags(text: &str) -> Option<Vec<String>> {
+pub(super) fn parse_tags(text: &str) -> Option<Vec<String>> {
     if text == "[]" {
         return Some(Vec::new());
     }

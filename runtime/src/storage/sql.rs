@@ -15,7 +15,9 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use super::Error;
 use super::effects::Effects;
 use crate::model::digest::Digest;
-use crate::model::id::{DeploymentId, EnvironmentId, KeyId, RunId, WorkerId};
+use crate::model::id::{
+    BatchId, BulkId, DeploymentId, EnvironmentId, KeyId, QueueId, RunId, ScheduleId, WaitpointId, WorkerId,
+};
 use crate::model::version::Version;
 
 /// Opens a transaction that will write: SQLite is to wait for other writers here, and not to fail
@@ -196,7 +198,20 @@ macro_rules! stored_as_text {
     )*};
 }
 
-stored_as_text!(RunId, DeploymentId, EnvironmentId, KeyId, WorkerId, Version, Digest);
+stored_as_text!(
+    RunId,
+    DeploymentId,
+    EnvironmentId,
+    KeyId,
+    WorkerId,
+    BatchId,
+    ScheduleId,
+    WaitpointId,
+    BulkId,
+    QueueId,
+    Version,
+    Digest
+);
 
 /// A row, read column by column from the left.
 pub(super) struct Row<'r> {

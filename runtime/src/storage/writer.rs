@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::Error;
+use super::changes::find_topics;
 use super::effects::{Effects, Listeners, earliest};
 use super::queue::{self, ClaimRequest, Claimed, PendingClaim};
 use super::sql::{BEGIN, Tx};
@@ -246,6 +247,10 @@ impl State {
         match committed {
             Ok(claimed) => {
                 self.ready_at = ready_at;
+                match find_topics(&tx, tx.effects.changed_runs(), &self.listeners.watchers) {
+                    Ok(topics) => tx.effects.set_topics(topics),
+                    Err(error) => tracing::error!(%error, "feeds are not told of a change"),
+                }
                 self.listeners.committed(std::mem::take(&mut tx.effects));
                 claims.extend(self.parked.drain(..claimed.len()).zip(claimed));
                 Ok(claims)

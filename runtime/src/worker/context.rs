@@ -59,7 +59,7 @@ fn run_of(claimed: &Claimed, task: &TaskDefinition, deployment: &Deployment, lim
         id: run.id.to_string(),
         tags: run.tags.clone(),
         is_test: run.is_test,
-        is_replay: run.replay_of.is_some(),
+        is_replay: run.origin.is_replay,
         replayed_from: run.replay_of.map(|source| source.to_string()),
         created_at: ms(run.created_at),
         // A claim that starts a run sets both to the same moment.
@@ -70,8 +70,8 @@ fn run_of(claimed: &Claimed, task: &TaskDefinition, deployment: &Deployment, lim
         max_duration_seconds: u32::try_from(max_duration(claimed, task, limits).as_secs()).unwrap_or(u32::MAX),
         priority: run.priority_ms as f64 / 1_000.0,
         version: deployment.version.to_string(),
-        parent_run_id: None,
-        root_run_id: None,
+        parent_run_id: run.origin.parent.map(|parent| parent.to_string()),
+        root_run_id: run.origin.root.map(|root| root.to_string()),
     }
 }
 

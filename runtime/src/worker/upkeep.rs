@@ -1,5 +1,5 @@
-//! The loop that does what time demands: delayed runs become due, queued runs expire, runs of dead
-//! workers are queued again.
+//! The loop that does what time demands: schedules fire, delayed runs become due, queued runs
+//! expire, runs of dead workers are queued again.
 
 use std::time::Duration;
 
@@ -7,30 +7,57 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::model::id::WorkerId;
+use crate::schedules::{Left, Schedules};
 use crate::storage::{Error, Storage};
 
 /// The loop looks at least this often, because another process may have stored something.
 const MAX_SLEEP: Duration = Duration::from_secs(5);
-/// Pause after storage failed.
+/// Pause after storage failed, and while a schedule has to wait for room in the queue.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Keeps up with the clock until `shutdown` becomes true. `worker` is the worker of this process.
-pub async fn run(storage: Storage, clock: Clock, worker: WorkerId, mut shutdown: watch::Receiver<bool>) {
-    loop {
-        let now = clock.now();
-        let sleep = match storage.upkeep(now, worker).await {
-            Ok(Some(next)) => Duration::try_from(next.duration_since(clock.now())).unwrap_or(Duration::ZERO),
-            Ok(None) => MAX_SLEEP,
-            Err(Error::Closed) => return,
-            Err(error) => {
-                tracing::error!(%error, "upkeep failed");
-                RETRY
+/// What the loop keeps up.
+pub struct Upkeep {
+    /// What is remembered.
+    pub storage: Storage,
+    /// What fires.
+    pub schedules: Schedules,
+    /// The time.
+    pub clock: Clock,
+    /// The worker of this process.
+    pub worker: WorkerId,
+}
+
+impl Upkeep {
+    /// Keeps up with the clock until `shutdown` becomes true.
+    pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
+        loop {
+            let sleep = match self.pass().await {
+                Ok(sleep) => sleep,
+                Err(Error::Closed) => return,
+                Err(error) => {
+                    tracing::error!(%error, "upkeep failed");
+                    RETRY
+                }
+            };
+            tokio::select! {
+                () = super::stopped(&mut shutdown) => return,
+                () = self.storage.timer_set() => {}
+                () = tokio::time::sleep(sleep.min(MAX_SLEEP)) => {}
             }
-        };
-        tokio::select! {
-            () = super::stopped(&mut shutdown) => return,
-            () = storage.timer_set() => {}
-            () = tokio::time::sleep(sleep.min(MAX_SLEEP)) => {}
         }
+    }
+
+    /// Does what is due, and says when something will be.
+    async fn pass(&self) -> Result<Duration, Error> {
+        let now = self.clock.now();
+        let left = self.schedules.fire_due(now).await?;
+        let next = self.storage.upkeep(now, self.worker).await?;
+        let until = |next: jiff::Timestamp| next.duration_since(self.clock.now());
+        let sleep = next.map_or(MAX_SLEEP, |next| Duration::try_from(until(next)).unwrap_or(Duration::ZERO));
+        Ok(match left {
+            Left::Nothing => sleep,
+            Left::More => Duration::ZERO,
+            Left::Held => sleep.max(RETRY),
+        })
     }
 }

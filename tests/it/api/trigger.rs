@@ -125,7 +125,12 @@ async fn tags_and_metadata_are_kept_and_limited() {
         (json!({ "concurrencyKey": [] }), 400, "`concurrencyKey` must be a string or a number"),
         (json!({ "concurrencyKey": "k".repeat(513) }), 422, "a concurrency key can have 512 characters at most"),
         (json!({ "metadata": deep }), 422, "metadata can have 32 levels of objects and lists at most"),
-        (json!({ "debounce": { "key": "k", "delay": "1s" } }), 422, "debounce is not offered yet: leave it out"),
+        (json!({ "debounce": { "key": "k", "delay": "soon" } }), 422, "debounce.delay: "),
+        (
+            json!({ "debounce": { "key": "k", "delay": "5s", "maxDelay": "5s" } }),
+            422,
+            "debounce.maxDelay must be longer than debounce.delay",
+        ),
         (json!({ "externalDeploymentId": "abc" }), 422, "externalDeploymentId is not offered yet: leave it out"),
         (json!({ "concurrency": ["one-per-user"] }), 422, "concurrency is not offered yet"),
         (json!({ "gates": [{ "queue": "q" }] }), 422, "gates is not offered yet"),

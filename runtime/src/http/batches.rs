@@ -1,0 +1,331 @@
+//! Batches: announcing one, sending its items line by line, and what became of them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tokio::task::JoinSet;
+
+use super::Server;
+use super::auth::Caller;
+use super::body::{Body, Segments, json};
+use super::error::{ApiError, Result};
+use super::ndjson::{Line, Lines};
+use super::trigger;
+use crate::api::{
+    BatchDetails, BatchItemError, BatchItemHead, BatchItemRequest, BatchItemsReceipt, BatchProcessing, BatchResults,
+    CreateBatchReceipt, CreateBatchRequest, RunResult, STORED_PACKET, TriggerRequest,
+};
+use crate::model::batch::{self, ItemError, ItemErrorCode};
+use crate::model::id::{BatchId, EnvironmentId, RunId};
+use crate::model::limits;
+use crate::secrets;
+use crate::storage::{Batch, NewBatch};
+
+/// `POST /api/v3/batches`
+pub(super) async fn create(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Body(body): Body<CreateBatchRequest>,
+) -> Result<Response> {
+    if !(1..=limits::MAX_BATCH_ITEMS).contains(&body.run_count) {
+        return Err(ApiError::bad_request("`runCount` must be 1 to 1000"));
+    }
+    let key = body.idempotency_key;
+    if key.as_ref().is_some_and(|key| !(1..=limits::MAX_IDEMPOTENCY_KEY_CHARS).contains(&key.chars().count())) {
+        return Err(ApiError::bad_request("`idempotencyKey` must have 1 to 2048 characters"));
+    }
+    let parent = body.parent_run_id.map(|run| run.parse::<RunId>()).transpose();
+    let parent = parent.map_err(|_| ApiError::bad_request("`parentRunId` is not the id of a run"))?;
+    let now = server.runs.now();
+    let environment = caller.environment.id;
+    let announced = NewBatch {
+        id: secrets::batch_id(now),
+        environment,
+        run_count: body.run_count,
+        idempotency_key: key,
+        keys_count_since: now.checked_sub(limits::DEFAULT_IDEMPOTENCY_KEY_TTL).unwrap_or(now),
+        parent,
+        created_at: now,
+    };
+    let (batch, is_new) = server.storage.insert_batch(announced).await?;
+    // The first sender has not come to the end: this one may.
+    let is_cached = !is_new && batch.sealed_at.is_some();
+    if !is_new && !is_cached && batch.run_count != body.run_count {
+        let text = "the idempotency key belongs to a batch with another `runCount` whose items have not all arrived";
+        return Err(ApiError::unprocessable(text));
+    }
+    let receipt = CreateBatchReceipt {
+        id: batch.id.to_string(),
+        run_count: batch.run_count,
+        is_cached,
+        idempotency_key: batch.idempotency_key,
+    };
+    Ok((StatusCode::ACCEPTED, trigger::claims(environment), Json(receipt)).into_response())
+}
+
+/// `POST /api/v3/batches/{batch}/items`
+pub(super) async fn items(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(batch): Segments<String>,
+    request: Request,
+) -> Result<Json<BatchItemsReceipt>> {
+    if !is_ndjson(request.headers()) {
+        let text = "the content type must be application/x-ndjson";
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", text));
+    }
+    let environment = caller.environment.id;
+    let unknown = || ApiError::unprocessable("Batch not found");
+    let id: BatchId = batch.parse().map_err(|_| unknown())?;
+    let batch = server.storage.batch(environment, id).await?.ok_or_else(unknown)?;
+    let mut lines = Lines::new(request.into_body(), limits::MAX_BATCH_ITEM_BYTES);
+    let known = server.storage.batch_items(id).await?.iter().map(|item| item.index).collect();
+    let (run_count, is_sealed) = (batch.run_count, batch.sealed_at.is_some());
+    let mut arrival = Arrival::new(server.clone(), environment, batch, known);
+    if !is_sealed {
+        let read = arrival.read(&mut lines).await;
+        let settled = arrival.settle(0).await;
+        if read.is_err() || settled.is_err() {
+            lines.drain().await;
+        }
+        read.and(settled)?;
+    }
+    lines.drain().await;
+    let arrived = server.storage.seal_batch(id, server.runs.now()).await?;
+    let unsealed = |count: u32| (!arrived.is_sealed).then_some(count);
+    json(BatchItemsReceipt {
+        id: id.to_string(),
+        items_accepted: arrival.accepted,
+        items_deduplicated: arrival.deduplicated,
+        sealed: arrived.is_sealed,
+        enqueued_count: unsealed(arrived.items),
+        expected_count: unsealed(run_count),
+    })
+}
+
+fn is_ndjson(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    ["application/x-ndjson", "application/ndjson"].iter().any(|known| essence.eq_ignore_ascii_case(known))
+}
+
+/// The items of one request, some of which are being triggered.
+struct Arrival {
+    server: Arc<Server>,
+    environment: EnvironmentId,
+    batch: Arc<Batch>,
+    /// Indexes that have arrived, with this request or before.
+    known: HashSet<u32>,
+    /// Each answers whether its item is new, and how many bytes it weighs.
+    triggers: JoinSet<(Result<bool>, usize)>,
+    in_flight_bytes: usize,
+    accepted: u32,
+    deduplicated: u32,
+}
+
+impl Arrival {
+    fn new(server: Arc<Server>, environment: EnvironmentId, batch: Batch, known: HashSet<u32>) -> Self {
+        let batch = Arc::new(batch);
+        let triggers = JoinSet::new();
+        Self { server, environment, batch, known, triggers, in_flight_bytes: 0, accepted: 0, deduplicated: 0 }
+    }
+
+    /// Triggers item after item, until the lines end or one of them is none.
+    async fn read(&mut self, lines: &mut Lines) -> Result<()> {
+        let mut count = 0;
+        while let Some(line) = lines.next().await? {
+            count += 1;
+            if count > limits::MAX_BATCH_ITEMS {
+                return Err(ApiError::unprocessable("a batch has 1000 items at most"));
+            }
+            match line {
+                Line::Whole(text) => self.take(parse(&text, count)?, text.len()).await?,
+                Line::TooLong(beginning) => self.refuse(&BatchItemHead::read(&beginning)).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Triggers an item that has not arrived before, when there is room.
+    async fn take(&mut self, item: BatchItemRequest, bytes: usize) -> Result<()> {
+        if !self.is_new(item.index)? {
+            return Ok(());
+        }
+        let is_stored = item.options.payload_type.as_deref() == Some(STORED_PACKET);
+        let weight = if is_stored { limits::MAX_PAYLOAD_BYTES } else { bytes };
+        self.settle(limits::MAX_BATCH_ITEMS_IN_FLIGHT - 1).await?;
+        while !self.triggers.is_empty() && self.in_flight_bytes + weight > limits::MAX_BATCH_BYTES_IN_FLIGHT {
+            self.settle(self.triggers.len() - 1).await?;
+        }
+        self.in_flight_bytes += weight;
+        // Named here, so that the runs have the order of their items.
+        let run = self.server.runs.new_id();
+        let (server, environment, batch) = (self.server.clone(), self.environment, self.batch.clone());
+        self.triggers.spawn(async move { (trigger_item(&server, environment, &batch, run, item).await, weight) });
+        Ok(())
+    }
+
+    /// Records an item that is too long to be read.
+    async fn refuse(&mut self, item: &BatchItemHead) -> Result<()> {
+        let Some(index) = item.index else {
+            return Err(ApiError::unprocessable("an item is too long, and `index` does not stand at its beginning"));
+        };
+        if !self.is_new(index)? {
+            return Ok(());
+        }
+        let task = item.task.clone().filter(|task| task.len() <= limits::MAX_TASK_ID_CHARS * 4).unwrap_or_default();
+        let message = format!("the item is longer than {} bytes", limits::MAX_BATCH_ITEM_BYTES);
+        let error = ItemError { code: ItemErrorCode::PayloadTooLarge, message };
+        let is_new = self.server.storage.insert_batch_item(self.batch.id, index, task, Err(error)).await?;
+        self.count(is_new);
+        Ok(())
+    }
+
+    fn is_new(&mut self, index: u32) -> Result<bool> {
+        if index >= self.batch.run_count {
+            let text = format!("`index` {index} is not below `runCount`, which is {}", self.batch.run_count);
+            return Err(ApiError::unprocessable(text));
+        }
+        let is_new = self.known.insert(index);
+        if !is_new {
+            self.count(false);
+        }
+        Ok(is_new)
+    }
+
+    fn count(&mut self, is_new: bool) {
+        let counter = if is_new { &mut self.accepted } else { &mut self.deduplicated };
+        *counter += 1;
+    }
+
+    /// Waits until `max` items at most are being triggered. All are waited for, also where one
+    /// cannot be stored now; that one is the answer.
+    async fn settle(&mut self, max: usize) -> Result<()> {
+        let mut failure = Ok(());
+        while self.triggers.len() > max {
+            match self.triggers.join_next().await {
+                Some(Ok((outcome, weight))) => {
+                    self.in_flight_bytes -= weight;
+                    match outcome {
+                        Ok(is_new) => self.count(is_new),
+                        Err(error) => failure = Err(error),
+                    }
+                }
+                Some(Err(panic)) => failure = Err(ApiError::internal(panic)),
+                None => break,
+            }
+        }
+        failure
+    }
+}
+
+fn parse(line: &[u8], number: u32) -> Result<BatchItemRequest> {
+    use serde_json::error::Category;
+    if crate::api::is_array(line) {
+        return Err(ApiError::unprocessable(format!("line {number} is not an item: it must be an object")));
+    }
+    serde_json::from_slice(line).map_err(|error| match error.classify() {
+        Category::Data => ApiError::unprocessable(format!("line {number} is not an item: {error}")),
+        Category::Syntax | Category::Eof | Category::Io => {
+            ApiError::bad_request(format!("Invalid JSON in line {number}: {error}"))
+        }
+    })
+}
+
+/// Makes the run of an item, or finds it, and records the item. An item that can never be triggered
+/// is recorded as that; an error is one that another try may get past.
+async fn trigger_item(
+    server: &Server,
+    environment: EnvironmentId,
+    batch: &Batch,
+    run: RunId,
+    item: BatchItemRequest,
+) -> Result<bool> {
+    let (index, task) = (item.index, item.task);
+    let body = TriggerRequest { payload: item.payload, options: item.options };
+    let triggered = async {
+        let mut request = trigger::request(server, environment, task.clone(), body).await?;
+        request.origin.batch = Some(batch.id);
+        request.origin.parent = batch.parent.or(request.origin.parent);
+        // A crash may come before the item is recorded: sent again, it finds this run.
+        request.request_key = Some(format!("{}/{index}", batch.id));
+        Ok(server.runs.trigger(run, environment, request).await?.run)
+    };
+    let outcome = match triggered.await {
+        Ok(run) => Ok(run),
+        Err(error) => Err(ItemError { code: ItemErrorCode::CouldNotTrigger, message: ApiError::into_refusal(error)? }),
+    };
+    let shown = task.chars().take(limits::MAX_TASK_ID_CHARS).collect();
+    Ok(server.storage.insert_batch_item(batch.id, index, shown, outcome).await?)
+}
+
+fn not_found() -> ApiError {
+    ApiError::not_found("Batch not found")
+}
+
+async fn find(server: &Server, environment: EnvironmentId, batch: &str) -> Result<Batch> {
+    let id: BatchId = batch.parse().map_err(|_| not_found())?;
+    server.storage.batch(environment, id).await?.ok_or_else(not_found)
+}
+
+/// `GET /api/v2/batches/{batch}`
+pub(super) async fn retrieve(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(batch): Segments<String>,
+) -> Result<Json<BatchDetails>> {
+    let batch = find(&server, caller.environment.id, &batch).await?;
+    let items = server.storage.batch_items(batch.id).await?;
+    let ends = items.iter().filter_map(|item| item.finished_at);
+    let error = |(index, task_identifier, error): (u32, String, ItemError)| BatchItemError {
+        index,
+        task_identifier,
+        error: error.message,
+        error_code: error.code.as_str().into(),
+    };
+    json(BatchDetails {
+        id: batch.id.to_string(),
+        status: batch::status(batch.sealed_at.is_some(), items.iter().map(|item| item.status)).into(),
+        idempotency_key: batch.idempotency_key,
+        created_at: batch.created_at,
+        updated_at: ends.chain(batch.sealed_at).max().unwrap_or(batch.created_at),
+        run_count: batch.run_count,
+        runs: items.iter().filter_map(|item| item.run).map(|run| run.to_string()).collect(),
+        processing: BatchProcessing {
+            completed_at: batch.sealed_at,
+            errors: items
+                .into_iter()
+                .filter_map(|item| Some((item.index, item.task, item.error?)))
+                .map(error)
+                .collect(),
+        },
+    })
+}
+
+/// `GET /api/v1/batches/{batch}/results`
+pub(super) async fn results(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(batch): Segments<String>,
+) -> Result<Json<BatchResults>> {
+    let environment = caller.environment.id;
+    let batch = find(&server, environment, &batch).await?;
+    let ended = server.storage.batch_items(batch.id).await?.into_iter().filter(|item| item.finished_at.is_some());
+    let mut items = Vec::new();
+    let mut bytes = 0;
+    for run in ended.filter_map(|item| item.run) {
+        let Some(run) = server.storage.run(environment, run).await? else { continue };
+        let Some(end) = run.end() else { continue };
+        bytes += end.output.as_ref().map_or(0, String::len);
+        if bytes > limits::MAX_BATCH_RESULTS_BYTES {
+            let text = "the outputs of the batch are larger than 64 MiB together: ask for the result of each run";
+            return Err(ApiError::unprocessable(text));
+        }
+        items.push(RunResult::new(run.id, run.task, end));
+    }
+    json(BatchResults { id: batch.id.to_string(), items })
+}

@@ -1,0 +1,141 @@
+//! Changing a run: its delay, its tags, its metadata, its idempotency key.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Map, Value};
+
+use super::Server;
+use super::auth::Caller;
+use super::body::{Body, Segments, json};
+use super::error::{ApiError, Result};
+use super::options;
+use super::runs::{details, find, not_found};
+use crate::api::{
+    self, AddTagsRequest, ChangeMetadataRequest, Message, MetadataAnswer, MetadataOperation, Operation,
+    RescheduleRequest, ResetKeyReceipt, ResetKeyRequest, RunDetails,
+};
+use crate::model::admission::Delay;
+use crate::model::id::RunId;
+use crate::model::limits;
+use crate::model::run::{Run, later};
+use crate::storage::{Edited, Rescheduled};
+
+/// Tries to change metadata that others change at the same time.
+const METADATA_TRIES: usize = 20;
+
+/// `POST /api/v1/runs/{run}/reschedule`
+pub(super) async fn reschedule(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(run): Segments<String>,
+    Body(body): Body<RescheduleRequest>,
+) -> Result<Json<RunDetails>> {
+    let id: RunId = run.parse().map_err(|_| not_found())?;
+    let now = server.runs.now();
+    let until = match options::delay(&body.delay)? {
+        Delay::For(length) => later(now, length),
+        Delay::Until(at) => at,
+    };
+    if until <= now || until > later(now, limits::MAX_DELAY) {
+        let text = format!("Invalid delay: {}: it must end in the future, within 366 days", body.delay);
+        return Err(ApiError::bad_request(text));
+    }
+    match server.storage.reschedule(caller.environment.id, id, until, now).await? {
+        Rescheduled::Now => details(&server, find(&server, &caller, &run).await?).await,
+        Rescheduled::NotDelayed => Err(ApiError::bad_request("Cannot reschedule a run that is not delayed")),
+        Rescheduled::NoSuchRun => Err(not_found()),
+    }
+}
+
+/// `POST /api/v1/runs/{run}/tags`
+pub(super) async fn add_tags(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(run): Segments<String>,
+    Body(body): Body<AddTagsRequest>,
+) -> Result<Json<Message>> {
+    let id: RunId = run.parse().map_err(|_| not_found())?;
+    let tags = body.tags.into_list();
+    if tags.iter().any(|tag| tag.chars().count() > limits::MAX_TAG_CHARS) {
+        return Err(ApiError::unprocessable("a tag can have 128 characters at most"));
+    }
+    let added = tags.len();
+    let environment = caller.environment.id;
+    match server.storage.add_tags(environment, id, tags, limits::MAX_TAGS, server.runs.now()).await? {
+        Edited::Now => json(Message { message: format!("Successfully set {added} tags.") }),
+        Edited::TooMany => Err(ApiError::unprocessable("a run can have 10 tags at most")),
+        Edited::NoSuchRun => Err(not_found()),
+    }
+}
+
+/// `GET /api/v1/runs/{run}/metadata`
+pub(super) async fn metadata(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(run): Segments<String>,
+) -> Result<Json<MetadataAnswer>> {
+    let run = find(&server, &caller, &run).await?;
+    json(MetadataAnswer { metadata: parsed(&run) })
+}
+
+/// `PUT /api/v1/runs/{run}/metadata`. While the run executes, its task's own next change wins.
+pub(super) async fn change_metadata(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(run): Segments<String>,
+    Body(body): Body<ChangeMetadataRequest>,
+) -> Result<Json<MetadataAnswer>> {
+    let run = find(&server, &caller, &run).await?;
+    let replaced = body.metadata.map(|value| Operation::Update { value });
+    let own: Vec<Operation> = replaced.into_iter().chain(body.operations).collect();
+    let (parent, root) = (run.origin.parent.unwrap_or(run.id), run.origin.root.unwrap_or(run.id));
+    for (target, operations) in [(run.id, own), (parent, body.parent_operations), (root, body.root_operations)] {
+        if !operations.is_empty() {
+            change(&server, &caller, target, operations).await?;
+        }
+    }
+    let run = find(&server, &caller, &run.id.to_string()).await?;
+    json(MetadataAnswer { metadata: parsed(&run) })
+}
+
+async fn change(server: &Server, caller: &Caller, run: RunId, operations: Vec<Operation>) -> Result<()> {
+    let operations: Vec<MetadataOperation> = operations.into_iter().map(Into::into).collect();
+    for _ in 0..METADATA_TRIES {
+        let found = find(server, caller, &run.to_string()).await?;
+        let mut metadata = parsed(&found);
+        for operation in &operations {
+            metadata =
+                api::apply(&metadata, operation.clone()).map_err(|error| ApiError::unprocessable(error.to_string()))?;
+        }
+        let text = Value::Object(metadata).to_string();
+        if text.len() > limits::MAX_METADATA_BYTES {
+            return Err(ApiError::too_large("metadata is larger than 256 KiB"));
+        }
+        if server.storage.replace_metadata(run, found.metadata, text, server.runs.now()).await? {
+            return Ok(());
+        }
+    }
+    Err(ApiError::conflict("the metadata are changed by others all the time; try again"))
+}
+
+fn parsed(run: &Run) -> Map<String, Value> {
+    run.metadata.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
+/// `POST /api/v1/idempotencyKeys/{key}/reset`
+pub(super) async fn reset_key(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(key): Segments<String>,
+    Body(body): Body<ResetKeyRequest>,
+) -> Result<Json<ResetKeyReceipt>> {
+    let task = body.task_identifier;
+    if server.storage.reset_key(caller.environment.id, task.clone(), key.clone()).await? {
+        return json(ResetKeyReceipt { id: key });
+    }
+    let key: String = key.chars().take(100).collect();
+    let task: String = task.chars().take(100).collect();
+    Err(ApiError::not_found(format!("No runs found with idempotency key: {key} and task: {task}")))
+}

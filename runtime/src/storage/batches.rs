@@ -1,0 +1,193 @@
+//! Batches: what was announced, and what became of each item.
+//!
+//! An item is recorded once, under its number; a batch is sealed when as many items are recorded as
+//! were announced. Nothing is counted beside the items: see `model::batch`.
+
+use jiff::Timestamp;
+
+use super::sql::{Row, Tx, values};
+use super::{Error, Storage};
+use crate::model::batch::{ItemError, ItemErrorCode};
+use crate::model::id::{BatchId, EnvironmentId, RunId};
+use crate::model::run::Status;
+
+/// A batch that is announced.
+#[derive(Debug, Clone)]
+pub struct NewBatch {
+    /// Its name.
+    pub id: BatchId,
+    /// Where its runs are to run.
+    pub environment: EnvironmentId,
+    /// How many items will be sent.
+    pub run_count: u32,
+    /// A second announcement with the same key finds the first one's batch.
+    pub idempotency_key: Option<String>,
+    /// A batch that was announced before then is no longer found by its key.
+    pub keys_count_since: Timestamp,
+    /// The run that triggers it.
+    pub parent: Option<RunId>,
+    /// When it is announced.
+    pub created_at: Timestamp,
+}
+
+/// A batch as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// Its name.
+    pub id: BatchId,
+    /// How many items were announced.
+    pub run_count: u32,
+    /// See [`NewBatch::idempotency_key`].
+    pub idempotency_key: Option<String>,
+    /// The run that triggered it.
+    pub parent: Option<RunId>,
+    /// When it was announced.
+    pub created_at: Timestamp,
+    /// When the last announced item had arrived.
+    pub sealed_at: Option<Timestamp>,
+}
+
+/// What became of an item that arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchItem {
+    /// Its number in the batch, from 0.
+    pub index: u32,
+    /// What it runs.
+    pub task: String,
+    /// Its run: made for it, or found by its idempotency key.
+    pub run: Option<RunId>,
+    /// That run's status.
+    pub status: Option<Status>,
+    /// When that run ended.
+    pub finished_at: Option<Timestamp>,
+    /// Why there is no run.
+    pub error: Option<ItemError>,
+}
+
+/// How far a batch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrived {
+    /// Items that are recorded.
+    pub items: u32,
+    /// Whether these are all.
+    pub is_sealed: bool,
+}
+
+impl Storage {
+    /// Stores a batch, unless its key names an older one, and answers with the batch that counts and
+    /// whether it is this one.
+    pub async fn insert_batch(&self, batch: NewBatch) -> Result<(Batch, bool), Error> {
+        self.writer.write(move |tx| insert_batch(tx, &batch)).await
+    }
+
+    /// A batch of an environment.
+    pub async fn batch(&self, environment: EnvironmentId, batch: BatchId) -> Result<Option<Batch>, Error> {
+        let sql = "SELECT id, run_count, idempotency_key, parent_id, created_at, sealed_at
+                   FROM   batches
+                   WHERE  id = ?1 AND environment_id = ?2";
+        self.read(move |tx| tx.row(sql, values![batch, environment], read_batch)).await
+    }
+
+    /// The items that have arrived, in the order of their numbers.
+    pub async fn batch_items(&self, batch: BatchId) -> Result<Vec<BatchItem>, Error> {
+        let sql = "SELECT i.item, i.task_id, i.run_id, r.status, r.finished_at, i.error
+                   FROM   batch_items i LEFT JOIN runs r ON r.id = i.run_id
+                   WHERE  i.batch_id = ?1
+                   ORDER  BY i.item";
+        self.read(move |tx| tx.rows(sql, values![batch], read_item)).await
+    }
+
+    /// Records what became of an item. `false`: it was recorded before, and stays as it was.
+    pub async fn insert_batch_item(
+        &self,
+        batch: BatchId,
+        index: u32,
+        task: String,
+        outcome: Result<RunId, ItemError>,
+    ) -> Result<bool, Error> {
+        let sql = "INSERT INTO batch_items (batch_id, item, task_id, run_id, error) VALUES (?1, ?2, ?3, ?4, ?5)
+                   ON CONFLICT (batch_id, item) DO NOTHING";
+        let (run, error) = match outcome {
+            Ok(run) => (Some(run), None),
+            Err(ItemError { code, message }) => (None, Some(format!("{} {message}", code.as_str()))),
+        };
+        self.writer.write(move |tx| Ok(tx.execute(sql, values![batch, index, &task, run, error.as_ref()])? > 0)).await
+    }
+
+    /// Seals a batch if all its items have arrived.
+    pub async fn seal_batch(&self, batch: BatchId, now: Timestamp) -> Result<Arrived, Error> {
+        let seal = "UPDATE batches
+                    SET    sealed_at = ?2
+                    WHERE  id = ?1 AND sealed_at IS NULL
+                    AND    run_count = (SELECT COUNT(*) FROM batch_items WHERE batch_id = ?1)";
+        let look = "SELECT sealed_at, (SELECT COUNT(*) FROM batch_items WHERE batch_id = ?1)
+                    FROM   batches
+                    WHERE  id = ?1";
+        self.writer
+            .write(move |tx| {
+                tx.execute(seal, values![batch, now])?;
+                let arrived = tx.row(look, values![batch], |row| {
+                    let sealed_at: Option<Timestamp> = row.column()?;
+                    Ok(Arrived { is_sealed: sealed_at.is_some(), items: row.column()? })
+                })?;
+                arrived.ok_or_else(|| Error::Corrupt(format!("{batch} is gone")))
+            })
+            .await
+    }
+}
+
+fn insert_batch(tx: &Tx<'_>, batch: &NewBatch) -> Result<(Batch, bool), Error> {
+    let forget = "UPDATE batches
+                  SET    idempotency_key = NULL
+                  WHERE  environment_id = ?1 AND idempotency_key = ?2 AND created_at < ?3";
+    let insert = "INSERT INTO batches (id, environment_id, run_count, idempotency_key, parent_id, created_at)
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                  ON CONFLICT (environment_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING";
+    let by_key = "SELECT id, run_count, idempotency_key, parent_id, created_at, sealed_at
+                  FROM   batches
+                  WHERE  environment_id = ?1 AND idempotency_key = ?2";
+    let key = batch.idempotency_key.as_ref();
+    if key.is_some() {
+        tx.execute(forget, values![batch.environment, key, batch.keys_count_since])?;
+    }
+    let values = values![batch.id, batch.environment, batch.run_count, key, batch.parent, batch.created_at];
+    if tx.execute(insert, values)? == 0 {
+        let older = tx.row(by_key, values![batch.environment, key], read_batch)?;
+        let older = older.ok_or_else(|| Error::Corrupt("a batch that is in the way is gone".into()))?;
+        return Ok((older, false));
+    }
+    let stored = Batch {
+        id: batch.id,
+        run_count: batch.run_count,
+        idempotency_key: batch.idempotency_key.clone(),
+        parent: batch.parent,
+        created_at: batch.created_at,
+        sealed_at: None,
+    };
+    Ok((stored, true))
+}
+
+fn read_batch(row: &mut Row<'_>) -> Result<Batch, Error> {
+    Ok(Batch {
+        id: row.column()?,
+        run_count: row.column()?,
+        idempotency_key: row.column()?,
+        parent: row.column()?,
+        created_at: row.column()?,
+        sealed_at: row.column()?,
+    })
+}
+
+fn read_item(row: &mut Row<'_>) -> Result<BatchItem, Error> {
+    Ok(BatchItem {
+        index: row.column()?,
+        task: row.column()?,
+        run: row.column()?,
+        status: row.parsed_option(Status::parse)?,
+        finished_at: row.column()?,
+        error: row.parsed_option(|text| {
+            let (code, message) = text.split_once(' ')?;
+            Some(ItemError { code: ItemErrorCode::parse(code)?, message: message.into() })
+        })?,
+    })
+}

@@ -1,0 +1,80 @@
+//! Changes of a run that leave its status alone: tags, metadata, its idempotency key.
+
+use jiff::Timestamp;
+
+use super::runs::{insert_tags, parse_tags, tags_text};
+use super::sql::values;
+use super::{Error, Storage};
+use crate::model::id::{EnvironmentId, RunId};
+
+/// What became of an edit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edited {
+    /// It is made.
+    Now,
+    /// There would be more than allowed; nothing changed.
+    TooMany,
+    /// There is no such run.
+    NoSuchRun,
+}
+
+impl Storage {
+    /// Adds tags to a run, `max_tags` in all at most.
+    pub async fn add_tags(
+        &self,
+        environment: EnvironmentId,
+        run: RunId,
+        added: Vec<String>,
+        max_tags: usize,
+        now: Timestamp,
+    ) -> Result<Edited, Error> {
+        let find = "SELECT tags FROM runs WHERE id = ?1 AND environment_id = ?2";
+        let change = "UPDATE runs SET tags = ?2, updated_at = ?3 WHERE id = ?1";
+        self.writer
+            .write(move |tx| {
+                let found = tx.row(find, values![run, environment], |row| row.parsed(parse_tags))?;
+                let Some(mut tags) = found else { return Ok(Edited::NoSuchRun) };
+                tags.extend(added.iter().cloned());
+                tags.sort();
+                tags.dedup();
+                if tags.len() > max_tags {
+                    return Ok(Edited::TooMany);
+                }
+                tx.execute(change, values![run, tags_text(&tags), now])?;
+                insert_tags(tx, environment, run, &added)?;
+                tx.effects.run_changed(run);
+                Ok(Edited::Now)
+            })
+            .await
+    }
+
+    /// Replaces the metadata of a run, if they still are as they were `found`.
+    pub async fn replace_metadata(
+        &self,
+        run: RunId,
+        found: Option<String>,
+        metadata: String,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let sql = "UPDATE runs
+                   SET    metadata = ?3, updated_at = ?4
+                   WHERE  id = ?1 AND COALESCE(metadata, '') = ?2";
+        self.writer
+            .write(move |tx| {
+                let found = found.as_deref().unwrap_or_default();
+                let replaced = tx.execute(sql, values![run, found, &metadata, now])? == 1;
+                if replaced {
+                    tx.effects.run_changed(run);
+                }
+                Ok(replaced)
+            })
+            .await
+    }
+
+    /// Frees an idempotency key: the next trigger with it makes a new run. `false`: it names none.
+    pub async fn reset_key(&self, environment: EnvironmentId, task: String, key: String) -> Result<bool, Error> {
+        let sql = "DELETE FROM trigger_keys
+                   WHERE  environment_id = ?1 AND kind = 'idempotency' AND task_id = ?2 AND key = ?3";
+        self.writer.write(move |tx| Ok(tx.execute(sql, values![environment, &task, &key])? == 1)).await
+    }
+}
