@@ -6,44 +6,60 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::body::Params;
 use super::error::{ApiError, Result};
+use crate::api::Pagination;
 use crate::model::Timestamp;
-use crate::model::id::RunId;
-use crate::storage::Place;
+use crate::model::id::Id;
+use crate::storage::{Page, Place};
 
 static ISSUED: AtomicU64 = AtomicU64::new(0);
 
-/// A new cursor that points at `run`.
-pub(super) fn issue(run: RunId, now: Timestamp) -> String {
+/// The cursors around a page.
+pub(super) fn around<T, I: Id>(page: &Page<T>, now: Timestamp, id: impl Fn(&T) -> I) -> Pagination {
+    let cursor = |item: Option<&T>| item.map(|item| issue(id(item), now));
+    Pagination {
+        next: cursor(page.items.last().filter(|_| page.has_older)),
+        previous: cursor(page.items.first().filter(|_| page.has_newer)),
+    }
+}
+
+/// A new cursor that points at `id`.
+fn issue<I: Id>(id: I, now: Timestamp) -> String {
     // A thousand to a millisecond, so that a restarted server goes on with larger numbers.
     let from_time = now.as_millisecond().max(0).unsigned_abs() * 1_000;
     let next = |last: u64| Some(last.max(from_time) + 1);
     let last = ISSUED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or(0);
-    format!("{:x}-{run}", last.max(from_time) + 1)
+    format!("{:x}-{id}", last.max(from_time) + 1)
 }
 
-/// Where the page begins that these cursors ask for.
-pub(super) fn place(after: Option<&str>, before: Option<&str>) -> Result<Place> {
+/// Where the page begins that a query asks for.
+pub(super) fn place_of<I: Id>(params: &Params) -> Result<Place<I>> {
+    place(params.get("page[after]"), params.get("page[before]"))
+}
+
+fn place<I: Id>(after: Option<&str>, before: Option<&str>) -> Result<Place<I>> {
     let after = after.map(|text| parse("page[after]", text)).transpose()?;
     let before = before.map(|text| parse("page[before]", text)).transpose()?;
     Ok(match (after, before) {
         (None, None) => Place::Start,
-        (Some((after_age, _)), Some((before_age, run))) if before_age > after_age => Place::Before(run),
-        (Some((_, run)), _) => Place::After(run),
-        (None, Some((_, run))) => Place::Before(run),
+        (Some((after_age, _)), Some((before_age, id))) if before_age > after_age => Place::Before(id),
+        (Some((_, id)), _) => Place::After(id),
+        (None, Some((_, id))) => Place::Before(id),
     })
 }
 
-/// A run's own id is a cursor, too: the oldest.
-fn parse(name: &str, text: &str) -> Result<(u64, RunId)> {
+/// An id is a cursor, too: the oldest.
+fn parse<I: Id>(name: &str, text: &str) -> Result<(u64, I)> {
     let bad = || ApiError::bad_request(format!("`{name}` is not a cursor that this server gave out"));
-    let (number, run) = text.split_once('-').unwrap_or(("0", text));
-    Ok((u64::from_str_radix(number, 16).map_err(|_| bad())?, run.parse().map_err(|_| bad())?))
+    let (number, id) = text.split_once('-').unwrap_or(("0", text));
+    Ok((u64::from_str_radix(number, 16).map_err(|_| bad())?, id.parse().map_err(|_| bad())?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::id::RunId;
 
     #[test]
     fn the_younger_of_two_cursors_counts() {
@@ -53,8 +69,8 @@ mod tests {
         let younger = issue(two, now);
         assert_eq!(place(Some(&older), Some(&younger)).unwrap(), Place::Before(two));
         assert_eq!(place(Some(&younger), Some(&older)).unwrap(), Place::After(two));
-        assert_eq!(place(None, None).unwrap(), Place::Start);
+        assert_eq!(place::<RunId>(None, None).unwrap(), Place::Start);
         assert_eq!(place(Some(&one.to_string()), None).unwrap(), Place::After(one));
-        assert!(place(Some("nonsense"), None).is_err());
+        assert!(place::<RunId>(Some("nonsense"), None).is_err());
     }
 }

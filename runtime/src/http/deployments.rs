@@ -6,15 +6,18 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::Server;
 use super::auth::Caller;
 use super::body::{Params, Raw, Segments, json};
 use super::error::{ApiError, Result};
-use super::list::page_size;
+use super::list::{page_size, times};
+use super::{Server, cursor};
 use crate::api::{DeployReceipt, DeploymentItem, DeploymentPage, Pagination, PromoteReceipt, RUNTIME, RUNTIME_VERSION};
 use crate::deploy::Promote;
 use crate::model::id::EnvironmentId;
 use crate::storage::{Deployment, Promotion};
+
+/// The contract's words for where a deployment is in its life.
+const STATUSES: [&str; 7] = ["PENDING", "BUILDING", "DEPLOYING", "DEPLOYED", "FAILED", "CANCELED", "TIMED_OUT"];
 
 fn not_found() -> ApiError {
     ApiError::not_found("Deployment not found")
@@ -42,24 +45,31 @@ pub(super) async fn deploy(
     Ok((status, Json(DeployReceipt { deployment, is_new: deployed.is_new, promotion })))
 }
 
-/// `GET /api/v1/deployments`
+/// `GET /api/v1/deployments[?status=DEPLOYED&period=7d&from=…&to=…]`
 pub(super) async fn list(
     State(server): State<Arc<Server>>,
     caller: Caller,
     params: Params,
 ) -> Result<Json<DeploymentPage>> {
-    params.only(&["page[size]", "page[after]"])?;
-    let limit = page_size(&params)?;
-    let bad = |_| ApiError::bad_request("`page[after]` is not a cursor that this server gave out");
-    let after = params.get("page[after]").map(str::parse).transpose().map_err(bad)?;
-    let mut deployments = server.storage.deployments(caller.environment.id, after, limit + 1).await?;
-    let more = deployments.len() > limit as usize;
-    deployments.truncate(limit as usize);
-    let next = deployments.last().filter(|_| more).map(|last| last.id.to_string());
-    json(DeploymentPage {
-        data: deployments.iter().map(item).collect(),
-        pagination: Pagination { next, previous: None },
-    })
+    params.only(&["page[size]", "page[after]", "page[before]", "status", "period", "from", "to"])?;
+    let now = server.runs.now();
+    let (limit, place) = (page_size(&params)?, cursor::place_of(&params)?);
+    let times = times(&params, ["from", "to", "period"], now)?;
+    if !asks_for_deployed(&params)? {
+        return json(DeploymentPage { data: Vec::new(), pagination: Pagination::default() });
+    }
+    let page = server.storage.deployments(caller.environment.id, times, place, limit).await?;
+    let pagination = cursor::around(&page, now, |deployment| deployment.id);
+    json(DeploymentPage { data: page.items.iter().map(item).collect(), pagination })
+}
+
+/// Every deployment here is deployed: what fails is refused and not stored.
+fn asks_for_deployed(params: &Params) -> Result<bool> {
+    let statuses = params.list("status");
+    match statuses.iter().find(|status| !STATUSES.contains(status)) {
+        Some(_) => Err(ApiError::bad_request(format!("Query Error: status: choose among {}", STATUSES.join(", ")))),
+        None => Ok(statuses.is_empty() || statuses.contains(&"DEPLOYED")),
+    }
 }
 
 /// `GET /api/v1/deployments/current`

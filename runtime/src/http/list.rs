@@ -68,17 +68,12 @@ pub(super) fn parse(params: &Params, now: Timestamp) -> Result<ListQuery> {
             .map_err(|_| ApiError::bad_request("Query Error: filter[version]: not a version such as 20261121.3"))
     };
     let versions = words(params, "filter[version]")?.into_iter().map(version).collect::<Result<_>>()?;
-    filter.from = instant(params, "filter[createdAt][from]")?;
-    filter.to = instant(params, "filter[createdAt][to]")?;
-    if let Some(period) = params.get("filter[createdAt][period]") {
-        let period = duration::parse(period)
-            .map_err(|error| ApiError::bad_request(format!("Query Error: filter[createdAt][period]: {error}")))?;
-        filter.from = filter.from.max(Some(before(now, period)));
-    }
+    let names = ["filter[createdAt][from]", "filter[createdAt][to]", "filter[createdAt][period]"];
+    (filter.from, filter.to) = times(params, names, now)?;
     Ok(ListQuery {
         filter,
         versions,
-        place: cursor::place(params.get("page[after]"), params.get("page[before]"))?,
+        place: cursor::place_of(params)?,
         limit: page_size(params)?,
     })
 }
@@ -113,6 +108,22 @@ fn parse_status(word: &str) -> Result<RunStatus> {
         let word: String = word.chars().take(40).collect();
         ApiError::bad_request(format!("Query Error: filter[status]: `{word}` is not a status of a run"))
     })
+}
+
+/// Two moments between which something was made: a parameter for each, and one for a period that
+/// ends at `now`.
+pub(super) fn times(
+    params: &Params,
+    [from, to, period]: [&str; 3],
+    now: Timestamp,
+) -> Result<(Option<Timestamp>, Option<Timestamp>)> {
+    let mut since = instant(params, from)?;
+    if let Some(text) = params.get(period) {
+        let length = duration::parse(text)
+            .map_err(|error| ApiError::bad_request(format!("Query Error: {period}: {error}")))?;
+        since = since.max(Some(before(now, length)));
+    }
+    Ok((since, instant(params, to)?))
 }
 
 /// Milliseconds since 1970, or ISO 8601.

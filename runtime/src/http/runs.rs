@@ -14,7 +14,7 @@ use super::error::{ApiError, Result};
 use super::trigger::result_in_time;
 use super::{cursor, list, schedules};
 use crate::api::{
-    self, EnvironmentRef, EventItem, EventList, LogItem, LogPage, Pagination, RelatedRun, RelatedRuns, RunCommon,
+    self, EnvironmentRef, EventItem, EventList, LogItem, LogPage, RelatedRun, RelatedRuns, RunCommon,
     RunDetails, RunItem, RunList, RunResult, RunSchedule,
 };
 use crate::model::id::{DeploymentId, RunId};
@@ -111,14 +111,10 @@ pub(super) async fn list(State(server): State<Arc<Server>>, caller: Caller, para
         query.filter.deployments.push(found.map_or(DeploymentId::from_bits(0), |deployment| deployment.id));
     }
     let page = server.storage.runs(environment.id, query.filter, query.place, query.limit).await?;
-    let cursor = |run: Option<&Run>| run.map(|run| cursor::issue(run.id, now));
-    let pagination = Pagination {
-        next: cursor(page.runs.last().filter(|_| page.has_older)),
-        previous: cursor(page.runs.first().filter(|_| page.has_newer)),
-    };
+    let pagination = cursor::around(&page, now, |run| run.id);
     let env = EnvironmentRef { id: environment.id.to_string(), name: environment.slug.clone() };
     let item = |run: &Run| RunItem { common: run.into(), env: env.clone() };
-    json(RunList { data: page.runs.iter().map(item).collect(), pagination })
+    json(RunList { data: page.items.iter().map(item).collect(), pagination })
 }
 
 /// `GET /api/v1/runs/{run}/result[?wait=30s]`

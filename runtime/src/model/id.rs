@@ -51,6 +51,20 @@ fn parse_body(body: &str) -> Option<u128> {
     })
 }
 
+/// An id of any kind.
+pub trait Id: Copy + Ord + fmt::Display + FromStr<Err = BadId> {
+    /// Before every id of the kind.
+    const FIRST: Self;
+    /// After every id of the kind.
+    const LAST: Self;
+
+    /// Before every id that was made at `at` or later.
+    fn before(at: Timestamp) -> Self;
+
+    /// After every id that was made at `at` or earlier.
+    fn after(at: Timestamp) -> Self;
+}
+
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
         $(#[$doc])*
@@ -77,6 +91,19 @@ macro_rules! ids {
             /// The id that comes right after this one.
             pub const fn next(self) -> Self {
                 Self(self.0.wrapping_add(1))
+            }
+        }
+
+        impl Id for $name {
+            const FIRST: Self = Self(0);
+            const LAST: Self = Self(u128::MAX);
+
+            fn before(at: Timestamp) -> Self {
+                Self(next(at.as_millisecond(), 0, 0))
+            }
+
+            fn after(at: Timestamp) -> Self {
+                Self(next(at.as_millisecond(), u128::MAX, 0))
             }
         }
 

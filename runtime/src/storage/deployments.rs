@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::page::{Page, Place};
 use super::queue::MAX_UPKEEP_RUNS;
 use super::queues::declare_queues;
 use super::runs::release_parked;
@@ -166,20 +167,31 @@ impl Storage {
         self.read(move |tx| current_deployment(tx, environment)).await
     }
 
-    /// Deployments of an environment, newest first, older than `after`, `limit` at most.
+    /// Deployments of an environment that were made between two moments, newest first.
     pub async fn deployments(
         &self,
         environment: EnvironmentId,
-        after: Option<DeploymentId>,
+        (from, to): (Option<Timestamp>, Option<Timestamp>),
+        place: Place<DeploymentId>,
         limit: u32,
-    ) -> Result<Vec<Deployment>, Error> {
-        let sql = concat!(
+    ) -> Result<Page<Deployment>, Error> {
+        let newest_first = concat!(
             "SELECT ",
             deployment_columns!(),
-            " FROM deployments WHERE environment_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3"
+            " FROM deployments WHERE environment_id = ?1 AND id > ?2 AND id < ?3 ORDER BY id DESC LIMIT ?4"
         );
-        let after = after.unwrap_or(DeploymentId::from_bits(u128::MAX));
-        self.read(move |tx| tx.rows(sql, values![environment, after, limit], read_deployment)).await
+        let oldest_first = concat!(
+            "SELECT ",
+            deployment_columns!(),
+            " FROM deployments WHERE environment_id = ?1 AND id > ?2 AND id < ?3 ORDER BY id LIMIT ?4"
+        );
+        let sql = if place.is_backward() { oldest_first } else { newest_first };
+        let (above, below) = place.range(from, to);
+        self.read(move |tx| {
+            let found = tx.rows(sql, values![environment, above, below, limit + 1], read_deployment)?;
+            Ok(Page::found(found, place, limit))
+        })
+        .await
     }
 
     /// The tasks of a deployment, by id. See [`Storage::task`] for one of them.

@@ -1,7 +1,8 @@
 //! Runs as feeds show them: with payloads and outputs, as far as these fit.
 
 use super::list::list;
-use super::runs::{Place, RunFilter, packet, read_run, run_columns};
+use super::page::Place;
+use super::runs::{RunFilter, packet, read_run, run_columns};
 use super::sql::{Tx, values};
 use super::{Error, Storage};
 use crate::model::id::{EnvironmentId, RunId};
@@ -29,7 +30,7 @@ impl Storage {
         let sql = concat!("SELECT ", run_columns!(without_output), " FROM runs WHERE id = ?1 AND environment_id = ?2");
         self.read(move |tx| {
             let mut runs = match changed {
-                None => list(tx, environment, &filter, Place::Start, MAX_FEED_RUNS)?.runs,
+                None => list(tx, environment, &filter, Place::Start, MAX_FEED_RUNS)?.items,
                 Some(ids) => {
                     let mut runs = Vec::new();
                     for id in ids {

@@ -4,10 +4,10 @@
 //! is a range, newest first; the other conditions are looked at row by row.
 
 use super::Error;
-use super::runs::{Place, RunFilter, RunPage, read_run, run_columns};
+use super::page::{Page, Place};
+use super::runs::{RunFilter, read_run, run_columns};
 use super::sql::{Tx, Value};
-use crate::model::Timestamp;
-use crate::model::id::{EnvironmentId, RunId, next};
+use crate::model::id::{EnvironmentId, Id, RunId};
 use crate::model::run::Run;
 
 /// A filter's condition on one column: any of these values.
@@ -20,7 +20,7 @@ pub(super) fn list(
     filter: &RunFilter,
     place: Place,
     limit: u32,
-) -> Result<RunPage, Error> {
+) -> Result<Page<Run>, Error> {
     let mut conditions = conditions(filter);
     let ranges: Vec<Option<(&str, String)>> = match conditions.first() {
         None => vec![None],
@@ -37,7 +37,7 @@ pub(super) fn list(
     runs.sort_by_key(|run| std::cmp::Reverse(run.id));
     // A run with two of the wanted tags is in two ranges.
     runs.dedup_by_key(|run| run.id);
-    Ok(page(runs, place, limit as usize))
+    Ok(Page::cut(runs, place, limit as usize))
 }
 
 /// The conditions of a filter, the most selective kind first; each has an index.
@@ -101,10 +101,10 @@ fn statement(
     }
     // Ids are ordered by time, so limits of time are ranges of the same index.
     if let Some(from) = filter.from {
-        query.and(&format!("{id} >="), first_of(from).into());
+        query.and(&format!("{id} >="), RunId::before(from).into());
     }
     if let Some(to) = filter.to {
-        query.and(&format!("{id} <="), last_of(to).into());
+        query.and(&format!("{id} <="), RunId::after(to).into());
     }
     let order = if matches!(place, Place::Before(_)) { "ASC" } else { "DESC" };
     query.sql.push_str(&format!(" ORDER BY {id} {order} LIMIT {}", limit + 1));
@@ -143,28 +143,5 @@ impl Query {
             })
             .collect();
         self.sql.push_str(&format!(" AND ({})", any.join(" OR ")));
-    }
-}
-
-fn first_of(at: Timestamp) -> RunId {
-    RunId::from_bits(next(at.as_millisecond(), 0, 0))
-}
-
-fn last_of(at: Timestamp) -> RunId {
-    RunId::from_bits(next(at.as_millisecond(), u128::MAX, 0))
-}
-
-/// Cuts what was found, newest first, to one page.
-fn page(mut runs: Vec<Run>, place: Place, limit: usize) -> RunPage {
-    let more = runs.len() > limit;
-    match place {
-        Place::Start | Place::After(_) => {
-            runs.truncate(limit);
-            RunPage { runs, has_newer: matches!(place, Place::After(_)), has_older: more }
-        }
-        Place::Before(_) => {
-            let runs = runs.split_off(runs.len().saturating_sub(limit));
-            RunPage { runs, has_newer: more, has_older: true }
-        }
     }
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::delays::push_back;
 use super::effects::RunEnd;
 use super::list::list;
+use super::page::{Page, Place};
 use super::queue::expiry;
 use super::queues::{know_queue, place_is_free};
 use super::sql::{Row, Tx, values};
@@ -83,28 +84,6 @@ pub struct RunFilter {
     pub from: Option<Timestamp>,
     /// Triggered at this moment or earlier.
     pub to: Option<Timestamp>,
-}
-
-/// A place in the list of runs, newest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// From the newest on.
-    Start,
-    /// Older than this run.
-    After(RunId),
-    /// Newer than this run: the page that ends just before it.
-    Before(RunId),
-}
-
-/// A page of runs, newest first.
-#[derive(Debug, Clone, Default)]
-pub struct RunPage {
-    /// The runs, without their outputs and without the stacks of their errors.
-    pub runs: Vec<Run>,
-    /// Whether there are newer ones.
-    pub has_newer: bool,
-    /// Whether there are older ones.
-    pub has_older: bool,
 }
 
 /// A change of a run's status, as it was recorded with it.
@@ -213,7 +192,7 @@ impl Storage {
         filter: RunFilter,
         place: Place,
         limit: u32,
-    ) -> Result<RunPage, Error> {
+    ) -> Result<Page<Run>, Error> {
         self.read(move |tx| list(tx, environment, &filter, place, limit)).await
     }
 

@@ -77,11 +77,11 @@ async fn a_page_of_runs_holds_neither_their_outputs_nor_the_stacks_of_their_erro
     let storage = Storage::open(app.data_dir(), &Clock::system()).unwrap();
     let page = storage.runs(dev, RunFilter::default(), Place::Start, 10).await.unwrap();
 
-    assert_eq!(page.runs.iter().map(|run| run.id.to_string()).collect::<Vec<_>>(), newest_first);
-    assert!(page.runs.iter().all(|run| run.output.is_none()), "no output was read");
-    let error = page.runs[0].error.as_ref().expect("the run failed");
+    assert_eq!(page.items.iter().map(|run| run.id.to_string()).collect::<Vec<_>>(), newest_first);
+    assert!(page.items.iter().all(|run| run.output.is_none()), "no output was read");
+    let error = page.items[0].error.as_ref().expect("the run failed");
     assert_eq!((error.message.as_str(), &error.stack), ("no luck", &None));
-    let whole = storage.run(dev, page.runs[1].id).await.unwrap().expect("the run is there");
+    let whole = storage.run(dev, page.items[1].id).await.unwrap().expect("the run is there");
     assert!(whole.output.is_some_and(|output| output.len() > 1 << 20), "a single run has its output");
     storage.close().await;
 }
@@ -113,7 +113,10 @@ async fn a_list_refuses_what_it_does_not_understand() {
     let app = TestApp::start().await;
     for (query, text) in [
         ("filter[status]=DONE", "Query Error: filter[status]: `DONE` is not a status of a run"),
-        ("filter[tag]=x", "Query Error: `filter[tag]` is not offered here; known: page[size], "),
+        ("filter[color]=x", "Query Error: `filter[color]` is not offered here; known: page[size], "),
+        ("filter[version]=newest", "Query Error: filter[version]: not a version such as 20261121.3"),
+        ("filter[batch]=b", "Query Error: filter[batch]"),
+        ("filter[isTest]=perhaps", "`filter[isTest]` must be"),
         ("limit=5", "Query Error: `limit` is not offered here"),
         ("page[size]=0", "`page[size]` must be 1 to 100"),
         ("page[size]=101", "`page[size]` must be 1 to 100"),

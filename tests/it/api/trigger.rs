@@ -137,7 +137,7 @@ async fn tags_and_metadata_are_kept_and_limited() {
         (json!({ "lockToVersion": "20200101.1" }), 422, "version `20200101.1` does not exist in this environment"),
         (json!({ "lockToVersion": "newest" }), 422, "version `newest` does not exist"),
         (json!({ "payloadType": "image/png" }), 400, "`payloadType` must be one of application/json"),
-        (json!({ "payloadType": "application/store" }), 422, "payloads of the type application/store"),
+        (json!({ "payloadType": "application/store" }), 422, "no packet was uploaded as `p`"),
     ] {
         let answer = trigger(&app, json!({ "payload": "p", "options": options })).await;
         let found = answer.error(status);
