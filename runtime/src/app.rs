@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::artifacts::Artifacts;
+use crate::bulk::Bulks;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::deploy::Deploys;
@@ -27,7 +28,7 @@ use crate::keys;
 use crate::model::digest::Digest;
 use crate::model::egress::EgressPolicy;
 use crate::packets::Packets;
-use crate::runs::Runs;
+use crate::runs::{Defaults, Runs};
 use crate::sandbox::{self, ComponentSource, Sandbox, WasmSandbox};
 use crate::schedules::Schedules;
 use crate::secrets::{self, ServerKey};
@@ -46,8 +47,12 @@ const ARTIFACTS_DIR: &str = "components";
 const CODE_DIR: &str = "compiled";
 const SCRATCH_DIR: &str = "scratch";
 /// The environments of a new data directory: slug and kind.
-const ENVIRONMENTS: [(&str, EnvironmentKind); 3] =
-    [("dev", EnvironmentKind::Development), ("stg", EnvironmentKind::Staging), ("prod", EnvironmentKind::Production)];
+const ENVIRONMENTS: [(&str, EnvironmentKind); 4] = [
+    ("dev", EnvironmentKind::Development),
+    ("stg", EnvironmentKind::Staging),
+    ("prod", EnvironmentKind::Production),
+    ("preview", EnvironmentKind::Preview),
+];
 
 /// Why the server did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +94,7 @@ pub struct App {
     stop_serving: watch::Sender<bool>,
     worker: JoinHandle<()>,
     upkeep: JoinHandle<()>,
+    bulk: JoinHandle<()>,
     serving: JoinHandle<()>,
 }
 
@@ -137,11 +143,15 @@ impl App {
             grace: config.shutdown_grace,
         };
         let ready = Arc::new(AtomicBool::new(true));
-        let schedules = Schedules::new(storage.clone(), clock.clone(), config.max_waiting_runs);
+        let defaults = Defaults { max_waiting: config.max_waiting_runs, ttl: config.default_ttl };
+        let schedules = Schedules::new(storage.clone(), clock.clone(), defaults);
+        let runs = Runs::new(storage.clone(), clock.clone(), defaults);
+        let bulks = Bulks::new(storage.clone(), runs.clone(), clock.clone(), config.max_waiting_runs);
         let server = Arc::new(Server {
+            bulks: bulks.clone(),
             packets: Packets::new(storage.clone(), artifacts.clone(), &server_key, clock.clone()),
             schedules: schedules.clone(),
-            runs: Runs::new(storage.clone(), clock.clone(), config.max_waiting_runs),
+            runs,
             deploys: Deploys::new(storage.clone(), artifacts, sandbox.clone(), clock.clone()),
             auth: Auth::new(storage.clone(), &admin),
             storage: storage.clone(),
@@ -160,7 +170,8 @@ impl App {
         Ok(Self {
             address,
             worker: tokio::spawn(worker.run(stopped.clone())),
-            upkeep: tokio::spawn(upkeep.run(stopped)),
+            upkeep: tokio::spawn(upkeep.run(stopped.clone())),
+            bulk: tokio::spawn(worker::bulk::run(storage.clone(), bulks, stopped)),
             serving: tokio::spawn(http::serve(listener, router.clone(), ConnectionLimits::default(), stop_listening)),
             router,
             storage,
@@ -204,7 +215,7 @@ impl App {
         self.ready.store(false, Ordering::Release);
         self.stop_working.send_replace(true);
         let worked = self.worker.await;
-        let kept = self.upkeep.await;
+        let kept = self.upkeep.await.and(self.bulk.await);
         self.stop_serving.send_replace(true);
         // Requests that wait for a run may wait for long: they are cut off.
         let cut_off = self.serving.abort_handle();
@@ -292,6 +303,8 @@ async fn make_environments(
             slug: slug.into(),
             kind,
             egress: EgressPolicy::default().rules().collect(),
+            concurrency_limit: None,
+            branch: None,
             created_at: now,
         };
         if storage.insert_environment(environment.clone()).await? {

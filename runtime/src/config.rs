@@ -10,8 +10,12 @@ use std::time::Duration;
 use clap::Args;
 use serde::Deserialize;
 
+use crate::model::admission::DefaultTtl;
 use crate::model::duration;
 use crate::secrets::ServerKey;
+
+/// How long a run of an environment for development waits in its queue, where nobody says.
+const DEVELOPMENT_TTL: Duration = Duration::from_secs(600);
 
 /// The settings of a server, as they are written.
 #[derive(Debug, Default, Clone, Args, Deserialize)]
@@ -29,6 +33,10 @@ pub struct ServerArgs {
     /// Most runs of an environment that may wait to start; more are refused [default: 1000000]
     #[arg(long, env = "DACAPO_MAX_WAITING_RUNS", value_name = "N")]
     pub max_waiting_runs: Option<u64>,
+    /// How long a run may wait in its queue before it expires, where neither the trigger nor the task says; 0 for ever
+    /// [default: 10m in environments for development, for ever in others]
+    #[arg(long, env = "DACAPO_DEFAULT_TTL", value_name = "DURATION")]
+    pub default_ttl: Option<String>,
     /// CPU time of an attempt whose task does not say [default: 5m]
     #[arg(long, env = "DACAPO_DEFAULT_MAX_DURATION", value_name = "DURATION")]
     pub default_max_duration: Option<String>,
@@ -73,6 +81,8 @@ pub struct Config {
     pub max_concurrent_runs: u32,
     /// Runs of an environment that may wait to start.
     pub max_waiting_runs: u64,
+    /// How long a run may wait in its queue where nobody says.
+    pub default_ttl: DefaultTtl,
     /// CPU time of an attempt whose task does not say.
     pub default_max_duration: Duration,
     /// Wall time of an attempt beyond its CPU time.
@@ -150,6 +160,7 @@ impl ServerArgs {
             max_concurrent_runs: within("max-concurrent-runs", args.max_concurrent_runs.unwrap_or(200), 1, 2_000)?,
             max_waiting_runs: args.max_waiting_runs.unwrap_or(1_000_000),
             default_max_duration: length("default-max-duration", args.default_max_duration, 300)?,
+            default_ttl: default_ttl(args.default_ttl)?,
             max_host_wait: length("max-host-wait", args.max_host_wait, 3_600)?,
             scratch_quota_bytes: size("scratch-quota", args.scratch_quota, 512 << 20)?,
             max_task_memory_bytes: size("max-task-memory", args.max_task_memory, machine_bytes / 4 * 3)?,
@@ -167,6 +178,7 @@ impl ServerArgs {
             max_concurrent_runs: self.max_concurrent_runs.or(other.max_concurrent_runs),
             max_waiting_runs: self.max_waiting_runs.or(other.max_waiting_runs),
             default_max_duration: self.default_max_duration.or(other.default_max_duration),
+            default_ttl: self.default_ttl.or(other.default_ttl),
             max_host_wait: self.max_host_wait.or(other.max_host_wait),
             scratch_quota: self.scratch_quota.or(other.scratch_quota),
             max_task_memory: self.max_task_memory.or(other.max_task_memory),
@@ -182,12 +194,13 @@ impl Config {
         let masked = |is_set: bool| if is_set { "(set)" } else { "(from the data directory)" };
         format!(
             "listen = \"{}\"\ndata-dir = \"{}\"\nmax-concurrent-runs = {}\nmax-waiting-runs = {}\n\
-             default-max-duration = \"{}s\"\nmax-host-wait = \"{}s\"\nscratch-quota = \"{}B\"\n\
+             default-ttl = \"{}\"\ndefault-max-duration = \"{}s\"\nmax-host-wait = \"{}s\"\nscratch-quota = \"{}B\"\n\
              max-task-memory = \"{}B\"\nshutdown-grace = \"{}s\"\n# server-key {}\n# admin-key {}\n",
             self.listen,
             self.data_dir.display(),
             self.max_concurrent_runs,
             self.max_waiting_runs,
+            self.default_ttl.elsewhere.map_or("0".into(), |ttl| format!("{}s", ttl.as_secs())),
             self.default_max_duration.as_secs(),
             self.max_host_wait.as_secs(),
             self.scratch_quota_bytes,
@@ -221,6 +234,16 @@ fn admin_key(key: String) -> Result<AdminKey, Error> {
         return Err(wrong("admin-key", "it must have 24 characters at least"));
     }
     Ok(AdminKey(key))
+}
+
+fn default_ttl(text: Option<String>) -> Result<DefaultTtl, Error> {
+    let problem = |error: duration::BadDuration| Error::Value { name: "default-ttl", problem: error.to_string() };
+    let given = match text.as_deref() {
+        None => return Ok(DefaultTtl { in_development: Some(DEVELOPMENT_TTL), elsewhere: None }),
+        Some("0") => None,
+        Some(text) => Some(duration::parse(text).map_err(problem)?),
+    };
+    Ok(DefaultTtl { in_development: given, elsewhere: given })
 }
 
 fn length(name: &'static str, text: Option<String>, default_seconds: u64) -> Result<Duration, Error> {

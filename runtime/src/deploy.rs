@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::artifacts::Artifacts;
 use crate::clock::Clock;
 use crate::model::id::{DeploymentId, EnvironmentId};
+use crate::model::limits;
 use crate::model::schedule::{BadTiming, Timing, UTC};
 use crate::model::task::{DefinitionProblem, TaskDefinition, is_plain_name};
 use crate::payload_schema::PayloadSchema;
@@ -34,12 +35,28 @@ pub enum Promote {
     Later,
 }
 
+/// What somebody uploads.
+#[derive(Debug, Clone)]
+pub struct Upload {
+    /// The component's name, under which its versions replace each other.
+    pub name: String,
+    /// Its bytes.
+    pub component: Bytes,
+    /// The caller's own name for the deployment.
+    pub external_id: Option<String>,
+    /// Whether it becomes current at once.
+    pub promote: Promote,
+}
+
 /// Why nothing was deployed.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
     /// The name cannot be used.
     #[error("`{0}` cannot be the name of a component: use 1 to 128 of the characters A-Z a-z 0-9 _ - /")]
     BadName(String),
+    /// The caller's own name for the deployment cannot be used.
+    #[error("externalId must have 1 to 128 characters")]
+    BadExternalId,
     /// The component was looked at and refused.
     #[error(transparent)]
     Inspect(#[from] InspectError),
@@ -62,15 +79,13 @@ impl Deploys {
 
     /// Checks `component`, stores it as the next version of `environment` and, where asked, makes
     /// it current. The bytes of the newest deployment of this name again make no new version.
-    pub async fn deploy(
-        &self,
-        environment: EnvironmentId,
-        name: &str,
-        component: Bytes,
-        promote: Promote,
-    ) -> Result<Deployed, DeployError> {
-        if !is_plain_name(name) {
+    pub async fn deploy(&self, environment: EnvironmentId, upload: Upload) -> Result<Deployed, DeployError> {
+        let Upload { name, component, external_id, promote } = upload;
+        if !is_plain_name(&name) {
             return Err(DeployError::BadName(name.chars().take(64).collect()));
+        }
+        if external_id.as_ref().is_some_and(|id| !(1..=limits::MAX_EXTERNAL_ID_CHARS).contains(&id.chars().count())) {
+            return Err(DeployError::BadExternalId);
         }
         let size_bytes = component.len() as u64;
         let inspection = self.sandbox.inspect(component.clone()).await?;
@@ -87,11 +102,12 @@ impl Deploys {
         let new = NewDeployment {
             id: crate::secrets::deployment_id(now),
             environment,
-            component: name.into(),
+            component: name,
             digest,
             size_bytes,
             imports: inspection.imports,
             tasks: inspection.tasks,
+            external_id,
             created_at: now,
         };
         let promote_at = match promote {
@@ -100,7 +116,8 @@ impl Deploys {
         };
         let deployed = self.storage.deploy(new, promote_at).await?;
         let (version, is_new) = (deployed.deployment.version, deployed.is_new);
-        tracing::info!(deployment.version = %version, component = name, is_new, "component deployed");
+        let component = deployed.deployment.component.as_str();
+        tracing::info!(deployment.version = %version, component, is_new, "component deployed");
         Ok(deployed)
     }
 

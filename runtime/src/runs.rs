@@ -12,13 +12,13 @@ use tokio::sync::Semaphore;
 
 use crate::api;
 use crate::clock::Clock;
-use crate::model::admission::{self, Overrides, Refusal, Request};
+use crate::model::admission::{self, DefaultTtl, Overrides, Refusal, Request};
 use crate::model::id::{DeploymentId, EnvironmentId, RunId};
 use crate::model::limits;
-use crate::model::run::Origin;
+use crate::model::run::{NewRun, Origin};
 use crate::model::task::TaskDefinition;
 use crate::payload_schema::PayloadSchema;
-use crate::storage::{self, Canceled, Inserted, Storage};
+use crate::storage::{self, Canceled, EnvironmentKind, Inserted, Storage};
 
 /// Compiled schemas that are kept.
 const MAX_SCHEMAS: usize = 1_000;
@@ -31,10 +31,19 @@ type Schemas = HashMap<(DeploymentId, String), Arc<PayloadSchema>>;
 pub struct Runs {
     storage: Storage,
     clock: Clock,
-    max_waiting: u64,
+    defaults: Defaults,
     schemas: Arc<Mutex<Schemas>>,
     /// Payloads that are being checked, one per core: more would only wait for each other.
     checks: Arc<Semaphore>,
+}
+
+/// What holds for every run that is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Defaults {
+    /// Runs of an environment that may wait to start.
+    pub max_waiting: u64,
+    /// How long a run may wait in its queue, where nobody says.
+    pub ttl: DefaultTtl,
 }
 
 /// A run that was made, or found.
@@ -89,10 +98,10 @@ pub enum TriggerError {
 }
 
 impl Runs {
-    /// `max_waiting` runs of an environment may wait to start.
-    pub fn new(storage: Storage, clock: Clock, max_waiting: u64) -> Self {
+    /// The verbs on the runs of `storage`.
+    pub fn new(storage: Storage, clock: Clock, defaults: Defaults) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { storage, clock, max_waiting, schemas: Arc::default(), checks: Arc::new(Semaphore::new(cores)) }
+        Self { storage, clock, defaults, schemas: Arc::default(), checks: Arc::new(Semaphore::new(cores)) }
     }
 
     /// A name for a run that is to be triggered, so that one can ask for its end before it begins.
@@ -105,12 +114,34 @@ impl Runs {
         &self,
         id: RunId,
         environment: EnvironmentId,
-        mut request: Request,
+        request: Request,
     ) -> Result<Triggered, TriggerError> {
+        let run = self.prepare(id, environment, request).await?;
+        match self.storage.insert_run(run, self.defaults.max_waiting).await? {
+            Inserted::New => Ok(Triggered { run: id, is_cached: false, is_new: true }),
+            Inserted::Existing { run, by_idempotency_key } => {
+                Ok(Triggered { run, is_cached: by_idempotency_key, is_new: false })
+            }
+            Inserted::TokenUsed => Err(TriggerError::TokenUsed),
+            Inserted::QueueFull { waiting } => Err(TriggerError::QueueFull { waiting }),
+        }
+    }
+
+    /// The run that a request makes, to be stored.
+    async fn prepare(
+        &self,
+        id: RunId,
+        environment: EnvironmentId,
+        mut request: Request,
+    ) -> Result<NewRun, TriggerError> {
         self.adopt(environment, &mut request).await?;
-        let deployment = match request.locked {
-            Some(locked) => Some(locked),
-            None => self.storage.current_deployment_of(environment, &request.task).await?,
+        if let (None, Some(label)) = (request.locked, &request.external_deployment) {
+            request.locked = self.storage.deployment_of_label(environment, label.clone()).await?;
+        }
+        let deployment = match (request.locked, &request.external_deployment) {
+            (Some(locked), _) => Some(locked),
+            (None, Some(_not_there_yet)) => None,
+            (None, None) => self.storage.current_deployment_of(environment, &request.task).await?,
         };
         let definition = match deployment {
             Some(deployment) => self.storage.task(deployment, &request.task).await?,
@@ -125,15 +156,9 @@ impl Runs {
             }
             _ => drop(api::plain_json(&request.payload)?),
         }
-        let run = admission::admit(id, environment, request, definition.as_deref())?;
-        match self.storage.insert_run(run, self.max_waiting).await? {
-            Inserted::New => Ok(Triggered { run: id, is_cached: false, is_new: true }),
-            Inserted::Existing { run, by_idempotency_key } => {
-                Ok(Triggered { run, is_cached: by_idempotency_key, is_new: false })
-            }
-            Inserted::TokenUsed => Err(TriggerError::TokenUsed),
-            Inserted::QueueFull { waiting } => Err(TriggerError::QueueFull { waiting }),
-        }
+        let kind = self.storage.environment_kind(environment).await?;
+        let ttl = self.defaults.ttl.of(kind == EnvironmentKind::Development);
+        Ok(admission::admit(id, environment, request, definition.as_deref(), ttl)?)
     }
 
     /// Gives a run that another one triggers its place in the tree.
@@ -162,11 +187,26 @@ impl Runs {
         target: EnvironmentId,
         overrides: Overrides,
     ) -> Result<Triggered, TriggerError> {
+        let request = overrides.apply(self.request_to_replay(environment, source).await?);
+        self.trigger(self.new_id(), target, request).await
+    }
+
+    /// The replay of `source` in its own environment, to be stored; it comes from `origin`.
+    pub async fn prepare_replay(
+        &self,
+        environment: EnvironmentId,
+        source: RunId,
+        origin: Origin,
+    ) -> Result<NewRun, TriggerError> {
+        let request = self.request_to_replay(environment, source).await?;
+        self.prepare(self.new_id(), environment, Request { origin, ..request }).await
+    }
+
+    async fn request_to_replay(&self, environment: EnvironmentId, source: RunId) -> Result<Request, TriggerError> {
         let no_such_run = || TriggerError::NoSuchRun(source);
         let run = self.storage.run(environment, source).await?.ok_or_else(no_such_run)?;
         let (payload, metadata) = self.storage.payload(source).await?.ok_or_else(no_such_run)?;
-        let request = overrides.apply(admission::replay_of(&run, payload, metadata));
-        self.trigger(self.new_id(), target, request).await
+        Ok(admission::replay_of(&run, payload, metadata))
     }
 
     /// Ends a run that has not ended.

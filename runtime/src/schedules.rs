@@ -14,7 +14,8 @@ use crate::model::limits;
 use crate::model::run::{NewRun, Origin};
 use crate::model::schedule::{BadTiming, ScheduleKind, Timing};
 use crate::model::task::is_task_id;
-use crate::storage::{self, Activation, Fired, NewSchedule, Schedule, ScheduleSettings, Storage};
+use crate::runs::Defaults;
+use crate::storage::{self, Activation, EnvironmentKind, Fired, NewSchedule, Schedule, ScheduleSettings, Storage};
 
 /// Schedules that one pass fires at most.
 const MAX_FIRES: u32 = 100;
@@ -24,7 +25,7 @@ const MAX_FIRES: u32 = 100;
 pub struct Schedules {
     storage: Storage,
     clock: Clock,
-    max_waiting: u64,
+    defaults: Defaults,
 }
 
 /// When what runs, as a caller says it.
@@ -75,9 +76,9 @@ pub enum Left {
 }
 
 impl Schedules {
-    /// `max_waiting` runs of an environment may wait to start.
-    pub fn new(storage: Storage, clock: Clock, max_waiting: u64) -> Self {
-        Self { storage, clock, max_waiting }
+    /// The verbs on the schedules of `storage`.
+    pub fn new(storage: Storage, clock: Clock, defaults: Defaults) -> Self {
+        Self { storage, clock, defaults }
     }
 
     /// Makes a schedule, or changes the one with this key.
@@ -178,7 +179,7 @@ impl Schedules {
         let fired_at = timing.last_due(due, now);
         let upcoming = timing.upcoming(fired_at, limits::UPCOMING_FIRES);
         match self.run_of(&schedule, (fired_at, upcoming), now).await? {
-            Ok(run) => self.storage.fire(schedule, run, (fired_at, timing.next(now)), self.max_waiting).await,
+            Ok(run) => self.storage.fire(schedule, run, (fired_at, timing.next(now)), self.defaults.max_waiting).await,
             Err(refusal) => self.give_up(&schedule, &refusal).await,
         }
     }
@@ -218,7 +219,9 @@ impl Schedules {
             origin: Origin { schedule: Some(schedule.id), ..Origin::default() },
             ..Request::new(task.clone(), payload.packet())
         };
-        Ok(admission::admit(crate::secrets::run_id(now), *environment, request, definition.as_deref()))
+        let kind = self.storage.environment_kind(*environment).await?;
+        let ttl = self.defaults.ttl.of(kind == EnvironmentKind::Development);
+        Ok(admission::admit(crate::secrets::run_id(now), *environment, request, definition.as_deref(), ttl))
     }
 }
 

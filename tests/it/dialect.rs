@@ -180,8 +180,12 @@ fn walk() {
         let app = TestApp::open(data_dir.clone(), ServerArgs::default(), None).await;
         change_settings(&app).await;
         deploy(&app).await;
+        wait_for_a_deployment(&app).await;
         run(&app).await;
         list(&app).await;
+        change(&app).await;
+        queue(&app).await;
+        bulk(&app).await;
         let left = app.trigger_with("echo", json!(1), json!({ "priority": -3_600 })).await;
         app.upload("one", &std::fs::read(guests::META).unwrap(), "").await.ok();
         let lost = app.trigger("sleep", json!({ "ms": 600_000 })).await;
@@ -233,6 +237,15 @@ async fn deploy(app: &TestApp) {
     }
 }
 
+async fn wait_for_a_deployment(app: &TestApp) {
+    let run = app.trigger_with("echo", json!(1), json!({ "externalDeploymentId": "c" })).await;
+    let bytes = std::fs::read(guests::ECHO_V2).unwrap();
+    app.upload("labelled", &bytes, "&externalId=c&skipPromotion=true").await.ok();
+    app.finished(&run).await;
+    let branch = json!({ "externalDeploymentId": "nobody's" });
+    cancel(app, &app.trigger_with("echo", json!(1), branch).await).await;
+}
+
 async fn run(app: &TestApp) {
     for (task, payload) in [
         ("flaky", json!({ "succeedOn": 2 })),
@@ -261,18 +274,85 @@ async fn list(app: &TestApp) {
     let newest = app.get("/api/v1/runs?page[size]=1").await.ok();
     let cursor = newest["pagination"]["next"].as_str().expect("there are older runs");
     for place in [String::new(), format!("page[after]={cursor}"), format!("page[before]={cursor}")] {
-        for conditions in 0..16 {
-            let filters = [
-                "filter[status]=COMPLETED,QUEUED",
-                "filter[taskIdentifier]=echo,meta",
-                "filter[createdAt][from]=0",
-                "filter[createdAt][to]=4102444800000",
-            ];
-            let chosen = (0..4).filter(|bit| conditions & (1 << bit) != 0).map(|bit| filters[bit]);
+        let filters = [
+            "filter[status]=COMPLETED,QUEUED",
+            "filter[taskIdentifier]=echo,meta",
+            "filter[createdAt][from]=0",
+            "filter[createdAt][to]=4102444800000",
+            "filter[tag]=a,b",
+            "filter[isTest]=true",
+            "filter[isTest]=false",
+        ];
+        for conditions in 0..1 << filters.len() {
+            let chosen = (0..filters.len()).filter(|bit| conditions & (1 << bit) != 0).map(|bit| filters[bit]);
             let query: Vec<&str> = chosen.chain([place.as_str()]).filter(|part| !part.is_empty()).collect();
             app.get(&format!("/api/v1/runs?{}", query.join("&"))).await.ok();
         }
+        let id = "00000000000000000000000007";
+        for filter in [
+            format!("batch]=batch_{id}"),
+            format!("bulkAction]=bulk_{id}"),
+            format!("schedule]=sched_{id}"),
+            "machine]=micro,small-1x".into(),
+            "queue]=a,task/echo".into(),
+            "version]=20200101.1,20200101.2".into(),
+        ] {
+            app.get(&format!("/api/v1/runs?filter[{filter}&filter[status]=COMPLETED&{place}")).await.ok();
+            app.get(&format!("/api/v1/runs?filter[taskIdentifier]=echo&filter[{filter}&{place}")).await.ok();
+        }
     }
+}
+
+async fn change(app: &TestApp) {
+    let debounce = |mode: &str| json!({ "debounce": { "key": "d", "delay": "1h", "mode": mode }, "tags": ["a"] });
+    let delayed = app.trigger_with("echo", json!(1), debounce("leading")).await;
+    assert_eq!(app.trigger_with("echo", json!(2), debounce("trailing")).await, delayed);
+    app.post(&format!("/api/v1/runs/{delayed}/reschedule"), json!({ "delay": "2h" })).await.ok();
+    app.post(&format!("/api/v1/runs/{delayed}/tags"), json!({ "tags": ["b"] })).await.ok();
+    let operations = json!({ "operations": [{ "type": "set", "key": "a", "value": 1 }] });
+    let put = Request::put(format!("/api/v1/runs/{delayed}/metadata")).header("content-type", "application/json");
+    app.send(&app.key, put, operations.to_string()).await.ok();
+    let child = json!({ "parentRunId": delayed, "idempotencyKey": "child", "delay": "1h" });
+    app.trigger_with("echo", json!(3), child).await;
+    app.post("/api/v1/idempotencyKeys/child/reset", json!({ "taskIdentifier": "echo" })).await.ok();
+    app.run(&delayed).await;
+    cancel(app, &delayed).await;
+}
+
+async fn queue(app: &TestApp) {
+    let custom = |kind: &str| json!({ "type": "custom", "action": kind });
+    app.call("echo", json!(1)).await;
+    app.finished(&app.trigger_with("echo", json!(1), json!({ "queue": { "name": "q" } })).await).await;
+    let found = app.get("/api/v1/queues/q?type=custom").await.ok();
+    app.get(&format!("/api/v1/queues/{}", text(&found, "id"))).await.ok();
+    app.get("/api/v1/queues").await.ok();
+    let limit = json!({ "type": "custom", "concurrencyLimit": 1 });
+    app.post("/api/v1/queues/q/concurrency/override", limit).await.ok();
+    app.post("/api/v1/queues/q/pause", custom("pause")).await.ok();
+    let held = app.trigger_with("echo", json!(1), json!({ "queue": { "name": "q" } })).await;
+    app.admin("PUT", "/admin/v1/environments/dev/concurrency", json!({ "limit": 10 })).await.ok();
+    app.call("echo", json!(1)).await;
+    app.post("/api/v1/queues/q/pause", custom("resume")).await.ok();
+    app.finished(&held).await;
+    app.post("/api/v1/queues/q/concurrency/reset", json!({ "type": "custom" })).await.ok();
+    app.admin("PUT", "/admin/v1/environments/dev/concurrency", json!({})).await.ok();
+}
+
+async fn bulk(app: &TestApp) {
+    for (action, filter) in
+        [("replay", json!({ "queue": { "type": "custom", "name": "q" } })), ("cancel", json!({ "tag": "x" }))]
+    {
+        let made = app.post("/api/v1/bulk-actions", json!({ "action": action, "filter": filter })).await.ok();
+        let path = format!("/api/v1/bulk-actions/{}", text(&made, "id"));
+        while app.get(&path).await.ok()["status"] == "PENDING" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        app.get(&format!("{path}/members")).await.ok();
+    }
+    let page = app.get("/api/v1/bulk-actions?page[size]=1").await.ok();
+    let cursor = text(&page["pagination"], "next").to_owned();
+    app.get(&format!("/api/v1/bulk-actions?page[before]={cursor}")).await.ok();
+    app.get(&format!("/api/v1/deployments?page[before]={}", "deployment_00000000000000000000000007")).await.ok();
 }
 
 async fn cancel(app: &TestApp, run: &str) {

@@ -18,11 +18,12 @@ const FLOORS: &[(&str, u32)] = &[
     ("keys", 3),
     ("packets", 3),
     ("runs", 3),
-    ("schedules", 3),
-    ("http", 4),
-    ("worker", 4),
-    ("app", 5),
-    ("cli", 6),
+    ("schedules", 4),
+    ("bulk", 4),
+    ("http", 5),
+    ("worker", 5),
+    ("app", 6),
+    ("cli", 7),
 ];
 
 fn source_dir() -> PathBuf {

@@ -9,6 +9,7 @@ mod postgres;
 mod program;
 
 mod api;
+mod bulk;
 mod changes;
 mod cli;
 mod deploy;
@@ -23,3 +24,4 @@ mod queues;
 mod replay;
 mod samples;
 mod storage;
+mod versions;

@@ -18,6 +18,10 @@ ALTER TABLE runs ADD COLUMN external_deployment TEXT;
 ALTER TABLE deployments ADD COLUMN external_id TEXT;
 -- Most runs of the environment that execute at a time. NULL: as many as the workers take.
 ALTER TABLE environments ADD COLUMN concurrency_limit BIGINT;
+-- Of an environment for a branch: the environment whose keys open it, and the branch.
+ALTER TABLE environments ADD COLUMN parent_id TEXT;
+ALTER TABLE environments ADD COLUMN branch TEXT;
+CREATE UNIQUE INDEX environments_by_branch ON environments (parent_id, branch) WHERE parent_id IS NOT NULL;
 
 UPDATE runs SET is_replay = 1 WHERE replay_of IS NOT NULL;
 
@@ -29,6 +33,9 @@ CREATE INDEX runs_held_in_environment ON runs (environment_id, dequeue_at, id) W
 CREATE INDEX runs_in_queue ON runs (environment_id, queue) WHERE status = 'queued';
 CREATE INDEX runs_in_place ON runs (environment_id, queue, (COALESCE(concurrency_key, ''))) WHERE status = 'executing';
 CREATE INDEX runs_debounced ON runs (environment_id, task_id, debounce_key) WHERE status = 'delayed' AND debounce_key IS NOT NULL;
+CREATE INDEX runs_awaiting ON runs (environment_id, external_deployment)
+    WHERE status = 'pending-version' AND external_deployment IS NOT NULL;
+CREATE INDEX deployments_by_label ON deployments (environment_id, external_id, id) WHERE external_id IS NOT NULL;
 CREATE INDEX runs_by_deployment ON runs (environment_id, deployment_id, id) WHERE deployment_id IS NOT NULL;
 CREATE INDEX runs_by_queue ON runs (environment_id, queue, id);
 CREATE INDEX runs_by_machine ON runs (environment_id, machine, id) WHERE machine IS NOT NULL;

@@ -1,9 +1,12 @@
 //! Bulk actions as the API shows them.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Pagination, QueueKind, RunStatus, StringOrList, serialize_instant, serialize_instant_option};
+use crate::model::bulk;
 
 /// What is done to every run of a selection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +16,15 @@ pub enum BulkKind {
     Cancel,
     /// Runs their payloads again.
     Replay,
+}
+
+impl From<BulkKind> for bulk::BulkKind {
+    fn from(kind: BulkKind) -> Self {
+        match kind {
+            BulkKind::Cancel => Self::Cancel,
+            BulkKind::Replay => Self::Replay,
+        }
+    }
 }
 
 /// `POST /api/v1/bulk-actions`: exactly one of `filter` and `runIds`.
@@ -41,7 +53,7 @@ pub struct BulkRequest {
 #[expect(missing_docs, reason = "the list of runs documents them")]
 pub struct BulkFilter {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<StringOrList>,
+    pub status: Option<OneOrMore<RunStatus>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_identifier: Option<StringOrList>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,7 +63,7 @@ pub struct BulkFilter {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub machine: Option<StringOrList>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub queue: Option<QueueNames>,
+    pub queue: Option<OneOrMore<QueueName>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,14 +82,57 @@ pub struct BulkFilter {
     pub region: Option<StringOrList>,
 }
 
-/// One queue or several.
+impl BulkFilter {
+    /// Whether it has no condition at all.
+    pub fn is_empty(&self) -> bool {
+        serde_json::to_value(self).is_ok_and(|value| value.as_object().is_some_and(serde_json::Map::is_empty))
+    }
+}
+
+/// One value or several.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum QueueNames {
+pub enum OneOrMore<T> {
     /// One.
-    One(QueueName),
+    One(T),
     /// Several.
-    Several(Vec<QueueName>),
+    More(Vec<T>),
+}
+
+impl<'v, T> IntoIterator for &'v OneOrMore<T> {
+    type Item = &'v T;
+    type IntoIter = std::slice::Iter<'v, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        match self {
+            OneOrMore::One(one) => std::slice::from_ref(one).iter(),
+            OneOrMore::More(more) => more.iter(),
+        }
+    }
+}
+
+/// Which runs an action is for, as it is stored.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BulkSelection {
+    /// Those that fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<BulkFilter>,
+    /// These.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_ids: Option<Vec<String>>,
+}
+
+impl BulkSelection {
+    /// As JSON text.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("texts and numbers can be written as JSON")
+    }
+
+    /// From JSON text.
+    pub fn from_json(text: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(text)
+    }
 }
 
 /// A queue as the list of runs names it.
@@ -102,6 +157,16 @@ pub enum BulkStatus {
     Aborted,
 }
 
+impl From<bulk::BulkStatus> for BulkStatus {
+    fn from(status: bulk::BulkStatus) -> Self {
+        match status {
+            bulk::BulkStatus::Pending => Self::Pending,
+            bulk::BulkStatus::Completed => Self::Completed,
+            bulk::BulkStatus::Aborted => Self::Aborted,
+        }
+    }
+}
+
 /// A bulk action.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -124,6 +189,9 @@ pub struct BulkItem {
     /// When it was over.
     #[serde(serialize_with = "serialize_instant_option", skip_serializing_if = "Option::is_none", default)]
     pub completed_at: Option<Timestamp>,
+    /// Dacapo's: where the runs are that a replay has made, by status. Not in lists.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub outcomes: Option<BTreeMap<String, u64>>,
 }
 
 /// Runs that a bulk action has looked at.

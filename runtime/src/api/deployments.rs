@@ -37,6 +37,9 @@ pub struct DeploymentItem {
     pub runtime: Option<String>,
     /// [`RUNTIME_VERSION`]
     pub runtime_version: Option<String>,
+    /// The caller's own name for it, such as a commit.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub external_id: Option<String>,
     /// Dacapo's: the name under which it was uploaded.
     pub component: String,
     /// Dacapo's: SHA-256 of the component, in hexadecimal.

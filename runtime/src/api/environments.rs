@@ -20,7 +20,7 @@ pub struct EnvironmentList {
 pub struct EnvironmentItem {
     /// `env_…`
     pub id: String,
-    /// `dev`, `stg` or `prod`.
+    /// `dev`, `stg`, `prod` or `preview`; for a branch, `preview/<branch>`.
     pub slug: String,
     /// `DEVELOPMENT`, `STAGING`, `PRODUCTION` or `PREVIEW`.
     #[serde(rename = "type")]
@@ -29,6 +29,21 @@ pub struct EnvironmentItem {
     pub egress: Vec<String>,
     /// Runs that have not started yet.
     pub waiting_runs: u64,
+    /// Most runs that execute at a time; left out: as many as the workers take.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub concurrency_limit: Option<u32>,
+    /// The branch that it is for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub branch: Option<String>,
+}
+
+/// Dacapo's: `PUT /admin/v1/environments/{slug}/concurrency`
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EnvironmentConcurrency {
+    /// Most runs that execute at a time, 1 to 100,000; left out: as many as the workers take.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub limit: Option<u32>,
 }
 
 /// Dacapo's: `PUT /admin/v1/environments/{slug}/egress`

@@ -6,6 +6,7 @@
 //! milliseconds.
 
 mod batches;
+mod bulk;
 mod changes;
 mod deployments;
 mod environments;
@@ -24,6 +25,10 @@ pub use batches::{
     BatchDetails, BatchItemError, BatchItemHead, BatchItemRequest, BatchItemsReceipt, BatchProcessing, BatchResults,
     CreateBatchReceipt, CreateBatchRequest,
 };
+pub use bulk::{
+    BulkCounts, BulkFilter, BulkId, BulkItem, BulkKind, BulkList, BulkMember, BulkMembers, BulkRequest, BulkSelection,
+    BulkStatus, OneOrMore, QueueName,
+};
 pub use changes::{
     AddTagsRequest, ChangeMetadataRequest, Message, MetadataAnswer, Operation, RescheduleRequest, ResetKeyReceipt,
     ResetKeyRequest,
@@ -32,8 +37,8 @@ pub use deployments::{
     DeployReceipt, DeploymentItem, DeploymentPage, PromoteReceipt, RUNTIME, RUNTIME_VERSION, RetryItem, TaskItem,
 };
 pub use environments::{
-    ApiKeyItem, ApiKeyList, ChangeReceipt, CreateKeyRequest, CreatedKey, Egress, EnvironmentItem, EnvironmentList,
-    ImportVariablesRequest, SetVariableRequest, UpdateVariableRequest, VariableItem,
+    ApiKeyItem, ApiKeyList, ChangeReceipt, CreateKeyRequest, CreatedKey, Egress, EnvironmentConcurrency,
+    EnvironmentItem, EnvironmentList, ImportVariablesRequest, SetVariableRequest, UpdateVariableRequest, VariableItem,
 };
 pub use error::{ErrorBody, SerializedError, TaskRunError};
 pub use metadata::{BadOperation, MetadataOperation, TooDeep, apply, check_levels, find};

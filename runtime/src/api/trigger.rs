@@ -76,10 +76,12 @@ pub struct TriggerOptions {
     /// The run that triggers this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent_run_id: Option<String>,
-    /// Not offered yet; a request that has it is refused rather than done by halves. Beside `lockToVersion` it means nothing and is ignored.
+    /// The caller's own name of a deployment: the run waits until there is one, and runs on it. Means nothing beside
+    /// `lockToVersion`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub external_deployment_id: Option<Value>,
-    /// Named limits of concurrency: not offered yet, as above. An empty list asks for none.
+    pub external_deployment_id: Option<String>,
+    /// Named limits of concurrency: not offered yet; a request that has them is refused rather than done by halves. An
+    /// empty list asks for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<Value>,
     /// More queues to pass: not offered yet, as above. An empty list asks for none.

@@ -47,6 +47,8 @@ pub(super) enum Slug {
     /// Production.
     #[value(name = "production", alias = "prod")]
     Production,
+    /// Branches.
+    Preview,
 }
 
 impl Slug {
@@ -56,12 +58,13 @@ impl Slug {
             Self::Dev => "dev",
             Self::Staging => "stg",
             Self::Production => "prod",
+            Self::Preview => "preview",
         }
     }
 
     /// What the key of this environment opens, by its prefix.
     fn of(key: &Key) -> Option<Self> {
-        [Self::Dev, Self::Staging, Self::Production]
+        [Self::Dev, Self::Staging, Self::Production, Self::Preview]
             .into_iter()
             .find(|slug| key.begins_with(&format!("tr_{}_", slug.as_str())))
     }

@@ -25,6 +25,9 @@ pub(super) struct Arguments {
     /// Only upload; `dacapo promote VERSION` makes it current later
     #[arg(long)]
     skip_promotion: bool,
+    /// Your own name for this deployment, such as a commit; runs can be triggered to wait for it
+    #[arg(long, value_name = "ID")]
+    external_id: Option<String>,
     #[command(flatten)]
     connection: Connection,
 }
@@ -42,7 +45,12 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Exit>
     let name = name.ok_or_else(|| Usage::new("give the component a name with --name"))?;
     let client = arguments.connection.client()?;
     let bar = output.bytes_bar(about.len(), "uploading");
-    let upload = Upload { name: &name, skip_promotion: arguments.skip_promotion, size: about.len() };
+    let upload = Upload {
+        name: &name,
+        skip_promotion: arguments.skip_promotion,
+        external_id: arguments.external_id.as_deref(),
+        size: about.len(),
+    };
     let answer = upload.send(&client, &mut Counted { body: file, bar: &bar })?;
     drop(bar);
     match output {
@@ -67,6 +75,8 @@ pub(super) struct Upload<'a> {
     pub(super) name: &'a str,
     /// Whether to leave the current version as it is.
     pub(super) skip_promotion: bool,
+    /// The caller's own name for the deployment.
+    pub(super) external_id: Option<&'a str>,
     /// Of the body, in bytes.
     pub(super) size: u64,
 }
@@ -76,6 +86,7 @@ impl Upload<'_> {
     pub(super) fn send(&self, client: &Client, body: &mut dyn Read) -> Result<Answer<DeployReceipt>, Error> {
         let route = Route::new("/api/v1/deployments").query("name", self.name);
         let route = route.query_if("skipPromotion", self.skip_promotion.then_some("true"));
+        let route = route.query_if("externalId", self.external_id);
         client.upload(route, self.size, body)
     }
 }

@@ -7,7 +7,7 @@ use super::client::{Client, Route};
 use super::connection::{Connection, Slug};
 use super::output::{DIM, Field, GOOD, Output, clean};
 use super::{Exit, Usage};
-use crate::api::{Egress, EnvironmentItem, EnvironmentList};
+use crate::api::{Egress, EnvironmentConcurrency, EnvironmentItem, EnvironmentList};
 
 /// `dacapo environments`
 #[derive(Debug, Args)]
@@ -35,6 +35,18 @@ enum Command {
         #[arg(long, conflicts_with = "rules")]
         none: bool,
     },
+    /// Limit how many runs of an environment execute at a time
+    Concurrency {
+        /// The environment
+        #[arg(value_name = "ENV")]
+        slug: Slug,
+        /// Most runs at a time
+        #[arg(value_name = "RUNS", required_unless_present = "none", conflicts_with = "none")]
+        limit: Option<u32>,
+        /// No limit but that of the workers
+        #[arg(long)]
+        none: bool,
+    },
 }
 
 /// Runs one of the subcommands.
@@ -44,6 +56,7 @@ pub(super) fn run(arguments: Arguments, output: Output) -> anyhow::Result<Exit> 
         Command::List => show_list(&client, output)?,
         Command::Egress { slug, rules, none: false } if rules.is_empty() => show_egress(&client, slug, output)?,
         Command::Egress { slug, rules, none: _ } => replace_egress(&client, slug, rules, output)?,
+        Command::Concurrency { slug, limit, none: _ } => limit_runs(&client, slug, limit, output)?,
     }
     Ok(Exit::Done)
 }
@@ -53,7 +66,7 @@ fn show_list(client: &Client, output: Output) -> anyhow::Result<()> {
     match output {
         Output::Json => output.json(&answer.text)?,
         Output::Human => output.table(
-            &["environment", "type", "waiting runs", "egress", "id"],
+            &["environment", "type", "waiting runs", "runs at a time", "egress", "id"],
             answer.value.data.iter().map(row).collect(),
         )?,
     }
@@ -65,6 +78,7 @@ fn row(environment: &EnvironmentItem) -> Vec<Field> {
         environment.slug.clone().into(),
         environment.kind.to_lowercase().into(),
         environment.waiting_runs.to_string().into(),
+        environment.concurrency_limit.map_or("any".into(), |limit| limit.to_string()).into(),
         rules_text(&environment.egress).into(),
         Field::Dim(environment.id.clone()),
     ]
@@ -82,6 +96,23 @@ fn show_egress(client: &Client, slug: Slug, output: Output) -> anyhow::Result<()
         Output::Json => output.json(&serde_json::to_string(&environment)?)?,
         Output::Human if environment.egress.is_empty() => output.note("nothing is allowed")?,
         Output::Human => environment.egress.iter().try_for_each(|rule| output.line(clean(rule)))?,
+    }
+    Ok(())
+}
+
+fn limit_runs(client: &Client, slug: Slug, limit: Option<u32>, output: Output) -> anyhow::Result<()> {
+    let route = Route::new("/admin/v1/environments").segment(slug.as_str()).path("/concurrency");
+    let answer = client.send::<EnvironmentItem>(Method::PUT, route, &EnvironmentConcurrency { limit })?;
+    match output {
+        Output::Json => output.json(&answer.text)?,
+        Output::Human => {
+            let slug = clean(&answer.value.slug);
+            let text = match limit {
+                Some(limit) => format!("{limit} runs of {slug} execute at a time at most"),
+                None => format!("as many runs of {slug} execute at a time as the workers take"),
+            };
+            output.line(format_args!("{GOOD}✓{GOOD:#} {text}"))?;
+        }
     }
     Ok(())
 }

@@ -12,11 +12,12 @@ use super::auth::Admin;
 use super::body::{Body, Segments, json};
 use super::error::{ApiError, Result};
 use crate::api::{
-    ApiKeyItem, ApiKeyList, ChangeReceipt, CreateKeyRequest, CreatedKey, Egress, EnvironmentItem, EnvironmentList,
+    ApiKeyItem, ApiKeyList, ChangeReceipt, CreateKeyRequest, CreatedKey, Egress, EnvironmentConcurrency,
+    EnvironmentItem, EnvironmentList,
 };
 use crate::keys;
 use crate::model::egress::Rule;
-use crate::model::limits::MAX_EGRESS_RULES;
+use crate::model::limits::{MAX_CONCURRENCY_LIMIT, MAX_EGRESS_RULES};
 use crate::storage::{Environment, EnvironmentKind};
 
 /// `GET /admin/v1/environments`
@@ -40,6 +41,22 @@ pub(super) async fn set_egress(
     let rules = rules.map_err(|error| ApiError::bad_request(error.to_string()))?;
     environment.egress = rules.iter().map(ToString::to_string).collect();
     server.storage.set_egress(environment.id, environment.egress.clone()).await?;
+    json(item(&server, environment))
+}
+
+/// `PUT /admin/v1/environments/{environment}/concurrency`
+pub(super) async fn set_concurrency(
+    State(server): State<Arc<Server>>,
+    _: Admin,
+    Segments(slug): Segments<String>,
+    Body(body): Body<EnvironmentConcurrency>,
+) -> Result<Json<EnvironmentItem>> {
+    let mut environment = server.auth.environment(&slug).await?;
+    if body.limit.is_some_and(|limit| !(1..=MAX_CONCURRENCY_LIMIT).contains(&limit)) {
+        return Err(ApiError::bad_request("`limit` must be 1 to 100000; leave it out for no limit"));
+    }
+    environment.concurrency_limit = body.limit;
+    server.storage.limit_environment(environment.id, body.limit).await?;
     json(item(&server, environment))
 }
 
@@ -92,6 +109,8 @@ fn item(server: &Server, environment: Environment) -> EnvironmentItem {
         slug: environment.slug,
         kind: kind_name(environment.kind).into(),
         egress: environment.egress,
+        concurrency_limit: environment.concurrency_limit,
+        branch: environment.branch.map(|branch| branch.name),
         waiting_runs: server.storage.waiting_runs(environment.id),
     }
 }

@@ -12,7 +12,7 @@ use super::error::{ApiError, Result};
 use super::list::{page_size, times};
 use super::{Server, cursor};
 use crate::api::{DeployReceipt, DeploymentItem, DeploymentPage, Pagination, PromoteReceipt, RUNTIME, RUNTIME_VERSION};
-use crate::deploy::Promote;
+use crate::deploy::{Promote, Upload};
 use crate::model::id::EnvironmentId;
 use crate::storage::{Deployment, Promotion};
 
@@ -23,14 +23,14 @@ fn not_found() -> ApiError {
     ApiError::not_found("Deployment not found")
 }
 
-/// `POST /api/v1/deployments?name=…[&skipPromotion=true]`
+/// `POST /api/v1/deployments?name=…[&skipPromotion=true][&externalId=…]`
 pub(super) async fn deploy(
     State(server): State<Arc<Server>>,
     caller: Caller,
     params: Params,
     Raw(component): Raw,
 ) -> Result<(StatusCode, Json<DeployReceipt>)> {
-    params.only(&["name", "skipPromotion"])?;
+    params.only(&["name", "skipPromotion", "externalId"])?;
     let name = params.get("name").ok_or_else(|| {
         ApiError::bad_request("name the component: `?name=…`. A later upload of the same name takes its place")
     })?;
@@ -38,7 +38,9 @@ pub(super) async fn deploy(
         return Err(ApiError::bad_request("Request body is empty: send the bytes of the component"));
     }
     let promote = if params.flag("skipPromotion")? { Promote::Later } else { Promote::Now };
-    let deployed = server.deploys.deploy(caller.environment.id, name, component, promote).await?;
+    let external_id = params.get("externalId").map(Into::into);
+    let upload = Upload { name: name.into(), component, external_id, promote };
+    let deployed = server.deploys.deploy(caller.environment.id, upload).await?;
     let deployment = with_tasks(&server, &deployed.deployment).await?;
     let promotion = deployed.promotion.map(|promotion| receipt(&deployed.deployment, promotion));
     let status = if deployed.is_new { StatusCode::CREATED } else { StatusCode::OK };
@@ -140,6 +142,7 @@ fn item(deployment: &Deployment) -> DeploymentItem {
         status: "DEPLOYED".into(),
         runtime: Some(RUNTIME.into()),
         runtime_version: Some(RUNTIME_VERSION.into()),
+        external_id: deployment.external_id.clone(),
         component: deployment.component.clone(),
         digest: deployment.digest.to_string(),
         size_bytes: deployment.size_bytes,

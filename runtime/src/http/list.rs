@@ -29,8 +29,6 @@ const KNOWN: &[&str] = &[
     "filter[createdAt][to]",
     "filter[createdAt][period]",
 ];
-/// Values that one condition of a filter may name.
-const MAX_VALUES: usize = 20;
 
 /// What a list asks for.
 #[derive(Debug)]
@@ -70,12 +68,7 @@ pub(super) fn parse(params: &Params, now: Timestamp) -> Result<ListQuery> {
     let versions = words(params, "filter[version]")?.into_iter().map(version).collect::<Result<_>>()?;
     let names = ["filter[createdAt][from]", "filter[createdAt][to]", "filter[createdAt][period]"];
     (filter.from, filter.to) = times(params, names, now)?;
-    Ok(ListQuery {
-        filter,
-        versions,
-        place: cursor::place_of(params)?,
-        limit: page_size(params)?,
-    })
+    Ok(ListQuery { filter, versions, place: cursor::place_of(params)?, limit: page_size(params)? })
 }
 
 /// The number of items on a page, from 1 to 100.
@@ -92,8 +85,11 @@ fn words(params: &Params, name: &str) -> Result<Vec<String>> {
     let mut words: Vec<String> = params.list(name).into_iter().map(Into::into).collect();
     words.sort();
     words.dedup();
-    if words.len() > MAX_VALUES {
-        return Err(ApiError::bad_request(format!("Query Error: {name} can name {MAX_VALUES} at most")));
+    if words.len() > limits::MAX_FILTER_VALUES {
+        return Err(ApiError::bad_request(format!(
+            "Query Error: {name} can name {} at most",
+            limits::MAX_FILTER_VALUES
+        )));
     }
     Ok(words)
 }
@@ -119,8 +115,8 @@ pub(super) fn times(
 ) -> Result<(Option<Timestamp>, Option<Timestamp>)> {
     let mut since = instant(params, from)?;
     if let Some(text) = params.get(period) {
-        let length = duration::parse(text)
-            .map_err(|error| ApiError::bad_request(format!("Query Error: {period}: {error}")))?;
+        let length =
+            duration::parse(text).map_err(|error| ApiError::bad_request(format!("Query Error: {period}: {error}")))?;
         since = since.max(Some(before(now, length)));
     }
     Ok((since, instant(params, to)?))

@@ -8,6 +8,7 @@ mod admin;
 mod auth;
 mod batches;
 mod body;
+mod bulk;
 mod changes;
 mod cursor;
 mod deployments;
@@ -32,6 +33,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{delete, get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::bulk::Bulks;
 use crate::clock::Clock;
 use crate::deploy::Deploys;
 use crate::model::limits;
@@ -50,6 +52,8 @@ pub struct Server {
     pub storage: Storage,
     /// The verbs on runs.
     pub runs: Runs,
+    /// The verbs on many runs.
+    pub bulks: Bulks,
     /// Large payloads.
     pub packets: Packets,
     /// The verbs on schedules.
@@ -100,6 +104,10 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/api/v2/batches/{batch}", get(batches::retrieve))
         .route("/api/v1/batches/{batch}", get(batches::retrieve))
         .route("/api/v1/batches/{batch}/results", get(batches::results))
+        .route("/api/v1/bulk-actions", get(bulk::list).post(bulk::create))
+        .route("/api/v1/bulk-actions/{bulk}", get(bulk::retrieve))
+        .route("/api/v1/bulk-actions/{bulk}/members", get(bulk::members))
+        .route("/api/v1/bulk-actions/{bulk}/abort", post(bulk::abort))
         .route("/api/v2/packets/{path}", put(packets::upload_link))
         .route("/api/v1/packets/{path}", get(packets::download_link))
         .route("/api/v1/runs/{run}/packets/{field}", get(packets::of_run))
@@ -123,6 +131,7 @@ pub fn router(server: Arc<Server>) -> Router {
         )
         .route("/admin/v1/environments", get(admin::environments))
         .route("/admin/v1/environments/{environment}/egress", put(admin::set_egress))
+        .route("/admin/v1/environments/{environment}/concurrency", put(admin::set_concurrency))
         .route("/admin/v1/keys", get(admin::keys).post(admin::create_key))
         .route("/admin/v1/keys/{key}", delete(admin::revoke_key))
         .route("/healthz", get(health::live))

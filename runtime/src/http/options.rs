@@ -41,6 +41,7 @@ pub(super) fn request(
     request.max_duration_seconds = options.max_duration.map(max_duration).transpose()?;
     request.machine = options.machine.as_deref().map(machine).transpose()?;
     request.is_test = options.test.unwrap_or(false);
+    request.external_deployment = options.external_deployment_id;
     request.debounce = options.debounce.map(debounce).transpose()?;
     request.origin.parent = options.parent_run_id.as_deref().map(parent).transpose()?;
     request.idempotency = options
@@ -54,11 +55,8 @@ pub(super) fn request(
 fn refuse_what_is_not_offered(options: &TriggerOptions) -> Result<()> {
     let means_something =
         |option: &Option<Value>| option.as_ref().is_some_and(|value| *value != Value::Array(Vec::new()));
-    let not_offered = [
-        ("externalDeploymentId", options.external_deployment_id.is_some() && options.lock_to_version.is_none()),
-        ("concurrency", means_something(&options.concurrency)),
-        ("gates", means_something(&options.gates)),
-    ];
+    let not_offered =
+        [("concurrency", means_something(&options.concurrency)), ("gates", means_something(&options.gates))];
     match not_offered.into_iter().find(|(_, is_asked_for)| *is_asked_for) {
         Some((name, _)) => Err(ApiError::unprocessable(format!("{name} is not offered yet: leave it out"))),
         None => Ok(()),

@@ -14,8 +14,8 @@ use super::error::{ApiError, Result};
 use super::trigger::result_in_time;
 use super::{cursor, list, schedules};
 use crate::api::{
-    self, EnvironmentRef, EventItem, EventList, LogItem, LogPage, RelatedRun, RelatedRuns, RunCommon,
-    RunDetails, RunItem, RunList, RunResult, RunSchedule,
+    self, EnvironmentRef, EventItem, EventList, LogItem, LogPage, RelatedRun, RelatedRuns, RunCommon, RunDetails,
+    RunItem, RunList, RunResult, RunSchedule,
 };
 use crate::model::id::{DeploymentId, RunId};
 use crate::model::run::Run;

@@ -163,15 +163,33 @@ impl Overrides {
     }
 }
 
+/// The ttl of runs for which nobody says one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DefaultTtl {
+    /// In environments for development.
+    pub in_development: Option<Duration>,
+    /// In all others.
+    pub elsewhere: Option<Duration>,
+}
+
+impl DefaultTtl {
+    /// That of an environment.
+    pub fn of(self, is_for_development: bool) -> Option<Duration> {
+        if is_for_development { self.in_development } else { self.elsewhere }
+    }
+}
+
 /// Makes a run of a request, or says what is wrong with it.
 ///
 /// `definition` is the task in the version that would run it now; where there is none, the run
-/// waits for a deployment that brings the task.
+/// waits for a deployment that brings the task. `default_ttl` is for a run whose ttl neither the
+/// request nor the task says.
 pub fn admit(
     id: RunId,
     environment: EnvironmentId,
     request: Request,
     definition: Option<&TaskDefinition>,
+    default_ttl: Option<Duration>,
 ) -> Result<NewRun, Refusal> {
     let now = id.made_at();
     check(&request, now)?;
@@ -187,7 +205,7 @@ pub fn admit(
         (Some(_), None) => Status::Queued,
     };
     let given_ttl = request.ttl.or_else(|| definition?.ttl);
-    let ttl = given_ttl.filter(|ttl| !ttl.is_zero());
+    let ttl = given_ttl.or(default_ttl).filter(|ttl| !ttl.is_zero());
     let priority_ms = (request.priority_seconds * 1_000.0).clamp(f64::from(i32::MIN), f64::from(i32::MAX)) as i64;
     let queued_at = (status == Status::Queued).then_some(now);
     let expires_at = match status {
@@ -224,7 +242,7 @@ pub fn admit(
         origin: request.origin,
         debounce: request.debounce.filter(|_| status == Status::Delayed),
         one_time_token: request.one_time_token,
-        external_deployment: request.external_deployment.filter(|_| status == Status::PendingVersion),
+        external_deployment: request.external_deployment.filter(|_| request.locked.is_none()),
         task: request.task,
     })
 }
@@ -279,7 +297,11 @@ fn check(request: &Request, now: Timestamp) -> Result<(), Refusal> {
     if let Some(debounce) = &request.debounce {
         check_debounce(debounce)?;
     }
-    if request.external_deployment.as_ref().is_some_and(|label| !(1..=128).contains(&label.chars().count())) {
+    if request
+        .external_deployment
+        .as_ref()
+        .is_some_and(|label| !(1..=limits::MAX_EXTERNAL_ID_CHARS).contains(&label.chars().count()))
+    {
         return refuse("externalDeploymentId must have 1 to 128 characters");
     }
     let too_late = later(now, limits::MAX_DELAY);
@@ -317,7 +339,7 @@ mod tests {
     }
 
     fn admitted(request: Request, definition: Option<&TaskDefinition>) -> Result<NewRun, Refusal> {
-        admit(RunId::from_bits(1), EnvironmentId::from_bits(2), request, definition)
+        admit(RunId::from_bits(1), EnvironmentId::from_bits(2), request, definition, None)
     }
 
     #[track_caller]

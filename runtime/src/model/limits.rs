@@ -58,6 +58,21 @@ pub const OBJECT_LINK_TTL: Duration = Duration::from_secs(900);
 pub const MAX_DEPTH: u32 = 64;
 /// Most runs of a queue at a time that anyone can ask for.
 pub const MAX_CONCURRENCY_LIMIT: u32 = 100_000;
+/// Most characters of the name of a bulk action.
+pub const MAX_BULK_NAME_CHARS: usize = 255;
+/// Most runs that a bulk action names one by one.
+pub const MAX_BULK_IDS: usize = 500;
+/// How far back a bulk action looks when its filter does not say.
+pub const DEFAULT_BULK_WINDOW: Duration = Duration::from_secs(7 * 86_400);
+/// Runs that one step of a bulk action cancels at most.
+pub const MAX_BULK_CANCELS_PER_STEP: u32 = 100;
+/// Runs that one step of a bulk action replays at most; fewer while runs wait for a worker, none
+/// while as many do.
+pub const MAX_BULK_REPLAYS_PER_STEP: u32 = 25;
+/// Values that one condition of a filter may name.
+pub const MAX_FILTER_VALUES: usize = 20;
+/// Most characters of a caller's own name for a deployment.
+pub const MAX_EXTERNAL_ID_CHARS: usize = 128;
 /// Most tags of a run.
 pub const MAX_TAGS: usize = 10;
 /// Most characters of a tag.

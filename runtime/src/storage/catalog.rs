@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::EnvironmentKind;
 use crate::model::id::{DeploymentId, EnvironmentId};
 use crate::model::task::TaskDefinition;
 
@@ -14,6 +15,7 @@ const MAX_ENTRIES: usize = 10_000;
 pub(super) struct Catalog {
     tasks: Mutex<HashMap<DeploymentId, HashMap<String, Arc<TaskDefinition>>>>,
     current: Mutex<Current>,
+    kinds: Mutex<HashMap<EnvironmentId, EnvironmentKind>>,
 }
 
 /// Which deployments were current when the settings had this generation.
@@ -37,6 +39,19 @@ impl Catalog {
         }
         tasks.entry(deployment).or_default().insert(task.id.clone(), task.clone());
         task
+    }
+
+    /// The kind of an environment, which never changes.
+    pub(super) fn kind(&self, environment: EnvironmentId) -> Option<EnvironmentKind> {
+        self.kinds.lock().unwrap_or_else(PoisonError::into_inner).get(&environment).copied()
+    }
+
+    pub(super) fn remember_kind(&self, environment: EnvironmentId, kind: EnvironmentKind) {
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        if kinds.len() >= MAX_ENTRIES {
+            kinds.clear();
+        }
+        kinds.insert(environment, kind);
     }
 
     /// What is known of the task, if it was learned at this generation of the settings.

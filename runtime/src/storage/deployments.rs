@@ -34,6 +34,8 @@ pub struct NewDeployment {
     pub imports: Vec<String>,
     /// Its tasks, at least one.
     pub tasks: Vec<TaskDefinition>,
+    /// The caller's own name for it, such as a commit; runs can wait for it.
+    pub external_id: Option<String>,
     /// Now.
     pub created_at: Timestamp,
 }
@@ -55,6 +57,8 @@ pub struct Deployment {
     pub size_bytes: u64,
     /// What it imports.
     pub imports: Vec<String>,
+    /// The caller's own name for it.
+    pub external_id: Option<String>,
     /// When it was uploaded.
     pub created_at: Timestamp,
     /// When it was made current last.
@@ -94,7 +98,7 @@ pub struct Promotion {
 
 macro_rules! deployment_columns {
     () => {
-        "id, environment_id, version, component, digest, size_bytes, imports, created_at, promoted_at,
+        "id, environment_id, version, component, digest, size_bytes, imports, external_id, created_at, promoted_at,
          (SELECT COUNT(*) FROM current_tasks c WHERE c.environment_id = deployments.environment_id
                                                AND c.deployment_id = deployments.id) AS current_tasks"
     };
@@ -116,6 +120,7 @@ impl Storage {
         self.writer
             .write(move |tx| {
                 let (mut deployment, is_new) = insert_deployment(tx, &new)?;
+                label(tx, &mut deployment, &new)?;
                 let Some(now) = promote_at else {
                     return Ok(Deployed { deployment, is_new, promotion: None });
                 };
@@ -156,6 +161,16 @@ impl Storage {
         let sql =
             concat!("SELECT ", deployment_columns!(), " FROM deployments WHERE environment_id = ?1 AND version = ?2");
         self.read(move |tx| tx.row(sql, values![environment, version], read_deployment)).await
+    }
+
+    /// The newest deployment with a caller's own name.
+    pub async fn deployment_of_label(
+        &self,
+        environment: EnvironmentId,
+        external_id: String,
+    ) -> Result<Option<DeploymentId>, Error> {
+        let sql = "SELECT id FROM deployments WHERE environment_id = ?1 AND external_id = ?2 ORDER BY id DESC LIMIT 1";
+        self.read(move |tx| tx.row(sql, values![environment, &external_id], |row| row.column())).await
     }
 
     /// The deployment that was promoted last and is still current, and the one before it (of the
@@ -276,11 +291,31 @@ fn insert_deployment(tx: &Tx<'_>, new: &NewDeployment) -> Result<(Deployment, bo
         digest: new.digest,
         size_bytes: new.size_bytes,
         imports: new.imports.clone(),
+        external_id: None,
         created_at: new.created_at,
         promoted_at: None,
         current_tasks: 0,
     };
     Ok((deployment, true))
+}
+
+/// Gives a deployment the name that its caller has for it, and queues the runs that waited for that;
+/// upkeep goes on where there are more than one transaction takes.
+fn label(tx: &mut Tx<'_>, deployment: &mut Deployment, new: &NewDeployment) -> Result<(), Error> {
+    let Some(external_id) = &new.external_id else { return Ok(()) };
+    let set = "UPDATE deployments SET external_id = ?2 WHERE id = ?1";
+    let waiting = "SELECT id FROM runs
+                   WHERE  environment_id = ?1 AND external_deployment = ?2 AND status = 'pending-version'
+                   ORDER BY id
+                   LIMIT  ?3";
+    tx.execute(set, values![deployment.id, external_id])?;
+    deployment.external_id = Some(external_id.clone());
+    let waiting: Vec<RunId> =
+        tx.rows(waiting, values![new.environment, external_id, MAX_UPKEEP_RUNS], |row| row.column())?;
+    if waiting.len() == MAX_UPKEEP_RUNS as usize {
+        tx.effects.parked_left(true);
+    }
+    waiting.into_iter().try_for_each(|run| release_parked(tx, run, new.created_at).map(drop))
 }
 
 fn insert_task(tx: &Tx<'_>, deployment: DeploymentId, task: &TaskDefinition) -> Result<(), Error> {
@@ -360,6 +395,7 @@ fn promote(
 fn release_runs(tx: &mut Tx<'_>, environment: EnvironmentId, tasks: &[String], now: Timestamp) -> Result<usize, Error> {
     let sql = "SELECT id FROM runs
                WHERE  environment_id = ?1 AND task_id = ?2 AND status = 'pending-version'
+               AND    external_deployment IS NULL
                ORDER BY id
                LIMIT  ?3";
     let mut released = 0;
@@ -409,6 +445,7 @@ fn read_deployment(row: &mut Row<'_>) -> Result<Deployment, Error> {
         digest: row.column()?,
         size_bytes: row.column()?,
         imports: row.parsed(|text| Some(text.lines().map(Into::into).collect()))?,
+        external_id: row.column()?,
         created_at: row.column()?,
         promoted_at: row.column()?,
         current_tasks: row.column()?,

@@ -30,6 +30,7 @@ pub(super) struct Effects {
     upkept_until: Option<Timestamp>,
     settings: bool,
     parked_left: Option<bool>,
+    bulk_added: bool,
     changed: Vec<RunId>,
     /// Watched topics of those, where they were looked for.
     topics: Vec<(RunId, Topic)>,
@@ -67,6 +68,11 @@ impl Effects {
         if left {
             self.timer_set(Timestamp::MIN);
         }
+    }
+
+    /// There is a bulk action to be done.
+    pub(super) fn bulk_added(&mut self) {
+        self.bulk_added = true;
     }
 
     /// Runs may be held back although their queue has places.
@@ -136,6 +142,7 @@ pub(super) struct Listeners {
     /// Milliseconds since 1970 until which upkeep has nothing to do.
     upkept_until_ms: AtomicI64,
     pub(super) timers: Notify,
+    pub(super) bulk: Notify,
     pub(super) watchers: Arc<Watchers>,
 }
 
@@ -158,6 +165,7 @@ impl Listeners {
             parked_left: AtomicBool::new(true),
             upkept_until_ms: AtomicI64::new(i64::MIN),
             timers: Notify::new(),
+            bulk: Notify::new(),
             watchers: Arc::new(Watchers::new(u64::from_le_bytes(secrets::random()))),
         }
     }
@@ -211,6 +219,9 @@ impl Listeners {
             }
         }
         self.watchers.changed(&effects.changed, &effects.topics);
+        if effects.bulk_added {
+            self.bulk.notify_one();
+        }
         if effects.settings {
             self.settings.fetch_add(1, Ordering::Release);
         }

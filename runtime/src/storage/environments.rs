@@ -13,14 +13,27 @@ use crate::model::id::{EnvironmentId, KeyId};
 pub struct Environment {
     /// Its name.
     pub id: EnvironmentId,
-    /// `dev`, `stg` or `prod`.
+    /// `dev`, `stg`, `prod` or `preview`; for a branch, that of its parent, a `/` and the branch.
     pub slug: String,
     /// What it is for.
     pub kind: EnvironmentKind,
     /// The text of its egress rules.
     pub egress: Vec<String>,
+    /// Most runs that execute at a time. `None`: as many as the workers take.
+    pub concurrency_limit: Option<u32>,
+    /// Whether it is for a branch, and of which environment.
+    pub branch: Option<Branch>,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+/// What an environment for a branch has beside others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Branch {
+    /// The environment whose keys open it.
+    pub parent: EnvironmentId,
+    /// The branch.
+    pub name: String,
 }
 
 /// What an environment is for.
@@ -87,7 +100,7 @@ pub struct Variable {
 /// The columns that [`read_environment`] reads.
 macro_rules! environment_columns {
     () => {
-        "id, slug, kind, egress, created_at"
+        "id, slug, kind, egress, concurrency_limit, parent_id, branch, created_at"
     };
 }
 pub(super) use environment_columns;
@@ -103,14 +116,51 @@ pub(super) use key_columns;
 impl Storage {
     /// Makes an environment, unless there is one of this slug.
     pub async fn insert_environment(&self, environment: Environment) -> Result<bool, Error> {
-        let sql = "INSERT INTO environments (id, slug, kind, egress, created_at) VALUES (?1, ?2, ?3, ?4, ?5)
+        let sql = "INSERT INTO environments (id, slug, kind, egress, concurrency_limit, parent_id, branch, created_at)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
                    ON CONFLICT (slug) DO NOTHING";
         self.writer
             .write(move |tx| {
-                let Environment { id, slug, kind, egress, created_at } = &environment;
-                Ok(tx.execute(sql, values![*id, slug, kind.as_str(), egress.join("\n"), *created_at])? == 1)
+                let Environment { id, slug, kind, egress, concurrency_limit, branch, created_at } = &environment;
+                let (parent, name) = branch.as_ref().map(|branch| (branch.parent, &branch.name)).unzip();
+                let (kind, egress) = (kind.as_str(), egress.join("\n"));
+                let values = values![*id, slug, kind, egress, *concurrency_limit, parent, name, *created_at];
+                tx.effects.settings_changed();
+                Ok(tx.execute(sql, values)? == 1)
             })
             .await
+    }
+
+    /// An environment.
+    pub async fn environment(&self, id: EnvironmentId) -> Result<Option<Environment>, Error> {
+        let sql = concat!("SELECT ", environment_columns!(), " FROM environments WHERE id = ?1");
+        self.read(move |tx| tx.row(sql, values![id], read_environment)).await
+    }
+
+    /// What an environment is for; one that does not exist is for production. Cached.
+    pub async fn environment_kind(&self, id: EnvironmentId) -> Result<EnvironmentKind, Error> {
+        if let Some(kind) = self.catalog.kind(id) {
+            return Ok(kind);
+        }
+        let Some(environment) = self.environment(id).await? else { return Ok(EnvironmentKind::Production) };
+        self.catalog.remember_kind(id, environment.kind);
+        Ok(environment.kind)
+    }
+
+    /// The environment for a branch of another one.
+    pub async fn environment_of_branch(
+        &self,
+        parent: EnvironmentId,
+        name: String,
+    ) -> Result<Option<Environment>, Error> {
+        let sql = concat!("SELECT ", environment_columns!(), " FROM environments WHERE parent_id = ?1 AND branch = ?2");
+        self.read(move |tx| tx.row(sql, values![parent, &name], read_environment)).await
+    }
+
+    /// How many branches an environment has.
+    pub async fn count_branches(&self, parent: EnvironmentId) -> Result<u64, Error> {
+        let sql = "SELECT COUNT(*) FROM environments WHERE parent_id = ?1";
+        self.read(move |tx| Ok(tx.row(sql, values![parent], |row| row.column())?.unwrap_or(0))).await
     }
 
     /// All environments, oldest first.
@@ -238,6 +288,11 @@ pub(super) fn read_environment(row: &mut Row<'_>) -> Result<Environment, Error> 
         slug: row.column()?,
         kind: row.parsed(EnvironmentKind::parse)?,
         egress: row.parsed(|text| Some(text.lines().map(Into::into).collect()))?,
+        concurrency_limit: row.column()?,
+        branch: match (row.column()?, row.column()?) {
+            (Some(parent), Some(name)) => Some(Branch { parent, name }),
+            _ => None,
+        },
         created_at: row.column()?,
     })
 }

@@ -10,6 +10,7 @@
 
 mod backup;
 mod batches;
+mod bulk;
 mod catalog;
 mod changes;
 mod delays;
@@ -39,12 +40,13 @@ use std::sync::Arc;
 
 pub use backup::backup;
 pub use batches::{Arrived, Batch, BatchItem, NewBatch};
+pub use bulk::{Acted, Bulk, Member, MemberAction, NewBulk};
 pub use changes::{Changes, Position, Topic, Watch};
 pub use delays::Rescheduled;
 pub use deployments::{Deployed, Deployment, NewDeployment, Promotion};
 pub use edits::Edited;
 pub use effects::RunEnd;
-pub use environments::{ApiKey, Environment, EnvironmentKind, Variable};
+pub use environments::{ApiKey, Branch, Environment, EnvironmentKind, Variable};
 pub use feeds::FeedRow;
 pub use logs::{LogKind, LogRow};
 pub use packets::StoredPacket;

@@ -500,9 +500,18 @@ fn release_left(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize, Error> {
     let sql = "SELECT r.id
                FROM   current_tasks c
                JOIN   runs r ON r.environment_id = c.environment_id AND r.task_id = c.task_id
-               WHERE  r.status = 'pending-version'
+               WHERE  r.status = 'pending-version' AND r.external_deployment IS NULL
                LIMIT  ?1";
-    let parked: Vec<RunId> = tx.rows(sql, values![MAX_UPKEEP_RUNS], |row| row.column())?;
+    let labelled = "SELECT r.id
+                    FROM   runs r
+                    JOIN   deployments d ON d.environment_id = r.environment_id AND d.external_id = r.external_deployment
+                    JOIN   deployment_tasks t ON t.deployment_id = d.id AND t.task_id = r.task_id
+                    WHERE  r.status = 'pending-version' AND r.external_deployment IS NOT NULL
+                    LIMIT  ?1";
+    let mut parked: Vec<RunId> = tx.rows(sql, values![MAX_UPKEEP_RUNS], |row| row.column())?;
+    if parked.is_empty() {
+        parked = tx.rows(labelled, values![MAX_UPKEEP_RUNS], |row| row.column())?;
+    }
     for run in &parked {
         release_parked(tx, *run, now)?;
     }

@@ -368,11 +368,24 @@ fn keys_of(run: &NewRun) -> impl Iterator<Item = (&'static str, &String, Timesta
 pub(super) fn release_parked(tx: &mut Tx<'_>, run: RunId, now: Timestamp) -> Result<bool, Error> {
     let sql = "UPDATE runs
                SET    status = 'queued', queued_at = COALESCE(queued_at, ?2), dequeue_at = ?2 - priority_ms, updated_at = ?2,
-                      expires_at = CASE WHEN ttl_ms IS NULL THEN NULL ELSE ?2 + ttl_ms END
+                      expires_at = CASE WHEN ttl_ms IS NULL THEN NULL ELSE ?2 + ttl_ms END,
+                      deployment_id = COALESCE(deployment_id, (
+                          SELECT d.id
+                          FROM   deployments d
+                          JOIN   deployment_tasks t ON t.deployment_id = d.id AND t.task_id = runs.task_id
+                          WHERE  d.environment_id = runs.environment_id AND d.external_id = runs.external_deployment
+                          ORDER BY d.id DESC
+                          LIMIT  1))
                WHERE  id = ?1 AND status = 'pending-version'
-               AND    (deployment_id IS NOT NULL OR EXISTS (
+               AND    (deployment_id IS NOT NULL
+                       OR (external_deployment IS NULL AND EXISTS (
                           SELECT 1 FROM current_tasks c
                           WHERE  c.environment_id = runs.environment_id AND c.task_id = runs.task_id))
+                       OR EXISTS (
+                          SELECT 1
+                          FROM   deployments d
+                          JOIN   deployment_tasks t ON t.deployment_id = d.id AND t.task_id = runs.task_id
+                          WHERE  d.environment_id = runs.environment_id AND d.external_id = runs.external_deployment))
                RETURNING dequeue_at, ttl_ms";
     let released = tx.row(sql, values![run, now], |row| Ok((row.column()?, row.column()?)))?;
     let Some((dequeue_at, ttl)) = released else {
@@ -385,7 +398,12 @@ pub(super) fn release_parked(tx: &mut Tx<'_>, run: RunId, now: Timestamp) -> Res
 }
 
 /// Cancels a run, and the runs below it that have not ended.
-fn cancel(tx: &mut Tx<'_>, environment: EnvironmentId, run: RunId, now: Timestamp) -> Result<Canceled, Error> {
+pub(super) fn cancel(
+    tx: &mut Tx<'_>,
+    environment: EnvironmentId,
+    run: RunId,
+    now: Timestamp,
+) -> Result<Canceled, Error> {
     let children = "SELECT id FROM runs WHERE parent_id = ?1 AND finished_at IS NULL ORDER BY id LIMIT ?2";
     let canceled = cancel_one(tx, environment, run, now)?;
     if canceled != Canceled::Now {

@@ -26,6 +26,7 @@
 //! | `host fault` (error) | `error` | the server failed the run |
 
 mod attempt;
+pub mod bulk;
 mod context;
 mod services;
 mod settings;

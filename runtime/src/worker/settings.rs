@@ -1,6 +1,6 @@
 //! What attempts must know of their environment and deployment, kept until it changes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::egress::{BadRule, EgressPolicy, Rule};
@@ -77,24 +77,34 @@ impl SettingsCache {
 
     async fn read(&self, id: EnvironmentId) -> Result<Settings, String> {
         let text = |error: Error| error.to_string();
-        let environments = self.storage.environments().await.map_err(text)?;
-        let environment = environments
-            .into_iter()
-            .find(|environment| environment.id == id)
-            .ok_or_else(|| format!("environment {id} does not exist"))?;
+        let environment = self.storage.environment(id).await.map_err(text)?;
+        let environment = environment.ok_or_else(|| format!("environment {id} does not exist"))?;
         let rules: Result<Vec<Rule>, BadRule> = environment.egress.iter().map(|rule| rule.parse()).collect();
         let rules = rules.map_err(|error| error.to_string())?;
-        let mut variables = Vec::new();
-        for variable in self.storage.variables(id).await.map_err(text)? {
-            let owner = crate::secrets::variable_owner(id, &variable.name);
-            let value = self.server_key.open(&variable.sealed, &owner).map_err(|error| error.to_string())?;
-            variables.push((variable.name, value));
+        let mut variables = BTreeMap::new();
+        // A branch has the variables of its parent, and puts its own in their place.
+        let parent = environment.branch.as_ref().map(|branch| branch.parent);
+        for owner in parent.into_iter().chain([id]) {
+            self.read_variables(owner, &mut variables).await?;
         }
         Ok(Settings {
             environment: context_of(&environment),
             egress: Arc::new(EgressPolicy::new(rules)),
-            variables: Arc::new(variables),
+            variables: Arc::new(variables.into_iter().collect()),
         })
+    }
+
+    async fn read_variables(
+        &self,
+        owner: EnvironmentId,
+        variables: &mut BTreeMap<String, String>,
+    ) -> Result<(), String> {
+        for variable in self.storage.variables(owner).await.map_err(|error| error.to_string())? {
+            let sealed_for = crate::secrets::variable_owner(owner, &variable.name);
+            let value = self.server_key.open(&variable.sealed, &sealed_for).map_err(|error| error.to_string())?;
+            variables.insert(variable.name, value);
+        }
+        Ok(())
     }
 }
 
@@ -108,6 +118,6 @@ fn context_of(environment: &Environment) -> context::Environment {
             EnvironmentKind::Production => context::EnvironmentKind::Production,
             EnvironmentKind::Preview => context::EnvironmentKind::Preview,
         },
-        branch_name: None,
+        branch_name: environment.branch.as_ref().map(|branch| branch.name.clone()),
     }
 }

@@ -131,7 +131,7 @@ async fn tags_and_metadata_are_kept_and_limited() {
             422,
             "debounce.maxDelay must be longer than debounce.delay",
         ),
-        (json!({ "externalDeploymentId": "abc" }), 422, "externalDeploymentId is not offered yet: leave it out"),
+        (json!({ "externalDeploymentId": "" }), 422, "externalDeploymentId must have 1 to 128 characters"),
         (json!({ "concurrency": ["one-per-user"] }), 422, "concurrency is not offered yet"),
         (json!({ "gates": [{ "queue": "q" }] }), 422, "gates is not offered yet"),
         (json!({ "lockToVersion": "20200101.1" }), 422, "version `20200101.1` does not exist in this environment"),

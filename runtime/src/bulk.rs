@@ -1,0 +1,244 @@
+//! The verbs on many runs: cancel or replay whatever fits a filter, or a list.
+//!
+//! An action is stored and then done step by step, oldest run first, by a loop that calls
+//! [`Bulks::step`]. Live traffic goes first: a step does little, and a replay is made only while few
+//! runs are waiting for a worker. What is done to a run is recorded with it, so that a step that was
+//! cut off is simply taken again.
+
+use jiff::Timestamp;
+
+use crate::api::{BulkFilter, BulkRequest, BulkSelection, QueueKind, StringOrList};
+use crate::clock::Clock;
+use crate::model::bulk::{BulkKind, BulkStatus};
+use crate::model::id::{BulkId, DeploymentId, EnvironmentId, Id, RunId};
+use crate::model::run::Origin;
+use crate::model::{duration, limits};
+use crate::runs::{Runs, TriggerError};
+use crate::secrets;
+use crate::storage::{self, Acted, Bulk, MemberAction, NewBulk, Place, RunFilter, Storage};
+
+/// Actions that are worked on at a time.
+const MAX_ACTIVE: u32 = 10;
+
+/// The verbs. Clones share everything.
+#[derive(Clone)]
+pub struct Bulks {
+    storage: Storage,
+    runs: Runs,
+    clock: Clock,
+    max_waiting: u64,
+}
+
+/// Why an action was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum BulkError {
+    /// It asks for something that cannot be.
+    #[error("{0}")]
+    Refused(String),
+    /// There is none of this name.
+    #[error("Bulk action not found")]
+    NoSuchBulk,
+    /// It is over.
+    #[error("the bulk action is over already")]
+    Over,
+    /// Storage failed.
+    #[error("storage failed")]
+    Storage(#[from] storage::Error),
+}
+
+impl Bulks {
+    /// `max_waiting` runs of an environment may wait to start.
+    pub fn new(storage: Storage, runs: Runs, clock: Clock, max_waiting: u64) -> Self {
+        Self { storage, runs, clock, max_waiting }
+    }
+
+    /// Stores an action; it begins at once.
+    pub async fn create(&self, environment: EnvironmentId, request: BulkRequest) -> Result<BulkId, BulkError> {
+        let now = self.clock.now();
+        let refuse = |text: &str| Err(BulkError::Refused(text.into()));
+        if request.name.as_ref().is_some_and(|name| name.chars().count() > limits::MAX_BULK_NAME_CHARS) {
+            return refuse("`name` can have 255 characters at most");
+        }
+        let selection = match (request.filter, request.run_ids) {
+            (Some(filter), None) => {
+                let filter = self.fixed(filter, now)?;
+                self.filter(environment, &filter).await?;
+                BulkSelection { filter: Some(filter), run_ids: None }
+            }
+            (None, Some(ids)) => BulkSelection { filter: None, run_ids: Some(checked(ids)?) },
+            _ => return refuse("name either a `filter` or `runIds`"),
+        };
+        let id = secrets::bulk_id(now);
+        let selection = selection.to_json();
+        let kind = request.action.into();
+        let bulk = NewBulk { id, environment, kind, name: request.name, selection, created_at: now };
+        self.storage.insert_bulk(bulk).await?;
+        Ok(id)
+    }
+
+    /// Ends an action where it is.
+    pub async fn abort(&self, environment: EnvironmentId, id: BulkId) -> Result<(), BulkError> {
+        self.storage.bulk(environment, id).await?.ok_or(BulkError::NoSuchBulk)?;
+        match self.storage.end_bulk(id, BulkStatus::Aborted, self.clock.now()).await? {
+            true => Ok(()),
+            false => Err(BulkError::Over),
+        }
+    }
+
+    /// Takes a step of every pending action. `false`: there is none.
+    pub async fn step(&self) -> Result<bool, storage::Error> {
+        let pending = self.storage.pending_bulks(MAX_ACTIVE).await?;
+        for bulk in &pending {
+            self.step_of(bulk).await?;
+        }
+        Ok(!pending.is_empty())
+    }
+
+    async fn step_of(&self, bulk: &Bulk) -> Result<(), storage::Error> {
+        let most = match bulk.kind {
+            BulkKind::Cancel => limits::MAX_BULK_CANCELS_PER_STEP,
+            BulkKind::Replay => {
+                let most = limits::MAX_BULK_REPLAYS_PER_STEP;
+                most - self.storage.ready_runs(self.clock.now(), most).await?
+            }
+        };
+        if most == 0 {
+            return Ok(());
+        }
+        let Some(sources) = self.next_runs(bulk, most).await? else {
+            self.storage.end_bulk(bulk.id, BulkStatus::Completed, self.clock.now()).await?;
+            return Ok(());
+        };
+        for source in sources {
+            let action = match bulk.kind {
+                BulkKind::Cancel => MemberAction::Cancel,
+                BulkKind::Replay => self.replay(bulk, source).await?,
+            };
+            let which = (bulk.id, bulk.environment);
+            let now = self.clock.now();
+            match self.storage.act_on_member(which, source, action, now, self.max_waiting).await? {
+                Acted::Recorded => {}
+                Acted::QueueFull | Acted::Over => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// The next runs of an action's selection, oldest first; `None`: there are no more.
+    async fn next_runs(&self, bulk: &Bulk, most: u32) -> Result<Option<Vec<RunId>>, storage::Error> {
+        let corrupt = |what: String| storage::Error::Corrupt(format!("the selection of {}: {what}", bulk.id));
+        let selection = BulkSelection::from_json(&bulk.selection).map_err(|error| corrupt(error.to_string()))?;
+        let last = bulk.last_run.unwrap_or(RunId::FIRST);
+        let mut next: Vec<RunId> = match (selection.filter, selection.run_ids) {
+            (Some(filter), _) => {
+                let filter = match self.filter(bulk.environment, &filter).await {
+                    Ok(filter) => filter,
+                    Err(BulkError::Storage(error)) => return Err(error),
+                    Err(error) => return Err(corrupt(error.to_string())),
+                };
+                let page = self.storage.runs(bulk.environment, filter, Place::Before(last), most).await?;
+                // A replay that this action has just made may be of its own first millisecond.
+                let others = page.items.iter().filter(|run| run.origin.bulk != Some(bulk.id));
+                others.map(|run| run.id).collect()
+            }
+            (None, ids) => ids.unwrap_or_default().iter().filter_map(|id| id.parse().ok()).collect(),
+        };
+        next.retain(|run| *run > last);
+        next.sort_unstable();
+        next.truncate(most as usize);
+        Ok(Some(next).filter(|next| !next.is_empty()))
+    }
+
+    async fn replay(&self, bulk: &Bulk, source: RunId) -> Result<MemberAction, storage::Error> {
+        let origin = Origin { bulk: Some(bulk.id), is_replay: true, ..Origin::default() };
+        match self.runs.prepare_replay(bulk.environment, source, origin).await {
+            Ok(run) => Ok(MemberAction::Replay(Box::new(run))),
+            Err(TriggerError::Storage(error)) => Err(error),
+            Err(TriggerError::NoSuchRun(_)) => Ok(MemberAction::Refuse("Run not found".into())),
+            Err(TriggerError::PayloadRejected { task, problems }) => {
+                let text = format!("the payload does not fit the schema of task `{task}`: {}", problems.join("; "));
+                Ok(MemberAction::Refuse(text))
+            }
+            Err(error) => Ok(MemberAction::Refuse(error.to_string())),
+        }
+    }
+
+    /// A filter whose times do not move: without one, it is of the last 7 days.
+    fn fixed(&self, filter: BulkFilter, now: Timestamp) -> Result<BulkFilter, BulkError> {
+        if filter.is_empty() {
+            return Err(BulkError::Refused("`filter` must have at least one condition".into()));
+        }
+        let period = match filter.period.as_deref() {
+            Some(text) => {
+                Some(duration::parse(text).map_err(|error| BulkError::Refused(format!("`filter.period`: {error}")))?)
+            }
+            None if filter.from.is_none() => Some(limits::DEFAULT_BULK_WINDOW),
+            None => None,
+        };
+        let since = period.map(|period| now.checked_sub(period).unwrap_or(Timestamp::MIN));
+        let to = filter.to.map_or(now, |to| to.min(now));
+        Ok(BulkFilter { from: filter.from.max(since), to: Some(to), period: None, ..filter })
+    }
+
+    async fn filter(&self, environment: EnvironmentId, wanted: &BulkFilter) -> Result<RunFilter, BulkError> {
+        let mut filter = RunFilter {
+            statuses: wanted.status.iter().flatten().map(|status| status.stored()).collect(),
+            tasks: words("taskIdentifier", wanted.task_identifier.as_ref())?,
+            tags: words("tag", wanted.tag.as_ref())?,
+            machines: words("machine", wanted.machine.as_ref())?,
+            batch: id("batch", wanted.batch.as_deref())?,
+            schedule: id("schedule", wanted.schedule.as_deref())?,
+            bulk: id("bulkAction", wanted.bulk_action.as_deref())?,
+            is_test: wanted.is_test,
+            from: wanted.from,
+            to: wanted.to,
+            ..RunFilter::default()
+        };
+        for queue in wanted.queue.iter().flatten() {
+            filter.queues.push(match queue.kind {
+                QueueKind::Task => format!("task/{}", queue.name),
+                QueueKind::Custom => queue.name.clone(),
+                QueueKind::Id => {
+                    let text = "`filter.queue.type` must be `task` or `custom`";
+                    return Err(BulkError::Refused(text.into()));
+                }
+            });
+        }
+        for version in words("version", wanted.version.as_ref())? {
+            let bad = |_| BulkError::Refused("`filter.version` must be a version such as 20261121.3".into());
+            let version = version.parse().map_err(bad)?;
+            let found = self.storage.deployment_of_version(environment, version).await?;
+            // A version that nobody deployed has no runs: no deployment has this id.
+            filter.deployments.push(found.map_or(DeploymentId::FIRST, |deployment| deployment.id));
+        }
+        Ok(filter)
+    }
+}
+
+fn checked(mut ids: Vec<String>) -> Result<Vec<String>, BulkError> {
+    ids.sort();
+    ids.dedup();
+    if !(1..=limits::MAX_BULK_IDS).contains(&ids.len()) {
+        return Err(BulkError::Refused("`runIds` must name 1 to 500 runs".into()));
+    }
+    match ids.iter().find(|id| id.parse::<RunId>().is_err()) {
+        Some(bad) => {
+            let bad: String = bad.chars().take(64).collect();
+            Err(BulkError::Refused(format!("`runIds`: `{bad}` is not the id of a run")))
+        }
+        None => Ok(ids),
+    }
+}
+
+fn words(name: &str, given: Option<&StringOrList>) -> Result<Vec<String>, BulkError> {
+    let words = given.cloned().map(StringOrList::into_list).unwrap_or_default();
+    if words.len() > limits::MAX_FILTER_VALUES {
+        return Err(BulkError::Refused(format!("`filter.{name}` can name 20 at most")));
+    }
+    Ok(words)
+}
+
+fn id<T: std::str::FromStr>(name: &str, given: Option<&str>) -> Result<Option<T>, BulkError> {
+    let bad = |_| BulkError::Refused(format!("`filter.{name}` is not an id of its kind"));
+    given.map(str::parse).transpose().map_err(bad)
+}
