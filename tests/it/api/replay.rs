@@ -32,7 +32,7 @@ async fn an_empty_replay_keeps_what_the_source_was_given() {
         assert_eq!(replay["replayedFrom"], source["id"]);
         assert_eq!(replay["depth"], 0);
         assert!(replay.get("idempotencyKey").is_none(), "{replay}");
-        assert!(replay.get("ttl").is_none(), "{replay}");
+        assert_eq!(replay["ttl"], "600s", "the default, and not that of its source");
         assert_eq!(replay["metadata"], json!({ "a": "changed" }));
         // What the replay began with shows in a replay that does not change it.
         let untouched = app.post(&path, json!({ "payload": [] })).await.ok();
