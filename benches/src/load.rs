@@ -18,7 +18,7 @@ use crate::options::Options;
 /// Bytes of an answer; what is longer is an error.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// Longest wait for one answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What every connection does.
 struct Load {
@@ -64,7 +64,7 @@ async fn generate(options: &Options) -> Result<Value> {
     Ok(summary)
 }
 
-fn address(url: &str) -> Result<String> {
+pub(crate) fn address(url: &str) -> Result<String> {
     let rest = url.strip_prefix("http://").context("the URL must begin with http://")?;
     Ok(rest.trim_end_matches('/').to_owned())
 }
@@ -107,7 +107,7 @@ async fn connection(load: Arc<Load>) -> Result<Latencies> {
 }
 
 /// Reads one answer, head and body, into `answer`.
-async fn read_answer(stream: &mut TcpStream, answer: &mut Vec<u8>) -> Result<()> {
+pub(crate) async fn read_answer(stream: &mut TcpStream, answer: &mut Vec<u8>) -> Result<()> {
     let mut length = None;
     loop {
         if length.is_none()
@@ -144,6 +144,7 @@ fn check(answer: &[u8], expect: &str) -> Result<()> {
     Ok(())
 }
 
-fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+/// Where the part begins.
+pub(crate) fn find(text: &[u8], part: &[u8]) -> Option<usize> {
     text.windows(part.len()).position(|window| window == part)
 }

@@ -1,6 +1,7 @@
 //! One measurement a call, printed as one JSON object. `cargo xtask bench` decides what to measure,
 //! starts the servers and makes a table of it.
 
+mod batch;
 mod calls;
 mod commits;
 mod context;
@@ -19,6 +20,8 @@ Usage: dacapo-bench <measurement> [--option value]...
 
   load         --url U --path P [--key K] --body JSON [--expect TEXT] [--concurrency N]
                [--warmup-seconds N] [--seconds N | --requests N]
+  batch        --url U --key K --task T --payload JSON [--items N] [--concurrency N]
+               [--warmup-seconds N] [--seconds N]: announced and sent as the official client does
   echo-server  answers JSON with the same JSON, with axum alone, until it is killed
   commits      --dir D [--concurrency N] [--seconds N]: three durable records a run, SQLite alone
   calls        --component F --task T --payload JSON --dir D [--seconds N] [--concurrency N]:
@@ -34,6 +37,7 @@ fn main() -> Result<()> {
     let options = Options::parse(arguments)?;
     let result = match measurement.as_str() {
         "load" => load::run(&options)?,
+        "batch" => batch::run(&options)?,
         "echo-server" => return echo::serve(),
         "commits" => commits::run(&options)?,
         "calls" => calls::run(&options)?,

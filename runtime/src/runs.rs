@@ -18,7 +18,7 @@ use crate::model::limits;
 use crate::model::run::{NewRun, Origin};
 use crate::model::task::TaskDefinition;
 use crate::payload_schema::PayloadSchema;
-use crate::storage::{self, Canceled, EnvironmentKind, Inserted, Storage};
+use crate::storage::{self, Canceled, EnvironmentKind, Inserted, ItemInserted, NewBatchItem, Storage};
 
 /// Compiled schemas that are kept.
 const MAX_SCHEMAS: usize = 1_000;
@@ -116,7 +116,7 @@ impl Runs {
         environment: EnvironmentId,
         request: Request,
     ) -> Result<Triggered, TriggerError> {
-        let run = self.prepare(id, environment, request).await?;
+        let run = self.admit(id, environment, request).await?;
         match self.storage.insert_run(run, self.defaults.max_waiting).await? {
             Inserted::New => Ok(Triggered { run: id, is_cached: false, is_new: true }),
             Inserted::Existing { run, by_idempotency_key } => {
@@ -127,8 +127,25 @@ impl Runs {
         }
     }
 
-    /// The run that a request makes, to be stored.
-    async fn prepare(
+    /// Records an item of a batch, which makes its run. `false`: it was recorded before. It is sent
+    /// at once, so that runs are stored in the order of these calls; the future resolves when it is
+    /// on disk.
+    pub fn insert_item(
+        &self,
+        item: NewBatchItem,
+    ) -> Result<impl Future<Output = Result<bool, TriggerError>> + Send + 'static, TriggerError> {
+        let inserted = self.storage.insert_batch_item(item, self.defaults.max_waiting)?;
+        Ok(async move {
+            match inserted.await? {
+                ItemInserted::New => Ok(true),
+                ItemInserted::WasThere => Ok(false),
+                ItemInserted::QueueFull { waiting } => Err(TriggerError::QueueFull { waiting }),
+            }
+        })
+    }
+
+    /// The run named `id` that a request asks for, which is not stored yet.
+    pub async fn admit(
         &self,
         id: RunId,
         environment: EnvironmentId,
@@ -199,7 +216,7 @@ impl Runs {
         origin: Origin,
     ) -> Result<NewRun, TriggerError> {
         let request = self.request_to_replay(environment, source).await?;
-        self.prepare(self.new_id(), environment, Request { origin, ..request }).await
+        self.admit(self.new_id(), environment, Request { origin, ..request }).await
     }
 
     async fn request_to_replay(&self, environment: EnvironmentId, source: RunId) -> Result<Request, TriggerError> {

@@ -182,6 +182,7 @@ fn walk() {
         deploy(&app).await;
         wait_for_a_deployment(&app).await;
         run(&app).await;
+        send_a_batch(&app).await;
         list(&app).await;
         change(&app).await;
         queue(&app).await;
@@ -192,6 +193,7 @@ fn walk() {
         app.until_status(&lost, "EXECUTING").await;
         (lost, left)
     });
+    live().block_on(send_to_a_full_queue());
     live().block_on(async {
         let sandbox = Arc::new(ScriptedSandbox::new(Vec::new()));
         sandbox.then(Step::Panic);
@@ -267,6 +269,39 @@ async fn run(app: &TestApp) {
     let executing = app.trigger("sleep", json!({ "ms": 600_000 })).await;
     app.until_status(&executing, "EXECUTING").await;
     cancel(app, &executing).await;
+}
+
+/// With an item whose payload was uploaded, and others that find no place, or a run by its key.
+async fn send_a_batch(app: &TestApp) {
+    let link = app.send(&app.key, Request::put("/api/v2/packets/p").header("host", "h"), Body::empty()).await.ok();
+    let link = text(&link, "presignedUrl").strip_prefix("http://h").unwrap();
+    app.send(&app.key, Request::put(link).header("content-type", "application/json"), "1").await.ok();
+    let announced = json!({ "runCount": 3, "idempotencyKey": "batch" });
+    let batch = app.post("/api/v3/batches", announced.clone()).await.ok();
+    app.post("/api/v3/batches", announced).await.ok();
+    let id = text(&batch, "id");
+    let items = [
+        json!({ "index": 0, "task": "echo", "payload": "p", "options": {
+            "payloadType": "application/store", "idempotencyKey": "item" } }),
+        json!({ "index": 1, "task": "echo", "options": { "idempotencyKey": "item" } }),
+        json!({ "index": 2, "task": "" }),
+    ];
+    let lines: String = items.iter().map(|item| format!("{item}\n")).collect();
+    let path = format!("/api/v3/batches/{id}/items");
+    let request = Request::post(path).header("content-type", "application/x-ndjson");
+    assert_eq!(app.send(&app.key, request, lines).await.ok()["sealed"], true);
+    let shown = app.get(&format!("/api/v2/batches/{id}")).await.ok();
+    app.finished(shown["runs"][0].as_str().expect("the first item has a run")).await;
+}
+
+/// An item that finds the queue full leaves nothing behind.
+async fn send_to_a_full_queue() {
+    let app = TestApp::start_with(ServerArgs { max_waiting_runs: Some(1), ..ServerArgs::default() }).await;
+    let batch = app.post("/api/v3/batches", json!({ "runCount": 2 })).await.ok();
+    let item = |index: u32| format!("{}\n", json!({ "index": index, "task": "nobody" }));
+    let request = Request::post(format!("/api/v3/batches/{}/items", text(&batch, "id")));
+    let request = request.header("content-type", "application/x-ndjson");
+    app.send(&app.key, request, item(0) + &item(1)).await.error(429);
 }
 
 /// Lists runs by every combination of conditions.

@@ -9,6 +9,7 @@ mod postgres;
 mod program;
 
 mod api;
+mod batches;
 mod bulk;
 mod changes;
 mod cli;
@@ -18,6 +19,7 @@ mod floors;
 mod lifecycle;
 mod limits;
 mod network;
+mod packets;
 mod parsers;
 mod process;
 mod queues;

@@ -42,11 +42,12 @@ struct Bench {
 /// A name for `--only`, what is measured, and how.
 type Measurement = (&'static str, &'static str, fn(&Bench) -> Result<Value>);
 
-static MEASUREMENTS: [Measurement; 7] = [
+static MEASUREMENTS: [Measurement; 8] = [
     ("calls", "instantiate, call, drop: wasmtime alone and the sandbox", calls),
     ("http", "HTTP alone: axum echoes JSON", http),
     ("commits", "storage alone: three durable records a run in SQLite", commits),
     ("runs", "trigger to finished, over HTTP", runs),
+    ("batches", "runs accepted: triggered singly, and in batches of 1,000", batches),
     ("history", "the same, with a million finished runs in the database", history),
     ("queue", "memory with 10,000 queued runs", queue),
     ("deployments", "1,000 deployments: each upload, and the start after them", deployments),
@@ -263,17 +264,43 @@ fn history(bench: &Bench) -> Result<Value> {
     }))
 }
 
-/// All places are taken by runs that sleep, so that the others stay in the queue.
-fn queue(bench: &Bench) -> Result<Value> {
+/// A server all of whose places are taken by runs that sleep, so that others stay in the queue.
+fn full_server(bench: &Bench, name: &str) -> Result<(Server, Client)> {
     const PLACES: usize = 4;
-    const QUEUED: &str = "10000";
-    let settings = ["--listen", "127.0.0.1:0", "--max-concurrent-runs", "4"];
-    let server = Server::start_with(&bench.dacapo, &bench.fresh_dir("queue")?, &settings)?;
+    let settings = ["--listen", "127.0.0.1:0", "--max-concurrent-runs", "4", "--max-waiting-runs", "100000000"];
+    let server = Server::start_with(&bench.dacapo, &bench.fresh_dir(name)?, &settings)?;
     deploy(&server, "echo", &fs::read(bench.guest("echo_v1"))?)?;
     let client = deploy(&server, "sleep", &fs::read(bench.guest("sleep"))?)?;
     for _ in 0..PLACES {
         client.trigger("sleep", &json!({ "ms": 3_600_000 }))?;
     }
+    Ok((server, client))
+}
+
+/// Only the accepting is measured: what is accepted stays in the queue.
+fn batches(bench: &Bench) -> Result<Value> {
+    let (server, _) = full_server(bench, "batches")?;
+    let (key, body) = (server.key("dev")?, format!(r#"{{"payload":{PAYLOAD}}}"#));
+    let server_options = ["--url", &server.url, "--key", &key, "--seconds", bench.seconds()];
+    let singly = |concurrency: &str| {
+        let path = "/api/v1/tasks/echo/trigger";
+        let options = ["--path", path, "--body", &body, "--concurrency", concurrency];
+        bench.measured("load", &[&server_options[..], &options].concat())
+    };
+    let batched = |concurrency: &str| {
+        let options = ["--task", "echo", "--payload", PAYLOAD, "--concurrency", concurrency];
+        bench.measured("batch", &[&server_options[..], &options].concat())
+    };
+    // Its runs sleep on: it is not asked to stop but killed, by being dropped.
+    Ok(json!({
+        "singly": { "one": singly("1")?, "many": singly(MANY)? },
+        "batched": { "one": batched("1")?, "many": batched("4")? },
+    }))
+}
+
+fn queue(bench: &Bench) -> Result<Value> {
+    const QUEUED: &str = "10000";
+    let (server, client) = full_server(bench, "queue")?;
     let before = server.resident_bytes()?;
     let (key, body) = (server.key("dev")?, format!(r#"{{"payload":{PAYLOAD}}}"#));
     let accepted = bench.measured(

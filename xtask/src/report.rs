@@ -25,8 +25,10 @@ pub(crate) fn table(results: &Value) -> String {
         text("rustc"),
         if machine["quick"] == true { "; QUICK: too short to be quoted" } else { "" },
     );
-    let rows: Vec<Row> =
-        [calls, alone, runs, memory, history, deployments].into_iter().flat_map(|section| section(results)).collect();
+    let rows: Vec<Row> = [calls, alone, runs, batches, memory, history, deployments]
+        .into_iter()
+        .flat_map(|section| section(results))
+        .collect();
     let width = |cell: fn(&Row) -> &String| rows.iter().map(|row| cell(row).chars().count()).max().unwrap_or(0);
     let widths = [width(|row| &row.0), width(|row| &row.1), width(|row| &row.2)];
     let [first, second, third] = widths;
@@ -103,6 +105,30 @@ fn runs(results: &Value) -> Vec<Row> {
             format!("trigger to finished over HTTP, durable, concurrency {}", result["concurrency"]),
             spread_ms(result),
             format!("{}{ratio}{verdict}", per_second(result)),
+        ));
+    }
+    rows
+}
+
+fn batches(results: &Value) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let (singly, batched) = (&results["batches"]["singly"], &results["batches"]["batched"]);
+    for part in ["one", "many"] {
+        let result = &singly[part];
+        if p50_us(result).is_some() {
+            let what = format!("runs accepted, triggered singly, concurrency {}", result["concurrency"]);
+            rows.push(Row(what, spread_ms(result), per_second(result)));
+        }
+    }
+    for part in ["one", "many"] {
+        let result = &batched[part];
+        let (Some(items), Some(alone)) = (result["itemsPerSecond"].as_f64(), singly[part]["perSecond"].as_f64()) else {
+            continue;
+        };
+        rows.push(Row(
+            format!("runs accepted in batches of {}, concurrency {}", result["items"], result["concurrency"]),
+            format!("{} a batch", spread_ms(result)),
+            format!("{} items; {:.1}x the rate singly", rate(items), items / alone),
         ));
     }
     rows
@@ -193,7 +219,11 @@ fn spread_ms(result: &Value) -> String {
 }
 
 fn per_second(result: &Value) -> String {
-    let rate = result["perSecond"].as_f64().unwrap_or_default().round() as u64;
+    rate(result["perSecond"].as_f64().unwrap_or_default())
+}
+
+fn rate(per_second: f64) -> String {
+    let rate = per_second.round() as u64;
     match rate {
         0..1_000 => format!("{rate}/s"),
         _ => format!("{},{:03}/s", rate / 1_000, rate % 1_000),

@@ -19,7 +19,8 @@ pub struct TriggerRequest {
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TriggerOptions {
-    /// `application/json`, `application/super+json` or `text/plain`.
+    /// `application/json`, `application/super+json`, `text/plain`, or `application/store`: then the
+    /// payload is the path of an uploaded packet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload_type: Option<String>,
     /// The queue to join.

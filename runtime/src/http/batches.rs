@@ -1,13 +1,13 @@
 //! Batches: announcing one, sending its items line by line, and what became of them.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tokio::task::JoinSet;
 
 use super::Server;
 use super::auth::Caller;
@@ -17,13 +17,15 @@ use super::ndjson::{Line, Lines};
 use super::trigger;
 use crate::api::{
     BatchDetails, BatchItemError, BatchItemHead, BatchItemRequest, BatchItemsReceipt, BatchProcessing, BatchResults,
-    CreateBatchReceipt, CreateBatchRequest, RunResult, STORED_PACKET, TriggerRequest,
+    CreateBatchReceipt, CreateBatchRequest, RunResult, TriggerRequest,
 };
 use crate::model::batch::{self, ItemError, ItemErrorCode};
 use crate::model::id::{BatchId, EnvironmentId, RunId};
 use crate::model::limits;
+use crate::model::run::NewRun;
+use crate::runs::TriggerError;
 use crate::secrets;
-use crate::storage::{Batch, NewBatch};
+use crate::storage::{Batch, NewBatch, NewBatchItem};
 
 /// `POST /api/v3/batches`
 pub(super) async fn create(
@@ -42,6 +44,11 @@ pub(super) async fn create(
     let parent = parent.map_err(|_| ApiError::bad_request("`parentRunId` is not the id of a run"))?;
     let now = server.runs.now();
     let environment = caller.environment.id;
+    if let Some(parent) = parent
+        && server.storage.run(environment, parent).await?.is_none()
+    {
+        return Err(ApiError::unprocessable(TriggerError::NoSuchParent(parent).to_string()));
+    }
     let announced = NewBatch {
         id: secrets::batch_id(now),
         environment,
@@ -85,10 +92,11 @@ pub(super) async fn items(
     let mut lines = Lines::new(request.into_body(), limits::MAX_BATCH_ITEM_BYTES);
     let known = server.storage.batch_items(id).await?.iter().map(|item| item.index).collect();
     let (run_count, is_sealed) = (batch.run_count, batch.sealed_at.is_some());
-    let mut arrival = Arrival::new(server.clone(), environment, batch, known);
+    let mut arrival = Arrival::new(server.clone(), batch, environment, known);
+    // All items of a sealed batch are known: there is nothing to look for in these.
     if !is_sealed {
         let read = arrival.read(&mut lines).await;
-        let settled = arrival.settle(0).await;
+        let settled = arrival.settle(0, 0).await;
         if read.is_err() || settled.is_err() {
             lines.drain().await;
         }
@@ -113,28 +121,31 @@ fn is_ndjson(headers: &HeaderMap) -> bool {
     ["application/x-ndjson", "application/ndjson"].iter().any(|known| essence.eq_ignore_ascii_case(known))
 }
 
-/// The items of one request, some of which are being triggered.
+/// An item that is being stored: whether it is new, in the end.
+type Storing = Pin<Box<dyn Future<Output = std::result::Result<bool, TriggerError>> + Send>>;
+
+/// The items of one request. They are prepared one by one and stored in their order; some of them
+/// are on their way to the disk while the next are read.
 struct Arrival {
     server: Arc<Server>,
+    batch: Batch,
     environment: EnvironmentId,
-    batch: Arc<Batch>,
     /// Indexes that have arrived, with this request or before.
     known: HashSet<u32>,
-    /// Each answers whether its item is new, and how many bytes it weighs.
-    triggers: JoinSet<(Result<bool>, usize)>,
-    in_flight_bytes: usize,
+    /// Each with how many bytes it weighs.
+    storing: VecDeque<(Storing, usize)>,
+    storing_bytes: usize,
     accepted: u32,
     deduplicated: u32,
 }
 
 impl Arrival {
-    fn new(server: Arc<Server>, environment: EnvironmentId, batch: Batch, known: HashSet<u32>) -> Self {
-        let batch = Arc::new(batch);
-        let triggers = JoinSet::new();
-        Self { server, environment, batch, known, triggers, in_flight_bytes: 0, accepted: 0, deduplicated: 0 }
+    fn new(server: Arc<Server>, batch: Batch, environment: EnvironmentId, known: HashSet<u32>) -> Self {
+        let storing = VecDeque::new();
+        Self { server, batch, environment, known, storing, storing_bytes: 0, accepted: 0, deduplicated: 0 }
     }
 
-    /// Triggers item after item, until the lines end or one of them is none.
+    /// Takes item after item, until the lines end or one of them is none.
     async fn read(&mut self, lines: &mut Lines) -> Result<()> {
         let mut count = 0;
         while let Some(line) = lines.next().await? {
@@ -143,46 +154,47 @@ impl Arrival {
                 return Err(ApiError::unprocessable("a batch has 1000 items at most"));
             }
             match line {
-                Line::Whole(text) => self.take(parse(&text, count)?, text.len()).await?,
-                Line::TooLong(beginning) => self.refuse(&BatchItemHead::read(&beginning)).await?,
+                Line::Whole(text) => {
+                    let item = parse(&text, count)?;
+                    drop(text);
+                    self.take(item).await?;
+                }
+                Line::TooLong(beginning) => self.refuse(&BatchItemHead::read(&beginning), count).await?,
             }
         }
         Ok(())
     }
 
-    /// Triggers an item that has not arrived before, when there is room.
-    async fn take(&mut self, item: BatchItemRequest, bytes: usize) -> Result<()> {
-        if !self.is_new(item.index)? {
+    /// Makes the run of an item that has not arrived before, or finds it. An item that can never be
+    /// triggered is recorded as that; an error is one that another try may get past.
+    async fn take(&mut self, item: BatchItemRequest) -> Result<()> {
+        let index = item.index;
+        if !self.is_new(index)? {
             return Ok(());
         }
-        let is_stored = item.options.payload_type.as_deref() == Some(STORED_PACKET);
-        let weight = if is_stored { limits::MAX_PAYLOAD_BYTES } else { bytes };
-        self.settle(limits::MAX_BATCH_ITEMS_IN_FLIGHT - 1).await?;
-        while !self.triggers.is_empty() && self.in_flight_bytes + weight > limits::MAX_BATCH_BYTES_IN_FLIGHT {
-            self.settle(self.triggers.len() - 1).await?;
-        }
-        self.in_flight_bytes += weight;
-        // Named here, so that the runs have the order of their items.
-        let run = self.server.runs.new_id();
-        let (server, environment, batch) = (self.server.clone(), self.environment, self.batch.clone());
-        self.triggers.spawn(async move { (trigger_item(&server, environment, &batch, run, item).await, weight) });
-        Ok(())
+        let task = item.task.chars().take(limits::MAX_TASK_ID_CHARS).collect();
+        let run = match run_of(&self.server, &self.batch, self.environment, item).await {
+            Ok(run) => Ok(Box::new(run)),
+            Err(error) => {
+                Err(ItemError { code: ItemErrorCode::CouldNotTrigger, message: ApiError::into_refusal(error)? })
+            }
+        };
+        self.store(NewBatchItem { batch: self.batch.id, index, task, run }).await
     }
 
     /// Records an item that is too long to be read.
-    async fn refuse(&mut self, item: &BatchItemHead) -> Result<()> {
+    async fn refuse(&mut self, item: &BatchItemHead, number: u32) -> Result<()> {
         let Some(index) = item.index else {
-            return Err(ApiError::unprocessable("an item is too long, and `index` does not stand at its beginning"));
+            let text = format!("line {number} is too long, and `index` does not stand at its beginning");
+            return Err(ApiError::unprocessable(text));
         };
         if !self.is_new(index)? {
             return Ok(());
         }
-        let task = item.task.clone().filter(|task| task.len() <= limits::MAX_TASK_ID_CHARS * 4).unwrap_or_default();
+        let task = item.task.iter().flat_map(|task| task.chars()).take(limits::MAX_TASK_ID_CHARS).collect();
         let message = format!("the item is longer than {} bytes", limits::MAX_BATCH_ITEM_BYTES);
         let error = ItemError { code: ItemErrorCode::PayloadTooLarge, message };
-        let is_new = self.server.storage.insert_batch_item(self.batch.id, index, task, Err(error)).await?;
-        self.count(is_new);
-        Ok(())
+        self.store(NewBatchItem { batch: self.batch.id, index, task, run: Err(error) }).await
     }
 
     fn is_new(&mut self, index: u32) -> Result<bool> {
@@ -202,25 +214,40 @@ impl Arrival {
         *counter += 1;
     }
 
-    /// Waits until `max` items at most are being triggered. All are waited for, also where one
-    /// cannot be stored now; that one is the answer.
-    async fn settle(&mut self, max: usize) -> Result<()> {
+    /// Sends an item to the disk when there is room for it.
+    async fn store(&mut self, item: NewBatchItem) -> Result<()> {
+        let weight = item.run.as_ref().map_or(0, |run| run.payload.data.as_ref().map_or(0, String::len));
+        let room = limits::MAX_BATCH_BYTES_IN_FLIGHT.saturating_sub(weight);
+        self.settle(limits::MAX_BATCH_ITEMS_IN_FLIGHT - 1, room).await?;
+        self.storing.push_back((Box::pin(self.server.runs.insert_item(item)?), weight));
+        self.storing_bytes += weight;
+        Ok(())
+    }
+
+    /// Waits until `max_items` items at most, of `max_bytes` at most, are being stored. All are
+    /// waited for, also where one cannot be stored now; that one is the answer.
+    async fn settle(&mut self, max_items: usize, max_bytes: usize) -> Result<()> {
         let mut failure = Ok(());
-        while self.triggers.len() > max {
-            match self.triggers.join_next().await {
-                Some(Ok((outcome, weight))) => {
-                    self.in_flight_bytes -= weight;
-                    match outcome {
-                        Ok(is_new) => self.count(is_new),
-                        Err(error) => failure = Err(error),
-                    }
-                }
-                Some(Err(panic)) => failure = Err(ApiError::internal(panic)),
-                None => break,
+        while self.storing.len() > max_items || self.storing_bytes > max_bytes {
+            let Some((storing, weight)) = self.storing.pop_front() else { break };
+            self.storing_bytes -= weight;
+            match storing.await {
+                Ok(is_new) => self.count(is_new),
+                Err(error) => failure = Err(error.into()),
             }
         }
         failure
     }
+}
+
+/// The run that an item asks for.
+async fn run_of(server: &Server, batch: &Batch, environment: EnvironmentId, item: BatchItemRequest) -> Result<NewRun> {
+    let body = TriggerRequest { payload: item.payload, options: item.options };
+    let mut request = trigger::request(server, environment, item.task, body).await?;
+    request.origin.batch = Some(batch.id);
+    request.origin.parent = batch.parent.or(request.origin.parent);
+    // Named in the order of the items: it is the order of the queue.
+    Ok(server.runs.admit(server.runs.new_id(), environment, request).await?)
 }
 
 fn parse(line: &[u8], number: u32) -> Result<BatchItemRequest> {
@@ -234,33 +261,6 @@ fn parse(line: &[u8], number: u32) -> Result<BatchItemRequest> {
             ApiError::bad_request(format!("Invalid JSON in line {number}: {error}"))
         }
     })
-}
-
-/// Makes the run of an item, or finds it, and records the item. An item that can never be triggered
-/// is recorded as that; an error is one that another try may get past.
-async fn trigger_item(
-    server: &Server,
-    environment: EnvironmentId,
-    batch: &Batch,
-    run: RunId,
-    item: BatchItemRequest,
-) -> Result<bool> {
-    let (index, task) = (item.index, item.task);
-    let body = TriggerRequest { payload: item.payload, options: item.options };
-    let triggered = async {
-        let mut request = trigger::request(server, environment, task.clone(), body).await?;
-        request.origin.batch = Some(batch.id);
-        request.origin.parent = batch.parent.or(request.origin.parent);
-        // A crash may come before the item is recorded: sent again, it finds this run.
-        request.request_key = Some(format!("{}/{index}", batch.id));
-        Ok(server.runs.trigger(run, environment, request).await?.run)
-    };
-    let outcome = match triggered.await {
-        Ok(run) => Ok(run),
-        Err(error) => Err(ItemError { code: ItemErrorCode::CouldNotTrigger, message: ApiError::into_refusal(error)? }),
-    };
-    let shown = task.chars().take(limits::MAX_TASK_ID_CHARS).collect();
-    Ok(server.storage.insert_batch_item(batch.id, index, shown, outcome).await?)
 }
 
 fn not_found() -> ApiError {

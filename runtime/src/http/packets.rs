@@ -139,10 +139,10 @@ fn presigned(
 ) -> Result<String> {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.ok_or_else(|| ApiError::bad_request("the header `host` is missing"))?;
-    let scheme = match headers.get(FORWARDED_PROTO).map(HeaderValue::as_bytes) {
-        Some(b"https") => "https",
-        _ => "http",
-    };
+    // Of several proxies, the first is the one that the caller speaks to.
+    let forwarded = headers.get(FORWARDED_PROTO).and_then(|proto| proto.to_str().ok()).unwrap_or_default();
+    let first = forwarded.split(',').next().unwrap_or_default().trim();
+    let scheme = if first.eq_ignore_ascii_case("https") { "https" } else { "http" };
     let (link, signature) = server.packets.link(usage, environment, path.to_owned())?;
     let object = data_encoding::BASE64URL_NOPAD.encode(link.path.as_bytes());
     let expires = link.expires_at.as_millisecond();

@@ -42,9 +42,10 @@ pub const MAX_DEBOUNCE_KEY_CHARS: usize = 512;
 pub const MAX_BATCH_ITEMS: u32 = 1_000;
 /// Most bytes of the line of one item of a batch. A longer one fails for itself.
 pub const MAX_BATCH_ITEM_BYTES: usize = MAX_TRIGGER_BODY_BYTES;
-/// Most items of one request that are being triggered at a time: what one commit can take together.
-pub const MAX_BATCH_ITEMS_IN_FLIGHT: usize = 32;
-/// Most bytes of such items, where it is more than one.
+/// Most items of one request that are on their way to the disk at a time: one commit can take them
+/// together.
+pub const MAX_BATCH_ITEMS_IN_FLIGHT: usize = 128;
+/// Most bytes of the payloads of such items, where it is more than one.
 pub const MAX_BATCH_BYTES_IN_FLIGHT: usize = 32 * MIB;
 /// Most bytes of outputs in the results of a batch.
 pub const MAX_BATCH_RESULTS_BYTES: usize = 64 * MIB;

@@ -1,15 +1,17 @@
 //! Batches: what was announced, and what became of each item.
 //!
-//! An item is recorded once, under its number; a batch is sealed when as many items are recorded as
-//! were announced. Nothing is counted beside the items: see `model::batch`.
+//! An item is recorded once, under its number, and in the transaction that stores its run: whatever
+//! breaks off, an item that is sent again makes no second run. A batch is sealed when as many items
+//! are recorded as were announced. Nothing is counted beside the items: see `model::batch`.
 
 use jiff::Timestamp;
 
+use super::runs::{Inserted, insert_run};
 use super::sql::{Row, Tx, values};
 use super::{Error, Storage};
 use crate::model::batch::{ItemError, ItemErrorCode};
 use crate::model::id::{BatchId, EnvironmentId, RunId};
-use crate::model::run::Status;
+use crate::model::run::{NewRun, Status};
 
 /// A batch that is announced.
 #[derive(Debug, Clone)]
@@ -45,6 +47,33 @@ pub struct Batch {
     pub created_at: Timestamp,
     /// When the last announced item had arrived.
     pub sealed_at: Option<Timestamp>,
+}
+
+/// An item that arrives.
+#[derive(Debug, Clone)]
+pub struct NewBatchItem {
+    /// Its batch.
+    pub batch: BatchId,
+    /// Its number in the batch, from 0.
+    pub index: u32,
+    /// What it runs.
+    pub task: String,
+    /// Its run, or why there cannot be one.
+    pub run: Result<Box<NewRun>, ItemError>,
+}
+
+/// Whether an item that arrived is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ItemInserted {
+    /// It is, and its run is stored, or was found by a key.
+    New,
+    /// It was before, and stays as it was.
+    WasThere,
+    /// So many runs are waiting in the environment already; nothing was stored.
+    QueueFull {
+        /// Runs that have not started yet.
+        waiting: u64,
+    },
 }
 
 /// What became of an item that arrived.
@@ -97,21 +126,21 @@ impl Storage {
         self.read(move |tx| tx.rows(sql, values![batch], read_item)).await
     }
 
-    /// Records what became of an item. `false`: it was recorded before, and stays as it was.
-    pub async fn insert_batch_item(
+    /// Records an item with its run, unless `max_waiting` runs of its environment are waiting to
+    /// start; the future resolves when it is on disk. Runs are stored in the order of these calls.
+    pub fn insert_batch_item(
         &self,
-        batch: BatchId,
-        index: u32,
-        task: String,
-        outcome: Result<RunId, ItemError>,
-    ) -> Result<bool, Error> {
-        let sql = "INSERT INTO batch_items (batch_id, item, task_id, run_id, error) VALUES (?1, ?2, ?3, ?4, ?5)
-                   ON CONFLICT (batch_id, item) DO NOTHING";
-        let (run, error) = match outcome {
-            Ok(run) => (Some(run), None),
-            Err(ItemError { code, message }) => (None, Some(format!("{} {message}", code.as_str()))),
-        };
-        self.writer.write(move |tx| Ok(tx.execute(sql, values![batch, index, &task, run, error.as_ref()])? > 0)).await
+        item: NewBatchItem,
+        max_waiting: u64,
+    ) -> Result<impl Future<Output = Result<ItemInserted, Error>> + Send + 'static, Error> {
+        let listeners = self.listeners.clone();
+        self.writer.post(move |tx| {
+            let waiting = item
+                .run
+                .as_ref()
+                .map_or(0, |run| listeners.waiting(run.environment) + tx.effects.waiting_change(run.environment));
+            insert_batch_item(tx, &item, waiting.max(0).unsigned_abs(), max_waiting)
+        })
     }
 
     /// Seals a batch if all its items have arrived.
@@ -165,6 +194,38 @@ fn insert_batch(tx: &Tx<'_>, batch: &NewBatch) -> Result<(Batch, bool), Error> {
         sealed_at: None,
     };
     Ok((stored, true))
+}
+
+fn insert_batch_item(
+    tx: &mut Tx<'_>,
+    item: &NewBatchItem,
+    waiting: u64,
+    max_waiting: u64,
+) -> Result<ItemInserted, Error> {
+    let record = "INSERT INTO batch_items (batch_id, item, task_id, run_id, error) VALUES (?1, ?2, ?3, ?4, ?5)
+                  ON CONFLICT (batch_id, item) DO NOTHING";
+    let point_to = "UPDATE batch_items SET run_id = ?3 WHERE batch_id = ?1 AND item = ?2";
+    let forget = "DELETE FROM batch_items WHERE batch_id = ?1 AND item = ?2";
+    let NewBatchItem { batch, index, task, run } = item;
+    let (id, error) = match run {
+        Ok(run) => (Some(run.id), None),
+        Err(ItemError { code, message }) => (None, Some(format!("{} {message}", code.as_str()))),
+    };
+    // First: of two that send an item at once, one makes its run.
+    if tx.execute(record, values![*batch, *index, task, id, error.as_ref()])? == 0 {
+        return Ok(ItemInserted::WasThere);
+    }
+    let Ok(run) = run else { return Ok(ItemInserted::New) };
+    match insert_run(tx, run, waiting, max_waiting)? {
+        Inserted::New => {}
+        Inserted::Existing { run, .. } => drop(tx.execute(point_to, values![*batch, *index, run])?),
+        Inserted::QueueFull { waiting } => {
+            tx.execute(forget, values![*batch, *index])?;
+            return Ok(ItemInserted::QueueFull { waiting });
+        }
+        Inserted::TokenUsed => return Err(Error::Corrupt("an item of a batch takes no token".into())),
+    }
+    Ok(ItemInserted::New)
 }
 
 fn read_batch(row: &mut Row<'_>) -> Result<Batch, Error> {

@@ -107,9 +107,19 @@ impl Writer {
         T: Send + 'static,
         V: FnMut(&mut Tx<'_>) -> Result<T, Error> + Send + 'static,
     {
+        self.post(verb)?.await
+    }
+
+    /// Runs a verb after all that were sent before; the future resolves when it is on disk. It is
+    /// sent at once, whether or not anybody waits.
+    pub(super) fn post<T, V>(&self, verb: V) -> Result<impl Future<Output = Result<T, Error>> + Send + 'static, Error>
+    where
+        T: Send + 'static,
+        V: FnMut(&mut Tx<'_>) -> Result<T, Error> + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
         self.send(Message::Verb(Box::new(TypedJob { verb, result: None, reply })))?;
-        answer.await.map_err(|_| Error::Closed)?
+        Ok(async move { answer.await.map_err(|_| Error::Closed)? })
     }
 
     /// Claims as soon as at least one run can be claimed. Where the answer finds nobody any more,
