@@ -33,6 +33,7 @@ use crate::sandbox::{self, ComponentSource, Sandbox, WasmSandbox};
 use crate::schedules::Schedules;
 use crate::secrets::{self, ServerKey};
 use crate::storage::{self, Environment, EnvironmentKind, SchemaVersions, Storage};
+use crate::waitpoints::Waitpoints;
 use crate::worker::upkeep::Upkeep;
 use crate::worker::{self, Worker};
 
@@ -151,6 +152,7 @@ impl App {
             bulks: bulks.clone(),
             packets: Packets::new(storage.clone(), artifacts.clone(), &server_key, clock.clone()),
             schedules: schedules.clone(),
+            waitpoints: Waitpoints::new(storage.clone(), &server_key, clock.clone()),
             runs,
             deploys: Deploys::new(storage.clone(), artifacts, sandbox.clone(), clock.clone()),
             auth: Auth::new(storage.clone(), &admin),

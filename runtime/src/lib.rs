@@ -23,6 +23,7 @@ pub mod keys;
 pub mod packets;
 pub mod runs;
 pub mod schedules;
+pub mod waitpoints;
 
 pub mod http;
 pub mod worker;

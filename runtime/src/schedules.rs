@@ -4,6 +4,8 @@
 //! schedule fires is a run like any other, on the version that is current when it starts; its
 //! payload is [`ScheduledPayload`], which no task's schema is asked about.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use crate::api::ScheduledPayload;
@@ -113,9 +115,7 @@ impl Schedules {
 
     /// Lets a schedule fire again, from now on.
     pub async fn activate(&self, environment: EnvironmentId, id: ScheduleId) -> Result<Schedule, ScheduleError> {
-        let found = self.storage.schedule(environment, id).await?.ok_or(ScheduleError::NoSuchSchedule)?;
-        let next_fire_at = Timing::parse(&found.cron, &found.timezone)?.next(self.clock.now());
-        self.turn(environment, id, Activation::On { next_fire_at }).await
+        self.turn(environment, id, Activation::On { now: self.clock.now() }).await
     }
 
     /// Lets a schedule fire no more.
@@ -150,22 +150,61 @@ impl Schedules {
         })
     }
 
-    /// Fires what is due at `now`.
+    /// Fires what is due at `now`. A schedule that has to wait, because its environment has no room
+    /// or its run cannot be stored, holds up no other.
     pub async fn fire_due(&self, now: Timestamp) -> Result<Left, storage::Error> {
-        let due = self.storage.due_schedules(now, MAX_FIRES).await?;
-        let mut left = if due.len() == MAX_FIRES as usize { Left::More } else { Left::Nothing };
-        for schedule in due {
-            let (id, task) = (schedule.id, schedule.task.clone());
-            match self.fire(schedule, now).await? {
-                Fired::Now => tracing::debug!(schedule.id = %id, task.id = task, "schedule fired"),
-                Fired::NotDue => {}
-                Fired::QueueFull => {
-                    tracing::warn!(schedule.id = %id, task.id = task, "a schedule waits: too many runs are waiting");
-                    left = Left::Held;
+        let mut left = Left::Nothing;
+        let mut full = HashSet::new();
+        let mut fires = 0;
+        let mut last = None;
+        loop {
+            let due = self.storage.due_schedules(now, last, MAX_FIRES).await?;
+            let more = due.len() == MAX_FIRES as usize;
+            for schedule in due {
+                last = schedule.next_fire_at.map(|at| (at, schedule.id)).or(last);
+                if full.contains(&schedule.environment) {
+                    continue;
+                }
+                fires += 1;
+                let environment = schedule.environment;
+                match self.fire_or_say_why(schedule, now).await? {
+                    Some(Fired::Now | Fired::NotDue) => {}
+                    Some(Fired::QueueFull) => {
+                        full.insert(environment);
+                        left = Left::Held;
+                    }
+                    None => left = Left::Held,
                 }
             }
+            if !more {
+                return Ok(left);
+            }
+            if fires >= MAX_FIRES {
+                return Ok(Left::More);
+            }
         }
-        Ok(left)
+    }
+
+    /// Fires one schedule. `None`: that failed, for this one alone.
+    async fn fire_or_say_why(&self, schedule: Schedule, now: Timestamp) -> Result<Option<Fired>, storage::Error> {
+        let (id, task) = (schedule.id, schedule.task.clone());
+        match self.fire(schedule, now).await {
+            Ok(fired) => {
+                match fired {
+                    Fired::Now => tracing::debug!(schedule.id = %id, task.id = task, "schedule fired"),
+                    Fired::NotDue => {}
+                    Fired::QueueFull => {
+                        tracing::warn!(schedule.id = %id, task.id = task, "schedules wait: too many runs are waiting");
+                    }
+                }
+                Ok(Some(fired))
+            }
+            Err(error @ (storage::Error::Closed | storage::Error::Busy)) => Err(error),
+            Err(error) => {
+                tracing::error!(schedule.id = %id, task.id = task, %error, "a schedule could not fire");
+                Ok(None)
+            }
+        }
     }
 
     /// Fires one schedule. One that cannot fire any more, because what was accepted once cannot be

@@ -187,6 +187,8 @@ fn walk() {
         change(&app).await;
         queue(&app).await;
         bulk(&app).await;
+        schedule(&app).await;
+        wait_for_tokens(&app).await;
         let left = app.trigger_with("echo", json!(1), json!({ "priority": -3_600 })).await;
         app.upload("one", &std::fs::read(guests::META).unwrap(), "").await.ok();
         let lost = app.trigger("sleep", json!({ "ms": 600_000 })).await;
@@ -199,7 +201,8 @@ fn walk() {
         sandbox.then(Step::Panic);
         let mut app = TestApp::open(data_dir.clone(), ServerArgs::default(), Some(sandbox)).await;
         app.finished(&lost).await;
-        app.app().advance(Duration::from_secs(3_600));
+        // The first life's clock was ahead.
+        app.app().advance(Duration::from_secs(3_700));
         app.until_status(&left, "PENDING_VERSION").await;
         app.app().advance(Duration::from_secs(3_601));
         assert_eq!(app.finished(&left).await["status"], "EXPIRED");
@@ -388,6 +391,52 @@ async fn bulk(app: &TestApp) {
     let cursor = text(&page["pagination"], "next").to_owned();
     app.get(&format!("/api/v1/bulk-actions?page[before]={cursor}")).await.ok();
     app.get(&format!("/api/v1/deployments?page[before]={}", "deployment_00000000000000000000000007")).await.ok();
+}
+
+/// Makes, changes, fires and removes schedules.
+async fn schedule(app: &TestApp) {
+    app.deploy(guests::SAMPLE_NIGHTLY_CLEANUP).await;
+    let plan = json!({ "task": "echo", "cron": "* * * * *", "deduplicationKey": "one" });
+    let made = app.post("/api/v1/schedules", plan.clone()).await.ok();
+    app.post("/api/v1/schedules", plan.clone()).await.ok();
+    app.get("/api/v1/schedules").await.ok();
+    let path = format!("/api/v1/schedules/{}", text(&made, "id"));
+    app.send(&app.key, Request::put(&path), plan.to_string()).await.ok();
+    app.post_empty(&format!("{path}/deactivate")).await.ok();
+    app.post_empty(&format!("{path}/activate")).await.ok();
+    app.app().advance(Duration::from_secs(61));
+    let runs = format!("/api/v1/runs?filter[schedule]={}", text(&made, "id"));
+    while app.get(&runs).await.ok()["data"][0].is_null() {
+        tokio::task::yield_now().await;
+    }
+    app.send(&app.key, Request::delete(&path), Body::empty()).await.ok();
+}
+
+/// Makes, completes, lists and loses wait tokens.
+async fn wait_for_tokens(app: &TestApp) {
+    let path = "/api/v1/waitpoints/tokens";
+    let create = async |body: Value| {
+        let request = Request::post(path).header("host", "dacapo.test");
+        app.send(&app.key, request, body.to_string()).await.ok()
+    };
+    let get = async |query: &str| {
+        let request = Request::get(format!("{path}{query}")).header("host", "dacapo.test");
+        app.send(&app.key, request, Body::empty()).await.ok()
+    };
+    let token = create(json!({ "idempotencyKey": "one", "tags": ["a"] })).await;
+    create(json!({ "idempotencyKey": "one" })).await;
+    app.post(&format!("{path}/{}/complete", text(&token, "id")), json!({ "data": 1 })).await.ok();
+    let late = create(json!({ "timeout": "2020-01-01T00:00:00Z" })).await;
+    while get(&format!("/{}", text(&late, "id"))).await["status"] != "TIMED_OUT" {
+        tokio::task::yield_now().await;
+    }
+    let times = "filter[createdAt][from]=0&filter[createdAt][to]=4102444800000";
+    let filters = "filter[status]=COMPLETED&filter[tags]=a,b&filter[idempotencyKey]=one";
+    let cursor = text(&token, "id");
+    for place in [String::new(), format!("page[after]={cursor}"), format!("page[before]={cursor}")] {
+        get(&format!("?{place}")).await;
+        get(&format!("?{times}&{filters}&{place}")).await;
+    }
 }
 
 async fn cancel(app: &TestApp, run: &str) {

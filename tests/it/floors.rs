@@ -18,6 +18,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("keys", 3),
     ("packets", 3),
     ("runs", 3),
+    ("waitpoints", 3),
     ("schedules", 4),
     ("bulk", 4),
     ("http", 5),

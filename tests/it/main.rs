@@ -25,5 +25,7 @@ mod process;
 mod queues;
 mod replay;
 mod samples;
+mod schedules;
 mod storage;
 mod versions;
+mod waitpoints;

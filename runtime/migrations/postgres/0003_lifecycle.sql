@@ -126,13 +126,23 @@ CREATE TABLE waitpoints (
     created_at        BIGINT NOT NULL,
     timeout_at        BIGINT,
     completed_at      BIGINT,
-    -- JSON text.
+    -- JSON text, where it was completed with any.
     output            TEXT,
     output_is_error   BIGINT NOT NULL DEFAULT 0
 );
 CREATE INDEX waitpoints_by_environment ON waitpoints (environment_id, id);
+CREATE INDEX waitpoints_by_status ON waitpoints (environment_id, status, id);
+CREATE INDEX waitpoints_waiting ON waitpoints (environment_id, status) WHERE status = 'waiting';
 CREATE INDEX waitpoints_due ON waitpoints (timeout_at, id) WHERE status = 'waiting' AND timeout_at IS NOT NULL;
 CREATE UNIQUE INDEX waitpoints_by_key ON waitpoints (environment_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
+
+-- The tags of wait tokens, to find the tokens of a tag.
+CREATE TABLE waitpoint_tags (
+    environment_id TEXT NOT NULL,
+    tag            TEXT NOT NULL,
+    waitpoint_id   TEXT NOT NULL REFERENCES waitpoints (id),
+    PRIMARY KEY (environment_id, tag, waitpoint_id)
+);
 
 CREATE TABLE bulk_actions (
     id             TEXT   NOT NULL PRIMARY KEY,

@@ -20,6 +20,7 @@ mod runs;
 mod schedules;
 mod tokens;
 mod trigger;
+mod waitpoints;
 
 pub use batches::{
     BatchDetails, BatchItemError, BatchItemHead, BatchItemRequest, BatchItemsReceipt, BatchProcessing, BatchResults,
@@ -60,6 +61,10 @@ pub use tokens::{BaseClaims, CreateTokenRequest, CreatedToken, RealtimeClaims, T
 pub use trigger::{
     DebounceOption, IdempotencyKeyOptions, QueueOption, ReplayReceipt, ReplayRequest, StringOrList, TriggerOptions,
     TriggerReceipt, TriggerRequest, TtlOption,
+};
+pub use waitpoints::{
+    CompleteWaitpointReceipt, CompleteWaitpointRequest, CreateWaitpointReceipt, CreateWaitpointRequest,
+    WaitpointDetails, WaitpointItem, WaitpointList, WaitpointOutput, WaitpointStatus,
 };
 
 use jiff::Timestamp;

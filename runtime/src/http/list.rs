@@ -66,9 +66,13 @@ pub(super) fn parse(params: &Params, now: Timestamp) -> Result<ListQuery> {
             .map_err(|_| ApiError::bad_request("Query Error: filter[version]: not a version such as 20261121.3"))
     };
     let versions = words(params, "filter[version]")?.into_iter().map(version).collect::<Result<_>>()?;
-    let names = ["filter[createdAt][from]", "filter[createdAt][to]", "filter[createdAt][period]"];
-    (filter.from, filter.to) = times(params, names, now)?;
+    (filter.from, filter.to) = created_at(params, now)?;
     Ok(ListQuery { filter, versions, place: cursor::place_of(params)?, limit: page_size(params)? })
+}
+
+/// The moments from which and up to which a list shows what was made.
+pub(super) fn created_at(params: &Params, now: Timestamp) -> Result<(Option<Timestamp>, Option<Timestamp>)> {
+    times(params, ["filter[createdAt][from]", "filter[createdAt][to]", "filter[createdAt][period]"], now)
 }
 
 /// The number of items on a page, from 1 to 100.
@@ -81,7 +85,7 @@ pub(super) fn page_size(params: &Params) -> Result<u32> {
 }
 
 /// The values of a condition, each once.
-fn words(params: &Params, name: &str) -> Result<Vec<String>> {
+pub(super) fn words(params: &Params, name: &str) -> Result<Vec<String>> {
     let mut words: Vec<String> = params.list(name).into_iter().map(Into::into).collect();
     words.sort();
     words.dedup();

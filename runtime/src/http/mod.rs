@@ -18,12 +18,14 @@ mod list;
 mod listen;
 mod ndjson;
 mod options;
+mod origin;
 mod packets;
 mod queues;
 mod runs;
 mod schedules;
 mod trigger;
 mod variables;
+mod waitpoints;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -42,6 +44,7 @@ use crate::runs::Runs;
 use crate::schedules::Schedules;
 use crate::secrets::ServerKey;
 use crate::storage::Storage;
+use crate::waitpoints::Waitpoints;
 
 pub use auth::Auth;
 pub use listen::{ConnectionLimits, serve};
@@ -58,6 +61,8 @@ pub struct Server {
     pub packets: Packets,
     /// The verbs on schedules.
     pub schedules: Schedules,
+    /// The verbs on wait tokens.
+    pub waitpoints: Waitpoints,
     /// The verb on code.
     pub deploys: Deploys,
     /// Who may do what.
@@ -119,6 +124,10 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/api/v1/schedules/{schedule}/activate", post(schedules::activate))
         .route("/api/v1/schedules/{schedule}/deactivate", post(schedules::deactivate))
         .route("/api/v1/timezones", get(schedules::timezones))
+        .route("/api/v1/waitpoints/tokens", get(waitpoints::list).post(waitpoints::create))
+        .route("/api/v1/waitpoints/tokens/{token}", get(waitpoints::retrieve))
+        .route("/api/v1/waitpoints/tokens/{token}/complete", post(waitpoints::complete))
+        .route("/api/v1/waitpoints/tokens/{token}/callback/{code}", post(waitpoints::callback))
         .route("/api/v1/deployments/current", get(deployments::current))
         .route("/api/v1/deployments/rollback", post(deployments::rollback))
         .route("/api/v1/deployments/{deployment}", get(deployments::retrieve))

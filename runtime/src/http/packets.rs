@@ -5,21 +5,20 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::value::RawValue;
 
-use super::Server;
 use super::auth::Caller;
 use super::body::{Params, Raw, Segments, json};
 use super::error::{ApiError, Result};
+use super::{Server, origin};
 use crate::api::{DownloadLink, STORED_PACKET, UploadLink};
 use crate::model::Timestamp;
 use crate::model::id::{EnvironmentId, RunId};
 use crate::model::run::{Packet, PacketFormat};
 use crate::packets::{Link, LinkUse, PacketError};
 
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// In a query, when a link expires: milliseconds since 1970.
 const EXPIRES: &str = "expires";
 /// In a query, the signature of a link.
@@ -137,16 +136,11 @@ fn presigned(
     path: &str,
     headers: &HeaderMap,
 ) -> Result<String> {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = host.ok_or_else(|| ApiError::bad_request("the header `host` is missing"))?;
-    // Of several proxies, the first is the one that the caller speaks to.
-    let forwarded = headers.get(FORWARDED_PROTO).and_then(|proto| proto.to_str().ok()).unwrap_or_default();
-    let first = forwarded.split(',').next().unwrap_or_default().trim();
-    let scheme = if first.eq_ignore_ascii_case("https") { "https" } else { "http" };
+    let origin = origin::of(headers)?;
     let (link, signature) = server.packets.link(usage, environment, path.to_owned())?;
     let object = data_encoding::BASE64URL_NOPAD.encode(link.path.as_bytes());
     let expires = link.expires_at.as_millisecond();
-    Ok(format!("{scheme}://{host}/api/v1/objects/{environment}/{object}?{EXPIRES}={expires}&{SIGNATURE}={signature}"))
+    Ok(format!("{origin}/api/v1/objects/{environment}/{object}?{EXPIRES}={expires}&{SIGNATURE}={signature}"))
 }
 
 /// The link by which a request came, if it is good for this.

@@ -18,5 +18,6 @@ pub mod schedule;
 pub mod scope;
 pub mod task;
 pub mod version;
+pub mod waitpoint;
 
 pub use jiff::Timestamp;

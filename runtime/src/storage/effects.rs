@@ -22,6 +22,7 @@ const CANCELLATIONS_KEPT: usize = 4_096;
 pub(super) struct Effects {
     ended: Vec<(RunId, End)>,
     waiting: Vec<(EnvironmentId, i64)>,
+    tokens: Vec<(EnvironmentId, i64)>,
     /// The earliest moment at which a run that was queued here may be claimed.
     pub(super) ready_at: Option<Timestamp>,
     /// The earliest moment that was set here at which upkeep has something to do.
@@ -45,6 +46,11 @@ impl Effects {
     /// So many more (or fewer) runs of the environment have not started yet.
     pub(super) fn waiting(&mut self, environment: EnvironmentId, change: i64) {
         self.waiting.push((environment, change));
+    }
+
+    /// So many more (or fewer) wait tokens of the environment wait.
+    pub(super) fn tokens(&mut self, environment: EnvironmentId, change: i64) {
+        self.tokens.push((environment, change));
     }
 
     /// A queued run may be claimed from `at` on.
@@ -102,7 +108,12 @@ impl Effects {
 
     /// The change in the number of waiting runs of `environment`.
     pub(super) fn waiting_change(&self, environment: EnvironmentId) -> i64 {
-        self.waiting.iter().filter(|(of, _)| *of == environment).map(|(_, change)| change).sum()
+        sum_of(&self.waiting, environment)
+    }
+
+    /// The change in the number of waiting tokens of `environment`.
+    pub(super) fn tokens_change(&self, environment: EnvironmentId) -> i64 {
+        sum_of(&self.tokens, environment)
     }
 }
 
@@ -135,6 +146,7 @@ impl Drop for RunEnd {
 pub(super) struct Listeners {
     ends: Mutex<HashMap<RunId, Vec<oneshot::Sender<End>>>>,
     waiting: Mutex<HashMap<EnvironmentId, i64>>,
+    tokens: Mutex<HashMap<EnvironmentId, i64>>,
     cancellations: broadcast::Sender<RunId>,
     settings: AtomicU64,
     /// Whether runs may wait for a version that is there; true at the start, when nobody knows.
@@ -144,6 +156,10 @@ pub(super) struct Listeners {
     pub(super) timers: Notify,
     pub(super) bulk: Notify,
     pub(super) watchers: Arc<Watchers>,
+}
+
+fn sum_of(changes: &[(EnvironmentId, i64)], environment: EnvironmentId) -> i64 {
+    changes.iter().filter(|(of, _)| *of == environment).map(|(_, change)| change).sum()
 }
 
 /// The earlier of two moments, where there are any.
@@ -160,6 +176,7 @@ impl Listeners {
         Self {
             ends: Mutex::default(),
             waiting: Mutex::new(waiting),
+            tokens: Mutex::default(),
             cancellations: broadcast::Sender::new(CANCELLATIONS_KEPT),
             settings: AtomicU64::new(0),
             parked_left: AtomicBool::new(true),
@@ -210,8 +227,25 @@ impl Listeners {
         waiting.get(&environment).copied().unwrap_or(0)
     }
 
+    /// Wait tokens of `environment` that wait.
+    pub(super) fn waiting_tokens(&self, environment: EnvironmentId) -> i64 {
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.get(&environment).copied().unwrap_or(0)
+    }
+
+    /// So many more wait tokens wait, by environment.
+    pub(super) fn count_tokens(&self, changes: impl IntoIterator<Item = (EnvironmentId, i64)>) {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        for (environment, change) in changes {
+            *tokens.entry(environment).or_default() += change;
+        }
+    }
+
     /// Tells everyone.
     pub(super) fn committed(&self, effects: Effects) {
+        if !effects.tokens.is_empty() {
+            self.count_tokens(effects.tokens);
+        }
         if !effects.waiting.is_empty() {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             for (environment, change) in effects.waiting {

@@ -112,9 +112,9 @@ fn statement(
 }
 
 /// A statement that grows.
-struct Query {
-    sql: String,
-    bound: Vec<Value<'static>>,
+pub(super) struct Query {
+    pub(super) sql: String,
+    pub(super) bound: Vec<Value<'static>>,
 }
 
 impl Query {
@@ -123,12 +123,12 @@ impl Query {
         format!("?{}", self.bound.len())
     }
 
-    fn and(&mut self, condition: &str, value: Value<'static>) {
+    pub(super) fn and(&mut self, condition: &str, value: Value<'static>) {
         let placeholder = self.bind(value);
         self.sql.push_str(&format!(" AND {condition} {placeholder}"));
     }
 
-    fn any_of(&mut self, column: &str, values: &[String]) {
+    pub(super) fn any_of(&mut self, column: &str, values: &[String]) {
         let any: Vec<String> = values
             .iter()
             .map(|value| {

@@ -31,6 +31,7 @@ mod schedules;
 mod schema;
 mod sql;
 mod tokens;
+mod waitpoints;
 mod writer;
 
 use std::collections::HashMap;
@@ -56,6 +57,7 @@ pub use queues::{Queue, QueueChange, QueuePage};
 pub use runs::{Canceled, Inserted, RunEvent, RunFilter};
 pub use schedules::{Activation, Fired, NewSchedule, Schedule, SchedulePage, ScheduleSettings};
 pub use schema::{SchemaVersions, schema_versions};
+pub use waitpoints::{Completed, NewWaitpoint, Stored, Waitpoint, WaitpointFilter};
 
 use crate::clock::Clock;
 use crate::model::id::EnvironmentId;
@@ -141,6 +143,7 @@ impl Storage {
         let tx = Tx::new(&connection);
         queue::end_all_leases(&tx)?;
         let listeners = Arc::new(Listeners::new(count_waiting(&tx)?));
+        listeners.count_tokens(waitpoints::count_waiting_tokens(&tx)?);
         drop(tx);
         Ok(Self {
             writer: Writer::start(connection, listeners.clone(), clock.clone())?,

@@ -17,6 +17,7 @@ use super::logs::{LogRow, append_logs};
 use super::queues::{Gates, hold, let_go_of_held, place_is_free};
 use super::runs::{Event, add_event, packet, read_run, release_parked, run_columns};
 use super::sql::{Tx, values};
+use super::waitpoints::time_out;
 use super::{Error, Storage};
 use crate::model::attempt::{Settlement, Usage, after_loss};
 use crate::model::id::{DeploymentId, EnvironmentId, RunId, WorkerId};
@@ -138,7 +139,7 @@ impl Storage {
     }
 
     /// Does what time demands at `now`: delayed runs become queued, queued runs expire, runs of
-    /// dead workers are queued again, old keys are forgotten. Answers with the next moment at which
+    /// dead workers are queued again, wait tokens time out, old keys are forgotten. Answers with the next moment at which
     /// there is something to do, as far as that is known. The runs of `alive` are never taken for
     /// lost: it lives in this process, whatever the clock says.
     pub async fn upkeep(&self, now: Timestamp, alive: WorkerId) -> Result<Option<Timestamp>, Error> {
@@ -408,10 +409,11 @@ fn upkeep(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId, parked_left: bool) -
     let due = queue_due(tx, now)?;
     let expired = expire(tx, now)?;
     let released = if parked_left { release_left(tx, now)? } else { 0 };
+    let timed_out = time_out(tx, now)?;
     let held_left = let_go_of_held(tx)?;
     requeue_lost(tx, now, alive)?;
     tx.execute("DELETE FROM trigger_keys WHERE expires_at <= ?1", values![now])?;
-    if held_left || [due, expired, released].contains(&(MAX_UPKEEP_RUNS as usize)) {
+    if held_left || [due, expired, released, timed_out].contains(&(MAX_UPKEEP_RUNS as usize)) {
         tx.effects.upkept(Some(now));
         return Ok(Some(now));
     }
@@ -423,6 +425,8 @@ fn upkeep(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId, parked_left: bool) -
                    SELECT MIN(expires_at) AS at FROM runs WHERE status = 'pending-version' AND expires_at IS NOT NULL
                    UNION ALL
                    SELECT MIN(next_fire_at) AS at FROM schedules WHERE next_fire_at IS NOT NULL
+                   UNION ALL
+                   SELECT MIN(timeout_at) AS at FROM waitpoints WHERE status = 'waiting' AND timeout_at IS NOT NULL
                ) AS next";
     let next = tx.row(sql, &[], |row| row.column())?.flatten();
     tx.effects.upkept(next);

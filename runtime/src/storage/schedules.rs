@@ -99,7 +99,8 @@ impl Storage {
         self.writer.write(move |tx| put_schedule(tx, &new, max)).await
     }
 
-    /// Changes an imperative schedule. `None`: there is none of this name.
+    /// Changes an imperative schedule. Where its timing stays, what it owes stays owed. `None`: there
+    /// is none of this name.
     pub async fn change_schedule(
         &self,
         environment: EnvironmentId,
@@ -108,7 +109,9 @@ impl Storage {
     ) -> Result<Option<Schedule>, Error> {
         let sql = "UPDATE schedules
                    SET    task_id = ?3, cron = ?4, timezone = ?5, external_id = ?6,
-                          next_fire_at = CASE WHEN is_active = 1 THEN ?7 ELSE next_fire_at END
+                          next_fire_at = CASE WHEN is_active = 0 THEN NULL
+                                              WHEN cron = ?4 AND timezone = ?5 THEN next_fire_at
+                                              ELSE ?7 END
                    WHERE  id = ?1 AND environment_id = ?2 AND kind = 'imperative'";
         self.writer
             .write(move |tx| {
@@ -123,25 +126,20 @@ impl Storage {
             .await
     }
 
-    /// Lets a schedule fire from `next_fire_at` on, or, where that is `None`, no more. Answers with
-    /// the schedule as it is then.
+    /// Lets a schedule fire again, or no more; one that is so already stays as it is. Answers with
+    /// the schedule as it is then. `None`: there is none of this name.
     pub async fn activate_schedule(
         &self,
         environment: EnvironmentId,
         id: ScheduleId,
         activation: Activation,
     ) -> Result<Option<Schedule>, Error> {
-        let activate = "UPDATE schedules SET is_active = 1, next_fire_at = ?3
-                        WHERE  id = ?1 AND environment_id = ?2 AND is_active = 0";
         let deactivate = "UPDATE schedules SET is_active = 0, next_fire_at = NULL
                           WHERE  id = ?1 AND environment_id = ?2 AND is_active = 1";
         self.writer
             .write(move |tx| {
                 match activation {
-                    Activation::On { next_fire_at } => {
-                        tx.execute(activate, values![id, environment, next_fire_at])?;
-                        wake(tx, next_fire_at);
-                    }
+                    Activation::On { now } => activate(tx, environment, id, now)?,
                     Activation::Off => drop(tx.execute(deactivate, values![id, environment])?),
                 }
                 schedule(tx, environment, id)
@@ -174,17 +172,25 @@ impl Storage {
         .await
     }
 
-    /// Schedules that are due at `now`, of all environments, longest due first.
-    pub async fn due_schedules(&self, now: Timestamp, limit: u32) -> Result<Vec<Schedule>, Error> {
+    /// Schedules that are due at `now`, of all environments, longest due first, behind the one that
+    /// `after` names by when it was due.
+    pub async fn due_schedules(
+        &self,
+        now: Timestamp,
+        after: Option<(Timestamp, ScheduleId)>,
+        limit: u32,
+    ) -> Result<Vec<Schedule>, Error> {
         let sql = concat!(
             "SELECT ",
             schedule_columns!(),
             " FROM schedules
-              WHERE  next_fire_at IS NOT NULL AND next_fire_at <= ?1
+              WHERE  next_fire_at IS NOT NULL AND next_fire_at <= ?1 AND next_fire_at >= ?2
+              AND    (next_fire_at > ?2 OR id > ?3)
               ORDER BY next_fire_at, id
-              LIMIT  ?2"
+              LIMIT  ?4"
         );
-        self.read(move |tx| tx.rows(sql, values![now, limit], read_schedule)).await
+        let (due_at, id) = after.unwrap_or((Timestamp::MIN, ScheduleId::from_bits(0)));
+        self.read(move |tx| tx.rows(sql, values![now, due_at, id, limit], read_schedule)).await
     }
 
     /// Stores the run of a schedule that is still due as it was found, and moves the schedule on to
@@ -221,19 +227,33 @@ impl Storage {
 /// Whether a schedule is to fire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
-    /// It fires, unless it did before, from this moment on.
+    /// It fires, unless it did before, from the first moment after this one.
     On {
-        /// The first moment; `None`: its pattern has no further match.
-        next_fire_at: Option<Timestamp>,
+        /// Now.
+        now: Timestamp,
     },
     /// It does not fire.
     Off,
 }
 
+/// Activates a schedule that is inactive and whose timing is as it was found.
+fn activate(tx: &mut Tx<'_>, environment: EnvironmentId, id: ScheduleId, now: Timestamp) -> Result<(), Error> {
+    let sql = "UPDATE schedules SET is_active = 1, next_fire_at = ?3
+               WHERE  id = ?1 AND environment_id = ?2 AND is_active = 0 AND cron = ?4 AND timezone = ?5";
+    let Some(found) = schedule(tx, environment, id)? else { return Ok(()) };
+    let next = Timing::parse(&found.cron, &found.timezone).ok().and_then(|timing| timing.next(now));
+    if tx.execute(sql, values![id, environment, next, &found.cron, &found.timezone])? == 1 {
+        wake(tx, next);
+    }
+    Ok(())
+}
+
 fn put_schedule(tx: &mut Tx<'_>, new: &NewSchedule, max: u64) -> Result<Option<Schedule>, Error> {
     let change = "UPDATE schedules
                   SET    task_id = ?3, cron = ?4, timezone = ?5, external_id = ?6,
-                         next_fire_at = CASE WHEN is_active = 1 THEN ?7 ELSE next_fire_at END
+                         next_fire_at = CASE WHEN is_active = 0 THEN NULL
+                                             WHEN cron = ?4 AND timezone = ?5 THEN next_fire_at
+                                             ELSE ?7 END
                   WHERE  environment_id = ?1 AND kind = 'imperative' AND deduplication_key = ?2";
     let insert = "INSERT INTO schedules (
                       id, environment_id, kind, task_id, cron, timezone, external_id, deduplication_key, is_active,

@@ -1,0 +1,191 @@
+//! Wait tokens: making, reading and completing them, with a key or by their callback address.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{FromRequest, Request, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use serde_json::value::RawValue;
+
+use super::auth::Caller;
+use super::body::{OptionalBody, Params, Raw, Segments, json};
+use super::error::{ApiError, Result};
+use super::{Server, cursor, list, options, origin, trigger};
+use crate::api::{
+    CompleteWaitpointReceipt, CompleteWaitpointRequest, CreateWaitpointReceipt, CreateWaitpointRequest,
+    WaitpointDetails, WaitpointItem, WaitpointList, WaitpointOutput, WaitpointStatus,
+};
+use crate::model::duration;
+use crate::model::id::WaitpointId;
+use crate::model::waitpoint;
+use crate::storage::{Waitpoint, WaitpointFilter};
+use crate::waitpoints::{WaitpointError, Wish};
+
+const KNOWN: &[&str] = &[
+    "page[size]",
+    "page[after]",
+    "page[before]",
+    "filter[status]",
+    "filter[idempotencyKey]",
+    "filter[tags]",
+    "filter[createdAt][from]",
+    "filter[createdAt][to]",
+    "filter[createdAt][period]",
+];
+
+fn not_found() -> ApiError {
+    ApiError::not_found("Waitpoint not found")
+}
+
+fn id_of(text: &str) -> Result<WaitpointId> {
+    text.parse().map_err(|_| not_found())
+}
+
+impl From<WaitpointError> for ApiError {
+    fn from(error: WaitpointError) -> Self {
+        let text = error.to_string();
+        match error {
+            WaitpointError::BadWish(_) | WaitpointError::TooMany => Self::unprocessable(text),
+            WaitpointError::NoSuchWaitpoint => not_found(),
+            WaitpointError::Storage(error) => error.into(),
+        }
+    }
+}
+
+/// `POST /api/v1/waitpoints/tokens`
+pub(super) async fn create(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    headers: HeaderMap,
+    OptionalBody(body): OptionalBody<CreateWaitpointRequest>,
+) -> Result<Response> {
+    let origin = origin::of(&headers)?;
+    let environment = caller.environment.id;
+    let (waitpoint, is_new) = server.waitpoints.create(environment, wish(body)?).await?;
+    let url = callback_url(&server, &origin, waitpoint.id);
+    let receipt = CreateWaitpointReceipt { id: waitpoint.id.to_string(), is_cached: !is_new, url };
+    Ok((trigger::claims(environment), Json(receipt)).into_response())
+}
+
+fn wish(body: CreateWaitpointRequest) -> Result<Wish> {
+    let bad_timeout = |_| {
+        let text = "`timeout` must be a duration such as `10m`, or a date such as `2026-11-21T12:00:00Z`";
+        ApiError::bad_request(text)
+    };
+    let bad_ttl = |error| ApiError::bad_request(format!("`idempotencyKeyTTL`: {error}"));
+    Ok(Wish {
+        timeout: body.timeout.as_deref().map(options::delay).transpose().map_err(bad_timeout)?,
+        idempotency_key: body.idempotency_key,
+        idempotency_key_ttl: body.idempotency_key_ttl.as_deref().map(duration::parse).transpose().map_err(bad_ttl)?,
+        tags: body.tags.map(|tags| tags.into_list()).unwrap_or_default(),
+    })
+}
+
+/// `GET /api/v1/waitpoints/tokens`
+pub(super) async fn list(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Json<WaitpointList>> {
+    params.only(KNOWN)?;
+    let now = server.clock.now();
+    let mut filter = WaitpointFilter {
+        idempotency_key: params.get("filter[idempotencyKey]").map(Into::into),
+        tags: list::words(&params, "filter[tags]")?,
+        ..WaitpointFilter::default()
+    };
+    for word in list::words(&params, "filter[status]")? {
+        filter.statuses.push(parse_status(&word)?);
+    }
+    (filter.from, filter.to) = list::created_at(&params, now)?;
+    let place = cursor::place_of(&params)?;
+    let limit = list::page_size(&params)?;
+    let origin = origin::of(&headers)?;
+    let page = server.storage.waitpoints(caller.environment.id, filter, place, limit).await?;
+    let pagination = cursor::around(&page, now, |waitpoint| waitpoint.id);
+    let item = |waitpoint| item(&server, &origin, waitpoint);
+    json(WaitpointList { data: page.items.into_iter().map(item).collect(), pagination })
+}
+
+/// `GET /api/v1/waitpoints/tokens/{token}`
+pub(super) async fn retrieve(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(token): Segments<String>,
+    headers: HeaderMap,
+) -> Result<Json<WaitpointDetails>> {
+    let found = server.storage.waitpoint(id_of(&token)?).await?;
+    let found = found.filter(|found| found.environment == caller.environment.id);
+    let mut waitpoint = found.ok_or_else(not_found)?;
+    let output = match waitpoint.status {
+        waitpoint::WaitpointStatus::Waiting => None,
+        waitpoint::WaitpointStatus::Completed => waitpoint.output.take().map(WaitpointOutput::of),
+        waitpoint::WaitpointStatus::TimedOut => waitpoint.timeout_at.map(WaitpointOutput::timed_out),
+    };
+    json(WaitpointDetails { item: item(&server, &origin::of(&headers)?, waitpoint), output })
+}
+
+/// `POST /api/v1/waitpoints/tokens/{token}/complete`
+pub(super) async fn complete(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(token): Segments<String>,
+    OptionalBody(body): OptionalBody<CompleteWaitpointRequest>,
+) -> Result<Json<CompleteWaitpointReceipt>> {
+    let output = body.data.map(|data| Box::<str>::from(data).into_string());
+    server.waitpoints.complete(caller.environment.id, id_of(&token)?, output).await?;
+    json(CompleteWaitpointReceipt { success: true })
+}
+
+/// `POST /api/v1/waitpoints/tokens/{token}/callback/{code}`, for whoever knows the address.
+pub(super) async fn callback(
+    State(server): State<Arc<Server>>,
+    Segments((token, code)): Segments<(String, String)>,
+    request: Request,
+) -> Result<Json<CompleteWaitpointReceipt>> {
+    let id = id_of(&token)?;
+    // Whoever has no good code is answered before their bytes are read.
+    if !server.waitpoints.is_callback_code(id, &code) {
+        return Err(ApiError::unauthorized("Invalid callback hash"));
+    }
+    let Raw(bytes) = Raw::from_request(request, &()).await?;
+    let output = match bytes.trim_ascii() {
+        [] => None,
+        text => {
+            let bad = |error| ApiError::bad_request(format!("Invalid JSON: {error}"));
+            let json: Box<RawValue> = serde_json::from_slice(text).map_err(bad)?;
+            Some(Box::<str>::from(json).into_string())
+        }
+    };
+    server.waitpoints.complete_by_callback(id, output).await?;
+    json(CompleteWaitpointReceipt { success: true })
+}
+
+fn callback_url(server: &Server, origin: &str, id: WaitpointId) -> String {
+    let code = server.waitpoints.callback_code(id);
+    format!("{origin}/api/v1/waitpoints/tokens/{id}/callback/{code}")
+}
+
+fn parse_status(word: &str) -> Result<waitpoint::WaitpointStatus> {
+    let status: std::result::Result<WaitpointStatus, _> = serde_json::from_value(word.into());
+    status.map(WaitpointStatus::stored).map_err(|_| {
+        let word: String = word.chars().take(40).collect();
+        ApiError::bad_request(format!("Query Error: filter[status]: `{word}` is not WAITING, COMPLETED or TIMED_OUT"))
+    })
+}
+
+fn item(server: &Server, origin: &str, waitpoint: Waitpoint) -> WaitpointItem {
+    WaitpointItem {
+        id: waitpoint.id.to_string(),
+        url: callback_url(server, origin, waitpoint.id),
+        status: waitpoint.status.into(),
+        tags: waitpoint.tags,
+        created_at: waitpoint.created_at,
+        completed_at: waitpoint.completed_at,
+        timeout_at: waitpoint.timeout_at,
+        idempotency_key: waitpoint.idempotency_key,
+        idempotency_key_expires_at: waitpoint.key_expires_at,
+    }
+}
