@@ -10,6 +10,7 @@ mod history;
 mod latency;
 mod load;
 mod options;
+mod subscribe;
 
 use anyhow::{Result, bail};
 
@@ -27,6 +28,8 @@ Usage: dacapo-bench <measurement> [--option value]...
   calls        --component F --task T --payload JSON --dir D [--seconds N] [--concurrency N]:
                wasmtime alone and the sandbox, in turn
   history      --data-dir D --runs N: inserts finished runs into the database of a stopped server
+  subscribe    --url U --key K [--pid P] [--subscribers N] [--changes N] [--seconds N] [--task T]: CPU time of
+               the server while all of them idle, and the time from a change until all have heard of it
 ";
 
 fn main() -> Result<()> {
@@ -42,6 +45,7 @@ fn main() -> Result<()> {
         "commits" => commits::run(&options)?,
         "calls" => calls::run(&options)?,
         "history" => history::run(&options)?,
+        "subscribe" => subscribe::run(&options)?,
         unknown => bail!("there is no measurement `{unknown}`\n\n{USAGE}"),
     };
     println!("{result}");

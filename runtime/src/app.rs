@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::deploy::Deploys;
 use crate::http::{self, Auth, ConnectionLimits, Server};
-use crate::keys;
+use crate::keys::{self, KeyKind};
 use crate::model::digest::Digest;
 use crate::model::egress::EgressPolicy;
 use crate::packets::Packets;
@@ -148,6 +148,7 @@ impl App {
         let schedules = Schedules::new(storage.clone(), clock.clone(), defaults);
         let runs = Runs::new(storage.clone(), clock.clone(), defaults);
         let bulks = Bulks::new(storage.clone(), runs.clone(), clock.clone(), config.max_waiting_runs);
+        let (stop_serving, stop_listening) = watch::channel(false);
         let server = Arc::new(Server {
             bulks: bulks.clone(),
             packets: Packets::new(storage.clone(), artifacts.clone(), &server_key, clock.clone()),
@@ -155,17 +156,17 @@ impl App {
             waitpoints: Waitpoints::new(storage.clone(), &server_key, clock.clone()),
             runs,
             deploys: Deploys::new(storage.clone(), artifacts, sandbox.clone(), clock.clone()),
-            auth: Auth::new(storage.clone(), &admin),
+            auth: Auth::new(storage.clone(), server_key.clone(), clock.clone(), &admin),
             storage: storage.clone(),
             server_key: server_key.clone(),
             clock: clock.clone(),
             ready: ready.clone(),
+            stopping: stop_listening.clone(),
         });
         let listener =
             TcpListener::bind(config.listen).await.map_err(io(&format!("listening on {}", config.listen)))?;
         let address = listener.local_addr().map_err(io("listening"))?;
         let (stop_working, stopped) = watch::channel(false);
-        let (stop_serving, stop_listening) = watch::channel(false);
         let worker = Worker::new(storage.clone(), sandbox, server_key, clock.clone(), limits);
         let upkeep = Upkeep { storage: storage.clone(), schedules, clock: clock.clone(), worker: worker.id() };
         let router = http::router(server);
@@ -198,6 +199,11 @@ impl App {
     /// The keys that an operator needs to begin with.
     pub fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// Topics that somebody watches just now, for tests: those of requests that are held.
+    pub fn watched_topics(&self) -> usize {
+        self.storage.watched_topics()
     }
 
     /// Moves the server's time forward, for tests.
@@ -310,7 +316,7 @@ async fn make_environments(
             created_at: now,
         };
         if storage.insert_environment(environment.clone()).await? {
-            let (_, key) = keys::create(storage, server_key, &environment, now).await?;
+            let (_, key) = keys::create(storage, server_key, &environment, KeyKind::Root, now).await?;
             if slug == "dev" {
                 secrets::load_or_create_text(&data_dir.join(DEV_KEY_FILE), || key.clone())?;
             }

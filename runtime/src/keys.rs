@@ -1,4 +1,7 @@
 //! The verbs on API keys: making one, and telling by one whether the server key is still the same.
+//!
+//! There are two kinds. From a root key its holder's client makes public access tokens itself; an
+//! additional key, `tr_<environment>_sk_…`, opens the same, and lets the server make them.
 
 use jiff::Timestamp;
 
@@ -14,14 +17,36 @@ pub fn prefix(slug: &str) -> String {
     format!("tr_{slug}_")
 }
 
+/// What is put behind the prefix of an additional key.
+const ADDITIONAL: &str = "sk_";
+
+/// Which kind of key to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyKind {
+    /// `tr_dev_…`
+    Root,
+    /// `tr_dev_sk_…`
+    Additional,
+}
+
+/// Whether the text of a key is that of an additional one.
+pub fn is_additional(key: &str) -> bool {
+    key.strip_prefix("tr_").and_then(|rest| rest.split_once('_')).is_some_and(|(_, rest)| rest.starts_with(ADDITIONAL))
+}
+
 /// Makes a key for an environment. It is returned, and kept only as a hash and encrypted.
 pub async fn create(
     storage: &Storage,
     server_key: &ServerKey,
     environment: &Environment,
+    kind: KeyKind,
     now: Timestamp,
 ) -> Result<(KeyId, String), Error> {
-    let key = secrets::new_api_key(&prefix(&environment.slug));
+    let prefix = match kind {
+        KeyKind::Root => prefix(&environment.slug),
+        KeyKind::Additional => prefix(&environment.slug) + ADDITIONAL,
+    };
+    let key = secrets::new_api_key(&prefix);
     let id = secrets::key_id(now);
     let stored = ApiKey {
         id,
@@ -34,6 +59,12 @@ pub async fn create(
     };
     storage.insert_key(stored).await?;
     Ok((id, key))
+}
+
+/// What people know a key by: its prefix and its last characters.
+pub fn hint(server_key: &ServerKey, slug: &str, key: &ApiKey) -> String {
+    let is_additional = server_key.open(&key.sealed, &key.id.to_string()).is_ok_and(|key| is_additional(&key));
+    format!("{}{}…{}", prefix(slug), if is_additional { ADDITIONAL } else { "" }, key.hint)
 }
 
 /// Whether `server_key` is the one under which `key` was encrypted.

@@ -19,6 +19,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
 use crate::harness::TestApp;
+use crate::jwt::{claims, sign};
 use crate::postgres::Postgres;
 use crate::storage::flat;
 
@@ -189,6 +190,7 @@ fn walk() {
         bulk(&app).await;
         schedule(&app).await;
         wait_for_tokens(&app).await;
+        realtime(&app).await;
         let left = app.trigger_with("echo", json!(1), json!({ "priority": -3_600 })).await;
         app.upload("one", &std::fs::read(guests::META).unwrap(), "").await.ok();
         let lost = app.trigger("sleep", json!({ "ms": 600_000 })).await;
@@ -305,6 +307,45 @@ async fn send_to_a_full_queue() {
     let request = Request::post(format!("/api/v3/batches/{}/items", text(&batch, "id")));
     let request = request.header("content-type", "application/x-ndjson");
     app.send(&app.key, request, item(0) + &item(1)).await.error(429);
+}
+
+/// Batches, tokens, feeds and streams.
+async fn realtime(app: &TestApp) {
+    let environment = app.post_empty("/api/v1/auth/jwt/claims").await.ok()["sub"].clone();
+    let mut once =
+        claims(&environment, &["trigger:tasks", "batchTrigger:tasks"], jiff::Timestamp::now().as_millisecond());
+    once["otu"] = json!(true);
+    let token = sign(&app.key, &once);
+    let delayed = json!({ "payload": 1, "options": { "delay": "1h", "tags": ["t"] } }).to_string();
+    let run = app.send(&token, Request::post("/api/v1/tasks/echo/trigger"), delayed).await.ok();
+    let run = text(&run, "id");
+    let create = || Request::post("/api/v3/batches");
+    app.send(&token, create(), json!({ "runCount": 1 }).to_string()).await.error(422);
+    let batch = app.post("/api/v3/batches", json!({ "runCount": 1, "idempotencyKey": "b" })).await.ok();
+    let batch = text(&batch, "id");
+    let stream = format!("/realtime/v1/streams/{run}/self/s");
+    // So many that their bytes are counted.
+    app.send(&app.key, Request::post(&stream), "1\n".repeat(100)).await.ok();
+    app.send(&app.key, Request::head(&stream), Body::empty()).await;
+    for path in [format!("runs/{run}?"), "runs?tags=t&".into(), format!("batches/{batch}?")] {
+        let feed = app.get(&format!("/realtime/v1/{path}offset=-1")).await;
+        let header = |name: &str| feed.headers[name].to_str().unwrap().to_owned();
+        let (offset, handle) = (header("electric-offset"), header("electric-handle"));
+        let held = format!("/realtime/v1/{path}offset={offset}&handle={handle}&live=true");
+        if !path.starts_with("batches") {
+            let metadata = format!("/api/v1/runs/{run}/metadata");
+            let change = async {
+                while app.app().watched_topics() == 0 {
+                    tokio::task::yield_now().await;
+                }
+                let body = json!({ "metadata": { "n": path } }).to_string();
+                app.send(&app.key, Request::put(metadata), body).await.ok()
+            };
+            tokio::join!(app.get(&held), change).0.ok();
+        }
+    }
+    cancel(app, run).await;
+    app.get(&format!("/realtime/v1/streams/{run}/s")).await;
 }
 
 /// Lists runs by every combination of conditions.

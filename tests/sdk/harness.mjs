@@ -77,6 +77,11 @@ class Server {
     return new TriggerClient({ baseURL: this.url, accessToken: this.keys.dev, ...settings });
   }
 
+  /** The key of the operator. */
+  async adminKey() {
+    return (await readFile(join(this.dataDir, "admin.key"), "utf8")).trim();
+  }
+
   /** Ends the server as an operator would; it must end well. */
   async stop() {
     this.child.kill("SIGTERM");

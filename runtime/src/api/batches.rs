@@ -19,6 +19,9 @@ pub struct CreateBatchRequest {
     /// A second request with the same key finds the batch of the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    /// The tasks of the items. A public access token must be good for each of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_identifiers: Option<Vec<String>>,
 }
 
 /// The answer to it.

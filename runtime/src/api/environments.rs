@@ -85,6 +85,10 @@ pub struct ApiKeyItem {
 pub struct CreateKeyRequest {
     /// The slug of an environment.
     pub environment: String,
+    /// Whether to make an additional key, `tr_<slug>_sk_…`: for its holder the server makes public
+    /// access tokens.
+    #[serde(default)]
+    pub additional: bool,
 }
 
 /// The answer to it: the only time the key is shown.

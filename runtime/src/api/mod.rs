@@ -18,6 +18,7 @@ mod queues;
 mod realtime;
 mod runs;
 mod schedules;
+mod streams;
 mod tokens;
 mod trigger;
 mod waitpoints;
@@ -57,6 +58,7 @@ pub use schedules::{
     CreateScheduleRequest, DeletedSchedule, Generator, RunSchedule, ScheduleEnvironment, ScheduleItem, ScheduleKind,
     ScheduleList, SchedulePlan, ScheduledPayload, TimezoneList,
 };
+pub use streams::{InputRequest, StreamReceipt, StreamVersion};
 pub use tokens::{BaseClaims, CreateTokenRequest, CreatedToken, RealtimeClaims, TokenEnd};
 pub use trigger::{
     DebounceOption, IdempotencyKeyOptions, QueueOption, ReplayReceipt, ReplayRequest, StringOrList, TriggerOptions,

@@ -38,7 +38,7 @@ pub struct ChangeHeaders {
 /// A word to the reader of a shape.
 #[derive(Debug, Serialize)]
 pub struct ControlHeaders {
-    /// `up-to-date`: there is nothing more for now.
+    /// `up-to-date`: there is nothing more for now. `must-refetch`: begin again.
     pub control: &'static str,
 }
 
@@ -56,6 +56,11 @@ impl ShapeMessage {
     /// The end of what there is for now.
     pub fn up_to_date() -> Self {
         Self::Control { headers: ControlHeaders { control: "up-to-date" } }
+    }
+
+    /// The reader is to forget what it knows, and to begin again.
+    pub fn must_refetch() -> Self {
+        Self::Control { headers: ControlHeaders { control: "must-refetch" } }
     }
 
     fn row(row: RealtimeRun, operation: &'static str) -> Self {
@@ -120,8 +125,8 @@ pub struct RealtimeRun {
 }
 
 impl RealtimeRun {
-    /// The row of a run with its payload, without the columns of `skipped`.
-    pub fn new(run: Run, payload: Packet, skipped: &[String]) -> Self {
+    /// The row of a run with its payload and the names of its streams, without the columns of `skipped`.
+    pub fn new(run: Run, payload: Packet, streams: Vec<String>, skipped: &[String]) -> Self {
         let is_final = run.status.is_final();
         let completed_at = is_final.then(|| zoneless(run.finished_at.unwrap_or(run.updated_at)));
         let mut row = Self {
@@ -149,7 +154,7 @@ impl RealtimeRun {
             output: run.output,
             run_tags: Some(run.tags),
             error: run.error.as_ref().filter(|_| is_final && run.status != Status::Completed).map(Into::into),
-            realtime_streams: Some(Vec::new()),
+            realtime_streams: Some(streams),
             idempotency_key: run.idempotency_key,
             task_identifier: run.task,
         };

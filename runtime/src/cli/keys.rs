@@ -28,6 +28,10 @@ enum Command {
         /// What it opens
         #[arg(value_name = "ENV")]
         environment: Slug,
+        /// Make a key `tr_<env>_sk_…`: it opens the same, and clients leave the making of public access tokens to the
+        /// server
+        #[arg(long)]
+        additional: bool,
     },
     /// Make a key open nothing, from now on
     Revoke {
@@ -51,8 +55,8 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Exit>
                 )?,
             }
         }
-        Command::Create { environment } => {
-            let request = CreateKeyRequest { environment: environment.as_str().into() };
+        Command::Create { environment, additional } => {
+            let request = CreateKeyRequest { environment: environment.as_str().into(), additional: *additional };
             let answer = client.send::<CreatedKey>(Method::POST, route, &request)?;
             match output {
                 Output::Json => output.json(&answer.text)?,

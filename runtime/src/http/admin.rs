@@ -15,7 +15,7 @@ use crate::api::{
     ApiKeyItem, ApiKeyList, ChangeReceipt, CreateKeyRequest, CreatedKey, Egress, EnvironmentConcurrency,
     EnvironmentItem, EnvironmentList,
 };
-use crate::keys;
+use crate::keys::{self, KeyKind};
 use crate::model::egress::Rule;
 use crate::model::limits::{MAX_CONCURRENCY_LIMIT, MAX_EGRESS_RULES};
 use crate::storage::{Environment, EnvironmentKind};
@@ -68,7 +68,7 @@ pub(super) async fn keys(State(server): State<Arc<Server>>, _: Admin) -> Result<
         let environment = slugs.get(&key.environment).cloned().unwrap_or_default();
         ApiKeyItem {
             id: key.id.to_string(),
-            hint: format!("{}…{}", keys::prefix(&environment), key.hint),
+            hint: keys::hint(&server.server_key, &environment, &key),
             environment,
             created_at: key.created_at,
             revoked_at: key.revoked_at,
@@ -84,7 +84,8 @@ pub(super) async fn create_key(
     Body(body): Body<CreateKeyRequest>,
 ) -> Result<(StatusCode, Json<CreatedKey>)> {
     let environment = server.auth.environment(&body.environment).await?;
-    let (id, key) = keys::create(&server.storage, &server.server_key, &environment, server.clock.now()).await?;
+    let kind = if body.additional { KeyKind::Additional } else { KeyKind::Root };
+    let (id, key) = keys::create(&server.storage, &server.server_key, &environment, kind, server.clock.now()).await?;
     let created = CreatedKey { id: id.to_string(), environment: environment.slug, key };
     Ok((StatusCode::CREATED, Json(created)))
 }

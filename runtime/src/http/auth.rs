@@ -2,18 +2,27 @@
 //!
 //! A key opens the environment it belongs to, and nothing else in a request names an environment.
 //! The admin key opens the routes under `/admin`, and any environment that the header
-//! `x-dacapo-environment` names.
+//! `x-dacapo-environment` names. A public access token ([`tokens`]) opens what its scopes name, on
+//! the routes that ask for a [`Bearer`]; those that ask for a [`Caller`] refuse it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::Server;
 use super::error::{ApiError, Result};
-use crate::secrets;
+use super::tokens::{self, Token};
+use crate::api::RealtimeClaims;
+use crate::clock::Clock;
+use crate::keys;
+use crate::model::id::EnvironmentId;
+use crate::model::limits::{MAX_TOKEN_CHARS, TRIGGER_TOKEN_LIFE};
+use crate::model::run::{Run, later};
+use crate::model::scope::{Action, OneTimeToken, Resource, allows, allows_some};
+use crate::secrets::{self, ServerKey};
 use crate::storage::{Environment, Storage};
 
 /// Keys that are kept in memory; when there are more, all are forgotten and read again.
@@ -22,10 +31,16 @@ const MAX_KNOWN_KEYS: usize = 10_000;
 const MAX_KEY_CHARS: usize = 256;
 /// Names the environment that the admin key is to open.
 const ENVIRONMENT_HEADER: &str = "x-dacapo-environment";
+/// The claims from which the client makes a public token.
+const CLAIMS_HEADER: HeaderName = HeaderName::from_static("x-trigger-jwt-claims");
+/// A public token, where the client cannot make one.
+const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-trigger-jwt");
 
 /// Checks keys.
 pub struct Auth {
     storage: Storage,
+    server_key: Arc<ServerKey>,
+    clock: Clock,
     admin_key_hash: [u8; 32],
     known: Mutex<Known>,
 }
@@ -34,12 +49,19 @@ pub struct Auth {
 struct Known {
     generation: u64,
     environments: HashMap<[u8; 32], Arc<Environment>>,
+    signers: HashMap<EnvironmentId, Option<Arc<Signers>>>,
+}
+
+/// An environment with its keys: those whose tokens it takes.
+struct Signers {
+    environment: Arc<Environment>,
+    secrets: Vec<Arc<str>>,
 }
 
 impl Auth {
     /// Checks keys against `storage`, and against the admin key.
-    pub fn new(storage: Storage, admin_key: &str) -> Self {
-        Self { storage, admin_key_hash: secrets::hash(admin_key), known: Mutex::default() }
+    pub fn new(storage: Storage, server_key: Arc<ServerKey>, clock: Clock, admin_key: &str) -> Self {
+        Self { storage, server_key, clock, admin_key_hash: secrets::hash(admin_key), known: Mutex::default() }
     }
 
     /// The environment that a key opens.
@@ -58,14 +80,50 @@ impl Auth {
             return Ok(None);
         }
         let environment = Arc::new(environment);
+        self.know(generation, |known| drop(known.environments.insert(hash, environment.clone())));
+        Ok(Some(environment))
+    }
+
+    /// Keeps what was read when the settings were those of `generation`.
+    fn know(&self, generation: u64, keep: impl FnOnce(&mut Known)) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.generation < generation || known.environments.len() >= MAX_KNOWN_KEYS {
-            *known = Known { generation, environments: HashMap::new() };
+        if known.generation < generation || known.environments.len() + known.signers.len() >= MAX_KNOWN_KEYS {
+            *known = Known { generation, ..Known::default() };
         }
         if known.generation == generation {
-            known.environments.insert(hash, environment.clone());
+            keep(&mut known);
         }
-        Ok(Some(environment))
+    }
+
+    /// An environment with the keys that sign its tokens.
+    async fn signers(&self, environment: EnvironmentId) -> Result<Option<Arc<Signers>>> {
+        let generation = self.storage.settings_generation();
+        {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.generation == generation
+                && let Some(signers) = known.signers.get(&environment)
+            {
+                return Ok(signers.clone());
+            }
+        }
+        let found = self.storage.signing_keys(environment).await?;
+        let signers = found.map(|(environment, keys)| -> Result<_> {
+            let open = |key: crate::storage::ApiKey| Ok(self.server_key.open(&key.sealed, &key.id.to_string())?.into());
+            let secrets = keys.into_iter().map(open).collect::<Result<_>>()?;
+            Ok(Arc::new(Signers { environment: Arc::new(environment), secrets }))
+        });
+        let signers = signers.transpose()?;
+        self.know(generation, |known| drop(known.signers.insert(environment, signers.clone())));
+        Ok(signers)
+    }
+
+    /// Whoever shows a public access token.
+    async fn bearer_of_token(&self, text: &str) -> Result<Bearer> {
+        let environment = tokens::environment_of(text)?;
+        let signers = self.signers(environment).await?.ok_or_else(tokens::bad_signature)?;
+        let (token, secret) = tokens::verify(text, &signers.secrets, self.clock.now())?;
+        let caller = Caller { environment: signers.environment.clone(), is_admin: false };
+        Ok(Bearer { caller, grant: Grant::Token { token, secret } })
     }
 
     /// The environment of this slug; `staging`, `production` and `development` are understood.
@@ -89,22 +147,148 @@ pub(super) struct Caller {
     pub(super) is_admin: bool,
 }
 
+/// Whoever sent a request on a route that public access tokens may open.
+pub(super) struct Bearer {
+    /// As whom they act.
+    pub(super) caller: Caller,
+    grant: Grant,
+}
+
+/// What was shown.
+enum Grant {
+    /// A key from which the client makes tokens itself; or the admin key.
+    Root,
+    /// A key for which the server makes the tokens.
+    Additional(Arc<str>),
+    /// A token, and the key that signed it.
+    Token { token: Token, secret: Arc<str> },
+}
+
 /// Whoever showed the admin key.
 pub(super) struct Admin;
+
+impl Bearer {
+    /// Refuses who may not do this to any of these things.
+    pub(super) fn may(&self, action: Action, resources: &[Resource<'_>]) -> Result<()> {
+        let Some(token) = self.token() else { return Ok(()) };
+        let is_open = resources.iter().any(|resource| allows(&token.scopes, action, *resource));
+        if is_open { Ok(()) } else { Err(ApiError::out_of_scope()) }
+    }
+
+    /// Refuses who may not do this to anything.
+    pub(super) fn may_some(&self, action: Action) -> Result<()> {
+        match self.token() {
+            Some(token) if !allows_some(&token.scopes, action) => Err(ApiError::out_of_scope()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Refuses who may not look at this run.
+    pub(super) fn may_read(&self, run: &Run) -> Result<()> {
+        if self.token().is_none() {
+            return Ok(());
+        }
+        let (id, batch) = (run.id.to_string(), run.origin.batch.map(|batch| batch.to_string()));
+        let mut resources = vec![Resource::one("runs", &id), Resource::one("tasks", &run.task)];
+        resources.extend(run.tags.iter().map(|tag| Resource::one("tags", tag)));
+        resources.extend(batch.as_ref().map(|batch| Resource::one("batch", batch)));
+        self.may(Action::Read, &resources)
+    }
+
+    /// Refuses who may not change this run.
+    pub(super) fn may_write(&self, run: &Run) -> Result<()> {
+        self.may(Action::Write, &[Resource::one("runs", &run.id.to_string()), Resource::one("tasks", &run.task)])
+    }
+
+    /// What is to be used up by what is made now.
+    pub(super) fn one_time_token(&self) -> Option<OneTimeToken> {
+        self.token().and_then(|token| token.one_time)
+    }
+
+    /// Columns of realtime feeds that are not for them.
+    pub(super) fn skipped_columns(&self) -> &[String] {
+        self.token().map_or(&[], |token| &token.realtime.skip_columns)
+    }
+
+    /// The header with which a client can follow what it has just made: a token with these scopes,
+    /// or, to the holder of a key that makes tokens, what these tokens claim.
+    pub(super) fn pass(&self, server: &Server, scopes: Vec<String>) -> Result<[(HeaderName, HeaderValue); 1]> {
+        let environment = self.caller.environment.id;
+        let (secret, realtime) = match &self.grant {
+            Grant::Root => {
+                let claims = format!(r#"{{"sub":"{environment}","pub":true}}"#);
+                return Ok([(CLAIMS_HEADER, header_value(&claims)?)]);
+            }
+            Grant::Additional(secret) => (secret, RealtimeClaims::default()),
+            Grant::Token { token, secret } => (secret, token.realtime.clone()),
+        };
+        let now = server.clock.now();
+        let made = tokens::NewToken {
+            environment,
+            scopes,
+            expires_at: later(now, TRIGGER_TOKEN_LIFE),
+            is_one_time: false,
+            realtime,
+        };
+        Ok([(TOKEN_HEADER, header_value(&tokens::sign(made, secret, now)?)?)])
+    }
+
+    fn token(&self) -> Option<&Token> {
+        match &self.grant {
+            Grant::Root | Grant::Additional(_) => None,
+            Grant::Token { token, .. } => Some(token),
+        }
+    }
+}
+
+fn header_value(text: &str) -> Result<HeaderValue> {
+    HeaderValue::from_str(text).map_err(ApiError::internal)
+}
 
 fn invalid_key() -> ApiError {
     ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "Invalid or Missing API key")
 }
 
-fn hash_of_bearer(parts: &Parts) -> Result<[u8; 32]> {
+/// What stands behind `Bearer`.
+pub(super) fn bearer_text(parts: &Parts) -> Result<&str> {
     let value = parts.headers.get(header::AUTHORIZATION).ok_or_else(invalid_key)?;
     let value = value.to_str().map_err(|_| invalid_key())?;
-    let (scheme, key) = value.split_once(' ').ok_or_else(invalid_key)?;
-    let key = key.trim();
-    if !scheme.eq_ignore_ascii_case("bearer") || key.is_empty() || key.len() > MAX_KEY_CHARS {
+    let (scheme, text) = value.split_once(' ').ok_or_else(invalid_key)?;
+    let text = text.trim();
+    let longest = if tokens::is_token(text) { MAX_TOKEN_CHARS } else { MAX_KEY_CHARS };
+    if !scheme.eq_ignore_ascii_case("bearer") || text.is_empty() || text.len() > longest {
         return Err(invalid_key());
     }
-    Ok(secrets::hash(key))
+    Ok(text)
+}
+
+impl<S> FromRequestParts<S> for Bearer
+where
+    S: Send + Sync,
+    Arc<Server>: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let auth = &Arc::<Server>::from_ref(state).auth;
+        let text = bearer_text(parts)?;
+        let hash = secrets::hash(text);
+        if secrets::same(&hash, &auth.admin_key_hash) {
+            let slug = parts.headers.get(ENVIRONMENT_HEADER).and_then(|slug| slug.to_str().ok()).ok_or_else(|| {
+                ApiError::bad_request(format!(
+                    "with the admin key, name an environment in the header {ENVIRONMENT_HEADER}"
+                ))
+            })?;
+            let environment = Arc::new(auth.environment(slug).await?);
+            return Ok(Self { caller: Caller { environment, is_admin: true }, grant: Grant::Root });
+        }
+        if tokens::is_token(text) {
+            return auth.bearer_of_token(text).await;
+        }
+        let environment = auth.environment_of(hash).await?.ok_or_else(invalid_key)?;
+        let grant = if keys::is_additional(text) { Grant::Additional(text.into()) } else { Grant::Root };
+        Ok(Self { caller: Caller { environment, is_admin: false }, grant })
+    }
 }
 
 impl<S> FromRequestParts<S> for Caller
@@ -115,19 +299,13 @@ where
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        let auth = &Arc::<Server>::from_ref(state).auth;
-        let hash = hash_of_bearer(parts)?;
-        if secrets::same(&hash, &auth.admin_key_hash) {
-            let slug = parts.headers.get(ENVIRONMENT_HEADER).and_then(|slug| slug.to_str().ok()).ok_or_else(|| {
-                ApiError::bad_request(format!(
-                    "with the admin key, name an environment in the header {ENVIRONMENT_HEADER}"
-                ))
-            })?;
-            let environment = Arc::new(auth.environment(slug).await?);
-            return Ok(Self { environment, is_admin: true });
+        let bearer = Bearer::from_request_parts(parts, state).await?;
+        match bearer.grant {
+            Grant::Root | Grant::Additional(_) => Ok(bearer.caller),
+            Grant::Token { .. } => Err(ApiError::forbidden(
+                "a public access token does not open this, whatever its scopes: use an API key",
+            )),
         }
-        let environment = auth.environment_of(hash).await?.ok_or_else(invalid_key)?;
-        Ok(Self { environment, is_admin: false })
     }
 }
 
@@ -140,9 +318,13 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
         let auth = &Arc::<Server>::from_ref(state).auth;
-        let hash = hash_of_bearer(parts)?;
+        let text = bearer_text(parts)?;
+        let hash = secrets::hash(text);
         if secrets::same(&hash, &auth.admin_key_hash) {
             return Ok(Self);
+        }
+        if tokens::is_token(text) {
+            return Err(ApiError::forbidden("this takes the admin key, not a public access token"));
         }
         auth.environment_of(hash).await?.ok_or_else(invalid_key)?;
         Err(ApiError::forbidden("this takes the admin key, not the key of an environment"))

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::Server;
-use super::auth::Caller;
+use super::auth::Bearer;
 use super::body::{Body, Segments, json};
 use super::error::{ApiError, Result};
 use super::ndjson::{Line, Lines};
@@ -23,6 +23,7 @@ use crate::model::batch::{self, ItemError, ItemErrorCode};
 use crate::model::id::{BatchId, EnvironmentId, RunId};
 use crate::model::limits;
 use crate::model::run::NewRun;
+use crate::model::scope::{Action, Resource};
 use crate::runs::TriggerError;
 use crate::secrets;
 use crate::storage::{Batch, NewBatch, NewBatchItem};
@@ -30,7 +31,7 @@ use crate::storage::{Batch, NewBatch, NewBatchItem};
 /// `POST /api/v3/batches`
 pub(super) async fn create(
     State(server): State<Arc<Server>>,
-    caller: Caller,
+    bearer: Bearer,
     Body(body): Body<CreateBatchRequest>,
 ) -> Result<Response> {
     if !(1..=limits::MAX_BATCH_ITEMS).contains(&body.run_count) {
@@ -42,8 +43,11 @@ pub(super) async fn create(
     }
     let parent = body.parent_run_id.map(|run| run.parse::<RunId>()).transpose();
     let parent = parent.map_err(|_| ApiError::bad_request("`parentRunId` is not the id of a run"))?;
+    // Each item is looked at again when it comes: nobody has to name the tasks here.
+    bearer.may_some(Action::BatchTrigger)?;
+    body.task_identifiers.iter().flatten().try_for_each(|task| may_trigger(&bearer, task))?;
     let now = server.runs.now();
-    let environment = caller.environment.id;
+    let environment = bearer.caller.environment.id;
     if let Some(parent) = parent
         && server.storage.run(environment, parent).await?.is_none()
     {
@@ -57,8 +61,10 @@ pub(super) async fn create(
         keys_count_since: now.checked_sub(limits::DEFAULT_IDEMPOTENCY_KEY_TTL).unwrap_or(now),
         parent,
         created_at: now,
+        one_time_token: bearer.one_time_token(),
     };
-    let (batch, is_new) = server.storage.insert_batch(announced).await?;
+    let announced = server.storage.insert_batch(announced).await?;
+    let (batch, is_new) = announced.ok_or(TriggerError::TokenUsed)?;
     // The first sender has not come to the end: this one may.
     let is_cached = !is_new && batch.sealed_at.is_some();
     if !is_new && !is_cached && batch.run_count != body.run_count {
@@ -71,13 +77,18 @@ pub(super) async fn create(
         is_cached,
         idempotency_key: batch.idempotency_key,
     };
-    Ok((StatusCode::ACCEPTED, trigger::claims(environment), Json(receipt)).into_response())
+    let scopes = vec![format!("read:batch:{}", receipt.id)];
+    Ok((StatusCode::ACCEPTED, bearer.pass(&server, scopes)?, Json(receipt)).into_response())
+}
+
+fn may_trigger(bearer: &Bearer, task: &str) -> Result<()> {
+    bearer.may(Action::BatchTrigger, &[Resource::one("tasks", task), Resource::all("batch")])
 }
 
 /// `POST /api/v3/batches/{batch}/items`
 pub(super) async fn items(
     State(server): State<Arc<Server>>,
-    caller: Caller,
+    bearer: Bearer,
     Segments(batch): Segments<String>,
     request: Request,
 ) -> Result<Json<BatchItemsReceipt>> {
@@ -85,14 +96,15 @@ pub(super) async fn items(
         let text = "the content type must be application/x-ndjson";
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", text));
     }
-    let environment = caller.environment.id;
+    bearer.may_some(Action::BatchTrigger)?;
+    let environment = bearer.caller.environment.id;
     let unknown = || ApiError::unprocessable("Batch not found");
     let id: BatchId = batch.parse().map_err(|_| unknown())?;
     let batch = server.storage.batch(environment, id).await?.ok_or_else(unknown)?;
     let mut lines = Lines::new(request.into_body(), limits::MAX_BATCH_ITEM_BYTES);
     let known = server.storage.batch_items(id).await?.iter().map(|item| item.index).collect();
     let (run_count, is_sealed) = (batch.run_count, batch.sealed_at.is_some());
-    let mut arrival = Arrival::new(server.clone(), batch, environment, known);
+    let mut arrival = Arrival::new(server.clone(), bearer, batch, known);
     // All items of a sealed batch are known: there is nothing to look for in these.
     if !is_sealed {
         let read = arrival.read(&mut lines).await;
@@ -128,8 +140,8 @@ type Storing = Pin<Box<dyn Future<Output = std::result::Result<bool, TriggerErro
 /// are on their way to the disk while the next are read.
 struct Arrival {
     server: Arc<Server>,
+    bearer: Bearer,
     batch: Batch,
-    environment: EnvironmentId,
     /// Indexes that have arrived, with this request or before.
     known: HashSet<u32>,
     /// Each with how many bytes it weighs.
@@ -140,9 +152,9 @@ struct Arrival {
 }
 
 impl Arrival {
-    fn new(server: Arc<Server>, batch: Batch, environment: EnvironmentId, known: HashSet<u32>) -> Self {
+    fn new(server: Arc<Server>, bearer: Bearer, batch: Batch, known: HashSet<u32>) -> Self {
         let storing = VecDeque::new();
-        Self { server, batch, environment, known, storing, storing_bytes: 0, accepted: 0, deduplicated: 0 }
+        Self { server, bearer, batch, known, storing, storing_bytes: 0, accepted: 0, deduplicated: 0 }
     }
 
     /// Takes item after item, until the lines end or one of them is none.
@@ -168,12 +180,14 @@ impl Arrival {
     /// Makes the run of an item that has not arrived before, or finds it. An item that can never be
     /// triggered is recorded as that; an error is one that another try may get past.
     async fn take(&mut self, item: BatchItemRequest) -> Result<()> {
+        may_trigger(&self.bearer, &item.task)?;
         let index = item.index;
         if !self.is_new(index)? {
             return Ok(());
         }
         let task = item.task.chars().take(limits::MAX_TASK_ID_CHARS).collect();
-        let run = match run_of(&self.server, &self.batch, self.environment, item).await {
+        let environment = self.bearer.caller.environment.id;
+        let run = match run_of(&self.server, &self.batch, environment, item).await {
             Ok(run) => Ok(Box::new(run)),
             Err(error) => {
                 Err(ItemError { code: ItemErrorCode::CouldNotTrigger, message: ApiError::into_refusal(error)? })
@@ -267,18 +281,20 @@ fn not_found() -> ApiError {
     ApiError::not_found("Batch not found")
 }
 
-async fn find(server: &Server, environment: EnvironmentId, batch: &str) -> Result<Batch> {
+/// The batch, if it is there and the bearer may look at it.
+pub(super) async fn find_to_read(server: &Server, bearer: &Bearer, batch: &str) -> Result<Batch> {
     let id: BatchId = batch.parse().map_err(|_| not_found())?;
-    server.storage.batch(environment, id).await?.ok_or_else(not_found)
+    bearer.may(Action::Read, &[Resource::one("batch", batch), Resource::all("runs")])?;
+    server.storage.batch(bearer.caller.environment.id, id).await?.ok_or_else(not_found)
 }
 
 /// `GET /api/v2/batches/{batch}`
 pub(super) async fn retrieve(
     State(server): State<Arc<Server>>,
-    caller: Caller,
+    bearer: Bearer,
     Segments(batch): Segments<String>,
 ) -> Result<Json<BatchDetails>> {
-    let batch = find(&server, caller.environment.id, &batch).await?;
+    let batch = find_to_read(&server, &bearer, &batch).await?;
     let items = server.storage.batch_items(batch.id).await?;
     let ends = items.iter().filter_map(|item| item.finished_at);
     let error = |(index, task_identifier, error): (u32, String, ItemError)| BatchItemError {
@@ -309,11 +325,11 @@ pub(super) async fn retrieve(
 /// `GET /api/v1/batches/{batch}/results`
 pub(super) async fn results(
     State(server): State<Arc<Server>>,
-    caller: Caller,
+    bearer: Bearer,
     Segments(batch): Segments<String>,
 ) -> Result<Json<BatchResults>> {
-    let environment = caller.environment.id;
-    let batch = find(&server, environment, &batch).await?;
+    let environment = bearer.caller.environment.id;
+    let batch = find_to_read(&server, &bearer, &batch).await?;
     let ended = server.storage.batch_items(batch.id).await?.into_iter().filter(|item| item.finished_at.is_some());
     let mut items = Vec::new();
     let mut bytes = 0;

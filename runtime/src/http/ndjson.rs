@@ -35,6 +35,21 @@ impl Lines {
         Self { body, rest: Bytes::new(), max_bytes, has_ended: false }
     }
 
+    /// The next line that is not blank, if all of it has arrived.
+    pub(super) fn next_in_hand(&mut self) -> Option<Line> {
+        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+            let line = self.rest.split_to(end);
+            self.rest = self.rest.slice(1..);
+            if line.len() > self.max_bytes {
+                return Some(Line::TooLong(line[..line.len().min(MAX_HEAD_BYTES)].to_vec()));
+            }
+            if !line.trim_ascii().is_empty() {
+                return Some(Line::Whole(line.to_vec()));
+            }
+        }
+        None
+    }
+
     /// The next line that is not blank.
     pub(super) async fn next(&mut self) -> Result<Option<Line>> {
         loop {

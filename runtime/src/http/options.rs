@@ -81,6 +81,7 @@ pub(super) fn overrides(body: ReplayRequest, now: Timestamp) -> Result<(Override
         max_duration_seconds: body.max_duration.map(max_duration).transpose()?,
         machine: body.machine.as_deref().map(machine).transpose()?,
         locked: None,
+        one_time_token: None,
     };
     Ok((overrides, body.version))
 }

@@ -8,7 +8,7 @@ use axum::extract::State;
 use serde_json::value::RawValue;
 
 use super::Server;
-use super::auth::Caller;
+use super::auth::{Bearer, Caller};
 use super::body::{Params, Segments, json};
 use super::error::{ApiError, Result};
 use super::trigger::result_in_time;
@@ -19,6 +19,7 @@ use crate::api::{
 };
 use crate::model::id::{DeploymentId, RunId};
 use crate::model::run::Run;
+use crate::model::scope::{Action, Resource};
 use crate::storage::{Canceled, LogKind, LogRow};
 
 /// Log entries on a page when the caller does not say, and at most.
@@ -35,13 +36,20 @@ pub(super) async fn find(server: &Server, caller: &Caller, run: &str) -> Result<
     server.storage.run(caller.environment.id, id).await?.ok_or_else(not_found)
 }
 
+/// The run, if it is there and the bearer may look at it.
+pub(super) async fn find_to_read(server: &Server, bearer: &Bearer, run: &str) -> Result<Run> {
+    let run = find(server, &bearer.caller, run).await?;
+    bearer.may_read(&run)?;
+    Ok(run)
+}
+
 /// `GET /api/v3/runs/{run}`
 pub(super) async fn retrieve(
     State(server): State<Arc<Server>>,
-    caller: Caller,
+    bearer: Bearer,
     Segments(run): Segments<String>,
 ) -> Result<Json<RunDetails>> {
-    details(&server, find(&server, &caller, &run).await?).await
+    details(&server, find_to_read(&server, &bearer, &run).await?).await
 }
 
 /// Everything about a run.
@@ -101,10 +109,11 @@ fn related_run(run: &Run) -> RelatedRun {
 }
 
 /// `GET /api/v1/runs`
-pub(super) async fn list(State(server): State<Arc<Server>>, caller: Caller, params: Params) -> Result<Json<RunList>> {
+pub(super) async fn list(State(server): State<Arc<Server>>, bearer: Bearer, params: Params) -> Result<Json<RunList>> {
     let now = server.runs.now();
     let mut query = list::parse(&params, now)?;
-    let environment = &caller.environment;
+    may_list(&bearer, &query.filter.tasks)?;
+    let environment = &bearer.caller.environment;
     for version in &query.versions {
         let found = server.storage.deployment_of_version(environment.id, *version).await?;
         // A version that nobody deployed has no runs: no deployment has this id.
@@ -117,27 +126,36 @@ pub(super) async fn list(State(server): State<Arc<Server>>, caller: Caller, para
     json(RunList { data: page.items.iter().map(item).collect(), pagination })
 }
 
+/// A list takes a scope for all runs, or for every task that it names.
+fn may_list(bearer: &Bearer, tasks: &[String]) -> Result<()> {
+    let all = bearer.may(Action::Read, &[Resource::all("runs"), Resource::all("tasks")]);
+    if all.is_ok() || tasks.is_empty() {
+        return all;
+    }
+    tasks.iter().try_for_each(|task| bearer.may(Action::Read, &[Resource::one("tasks", task)]))
+}
+
 /// `GET /api/v1/runs/{run}/result[?wait=30s]`
 pub(super) async fn result(
     State(server): State<Arc<Server>>,
-    caller: Caller,
+    bearer: Bearer,
     Segments(run): Segments<String>,
     params: Params,
 ) -> Result<Json<RunResult>> {
     params.only(&["wait"])?;
-    let id: RunId = run.parse().map_err(|_| not_found())?;
+    let id = find_to_read(&server, &bearer, &run).await?.id;
     let wait = params.duration("wait")?.unwrap_or_default();
-    let result = result_in_time(&server, caller.environment.id, id, wait).await?;
+    let result = result_in_time(&server, bearer.caller.environment.id, id, wait).await?;
     json(result.ok_or_else(|| ApiError::not_found("the run has not ended yet"))?)
 }
 
 /// `GET /api/v1/runs/{run}/events`
 pub(super) async fn events(
     State(server): State<Arc<Server>>,
-    caller: Caller,
+    bearer: Bearer,
     Segments(run): Segments<String>,
 ) -> Result<Json<EventList>> {
-    let run = find(&server, &caller, &run).await?;
+    let run = find_to_read(&server, &bearer, &run).await?;
     let events = server.storage.events(run.id).await?;
     let item = |event: crate::storage::RunEvent| EventItem {
         seq: event.seq,
@@ -152,7 +170,7 @@ pub(super) async fn events(
 /// `GET /api/v1/runs/{run}/logs?after=0&limit=1000&wait=10s`
 pub(super) async fn logs(
     State(server): State<Arc<Server>>,
-    caller: Caller,
+    bearer: Bearer,
     Segments(run): Segments<String>,
     params: Params,
 ) -> Result<Json<LogPage>> {
@@ -164,7 +182,7 @@ pub(super) async fn logs(
     let deadline = tokio::time::Instant::now() + wait;
     loop {
         // The status first: what a run has logged is written before it ends.
-        let found = find(&server, &caller, &run).await?;
+        let found = find_to_read(&server, &bearer, &run).await?;
         let rows = server.storage.logs(found.id, after, limit).await?;
         let is_last = rows.len() < limit as usize;
         if !rows.is_empty() || found.status.is_final() || tokio::time::Instant::now() >= deadline {
@@ -198,11 +216,13 @@ fn log_item((seq, row): (u64, LogRow)) -> LogItem {
 /// `POST /api/v2/runs/{run}/cancel`
 pub(super) async fn cancel(
     State(server): State<Arc<Server>>,
-    caller: Caller,
+    bearer: Bearer,
     Segments(run): Segments<String>,
 ) -> Result<Json<api::RunId>> {
-    let id: RunId = run.parse().map_err(|_| not_found())?;
-    match server.runs.cancel(caller.environment.id, id).await? {
+    let found = find(&server, &bearer.caller, &run).await?;
+    bearer.may_write(&found)?;
+    let id = found.id;
+    match server.runs.cancel(found.environment, id).await? {
         Canceled::Now | Canceled::HadEnded => json(api::RunId { id: id.to_string() }),
         Canceled::NoSuchRun => Err(not_found()),
     }

@@ -5,40 +5,42 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 
 use super::Server;
-use super::auth::Caller;
+use super::auth::{Bearer, Caller};
 use super::body::{Body, OptionalBody, Params, Segments, json};
 use super::error::{ApiError, Result};
+use super::runs::find;
 use super::{options, packets};
 use crate::api::{ReplayReceipt, ReplayRequest, RunResult, TriggerReceipt, TriggerRequest};
 use crate::model::admission::Request;
 use crate::model::id::{DeploymentId, EnvironmentId, RunId};
 use crate::model::limits::{MAX_IDEMPOTENCY_KEY_CHARS, MAX_RESULT_WAIT};
 use crate::model::run::End;
+use crate::model::scope::{Action, Resource};
 use crate::model::version::Version;
 use crate::storage::RunEnd;
 
 /// The same on all tries of one request.
 const REQUEST_KEY_HEADER: &str = "x-trigger-request-idempotency-key";
-/// The claims from which the client makes a public token.
-const CLAIMS_HEADER: HeaderName = HeaderName::from_static("x-trigger-jwt-claims");
 
 /// `POST /api/v1/tasks/{task}/trigger[?wait=30s]`
 pub(super) async fn trigger(
     State(server): State<Arc<Server>>,
-    caller: Caller,
+    bearer: Bearer,
     Segments(task): Segments<String>,
     (params, headers): (Params, HeaderMap),
     Body(body): Body<TriggerRequest>,
 ) -> Result<Response> {
     params.only(&["wait"])?;
     let wait = params.duration("wait")?;
-    let environment = caller.environment.id;
+    bearer.may(Action::Trigger, &[Resource::one("tasks", &task)])?;
+    let environment = bearer.caller.environment.id;
     let mut request = request(&server, environment, task.clone(), body).await?;
     request.request_key = request_key(&headers);
+    request.one_time_token = bearer.one_time_token();
     let id = server.runs.new_id();
     // Ask for the end before the run begins: it may be over before this returns.
     let awaited = wait.map(|wait| (wait, server.storage.end_of(id)));
@@ -51,7 +53,8 @@ pub(super) async fn trigger(
         None => None,
     };
     let receipt = TriggerReceipt { id: triggered.run.to_string(), is_cached: triggered.is_cached, result };
-    Ok((claims(environment), Json(receipt)).into_response())
+    let scopes = vec![format!("read:runs:{}", triggered.run), format!("write:inputStreams:{}", triggered.run)];
+    Ok((bearer.pass(&server, scopes)?, Json(receipt)).into_response())
 }
 
 /// The request that a trigger's body, or a batch's item, makes.
@@ -71,30 +74,27 @@ pub(super) async fn request(
     Ok(request)
 }
 
-/// From what the client makes a public token for what it has just made.
-pub(super) fn claims(environment: EnvironmentId) -> [(HeaderName, HeaderValue); 1] {
-    let claims = format!(r#"{{"sub":"{environment}","pub":true}}"#);
-    [(CLAIMS_HEADER, HeaderValue::from_str(&claims).expect("ids are letters, digits and `_`"))]
-}
-
 /// `POST /api/v1/runs/{run}/replay[?environment=staging]`
 pub(super) async fn replay(
     State(server): State<Arc<Server>>,
-    caller: Caller,
+    bearer: Bearer,
     Segments(run): Segments<String>,
     (params, headers): (Params, HeaderMap),
     OptionalBody(body): OptionalBody<ReplayRequest>,
 ) -> Result<Json<ReplayReceipt>> {
     params.only(&["environment"])?;
-    let source = run.parse().map_err(|_| ApiError::not_found("Run not found"))?;
-    let target = target(&server, &caller, params.get("environment")).await?;
+    let caller = &bearer.caller;
+    let source = find(&server, caller, &run).await?;
+    bearer.may_write(&source)?;
+    let target = target(&server, caller, params.get("environment")).await?;
     let (mut overrides, version) = options::overrides(body, server.runs.now())?;
     overrides.request_key = request_key(&headers);
+    overrides.one_time_token = bearer.one_time_token();
     overrides.locked = match version {
         Some(version) => Some(locked(&server, target, &version).await?),
         None => None,
     };
-    let replay = server.runs.replay(caller.environment.id, source, target, overrides).await?;
+    let replay = server.runs.replay(caller.environment.id, source.id, target, overrides).await?;
     json(ReplayReceipt { id: replay.run.to_string(), is_cached: replay.is_cached })
 }
 

@@ -8,16 +8,17 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde_json::value::RawValue;
 
-use super::auth::Caller;
+use super::auth::{Bearer, Caller};
 use super::body::{OptionalBody, Params, Raw, Segments, json};
 use super::error::{ApiError, Result};
-use super::{Server, cursor, list, options, origin, trigger};
+use super::{Server, cursor, list, options, origin};
 use crate::api::{
     CompleteWaitpointReceipt, CompleteWaitpointRequest, CreateWaitpointReceipt, CreateWaitpointRequest,
     WaitpointDetails, WaitpointItem, WaitpointList, WaitpointOutput, WaitpointStatus,
 };
 use crate::model::duration;
 use crate::model::id::WaitpointId;
+use crate::model::scope::{Action, Resource};
 use crate::model::waitpoint;
 use crate::storage::{Waitpoint, WaitpointFilter};
 use crate::waitpoints::{WaitpointError, Wish};
@@ -56,16 +57,18 @@ impl From<WaitpointError> for ApiError {
 /// `POST /api/v1/waitpoints/tokens`
 pub(super) async fn create(
     State(server): State<Arc<Server>>,
-    caller: Caller,
+    bearer: Bearer,
     headers: HeaderMap,
     OptionalBody(body): OptionalBody<CreateWaitpointRequest>,
 ) -> Result<Response> {
+    bearer.may(Action::Write, &[Resource::all("waitpoints")])?;
     let origin = origin::of(&headers)?;
-    let environment = caller.environment.id;
+    let environment = bearer.caller.environment.id;
     let (waitpoint, is_new) = server.waitpoints.create(environment, wish(body)?).await?;
     let url = callback_url(&server, &origin, waitpoint.id);
     let receipt = CreateWaitpointReceipt { id: waitpoint.id.to_string(), is_cached: !is_new, url };
-    Ok((trigger::claims(environment), Json(receipt)).into_response())
+    let scopes = vec![format!("write:waitpoints:{}", receipt.id)];
+    Ok((bearer.pass(&server, scopes)?, Json(receipt)).into_response())
 }
 
 fn wish(body: CreateWaitpointRequest) -> Result<Wish> {
@@ -130,12 +133,13 @@ pub(super) async fn retrieve(
 /// `POST /api/v1/waitpoints/tokens/{token}/complete`
 pub(super) async fn complete(
     State(server): State<Arc<Server>>,
-    caller: Caller,
+    bearer: Bearer,
     Segments(token): Segments<String>,
     OptionalBody(body): OptionalBody<CompleteWaitpointRequest>,
 ) -> Result<Json<CompleteWaitpointReceipt>> {
+    bearer.may(Action::Write, &[Resource::one("waitpoints", &token)])?;
     let output = body.data.map(|data| Box::<str>::from(data).into_string());
-    server.waitpoints.complete(caller.environment.id, id_of(&token)?, output).await?;
+    server.waitpoints.complete(bearer.caller.environment.id, id_of(&token)?, output).await?;
     json(CompleteWaitpointReceipt { success: true })
 }
 

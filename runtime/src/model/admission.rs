@@ -138,6 +138,7 @@ pub struct Overrides {
     pub max_duration_seconds: Option<u32>,
     pub machine: Option<Machine>,
     pub locked: Option<DeploymentId>,
+    pub one_time_token: Option<OneTimeToken>,
 }
 
 impl Overrides {
@@ -158,6 +159,7 @@ impl Overrides {
             max_duration_seconds: self.max_duration_seconds.or(request.max_duration_seconds),
             machine: self.machine.or(request.machine),
             locked: self.locked.or(request.locked),
+            one_time_token: self.one_time_token.or(request.one_time_token),
             ..request
         }
     }

@@ -137,6 +137,10 @@ pub const MAX_SCOPE_CHARS: usize = 512;
 pub const MAX_TOKEN_LIFE: Duration = Duration::from_secs(366 * 86_400);
 /// Life of such a token when the caller does not say.
 pub const DEFAULT_TOKEN_LIFE: Duration = Duration::from_secs(15 * 60);
+/// Life of the token that comes with a trigger's answer.
+pub const TRIGGER_TOKEN_LIFE: Duration = Duration::from_secs(3_600);
+/// How long a browser may remember what it may ask for.
+pub const MAX_PREFLIGHT_AGE: Duration = Duration::from_secs(86_400);
 /// Keys of an environment that may sign tokens: the oldest.
 pub const MAX_SIGNING_KEYS: u32 = 100;
 /// How long a realtime request is held while nothing changes.
@@ -152,6 +156,16 @@ pub const MAX_FEED_BYTES: usize = 8 * MIB;
 pub const MAX_FEED_TAGS: usize = 20;
 /// How far a realtime feed of tags looks back when the caller does not say.
 pub const DEFAULT_FEED_WINDOW: Duration = Duration::from_secs(86_400);
+/// Most bytes of one chunk of a run's stream.
+pub const MAX_STREAM_CHUNK_BYTES: usize = 128 * KIB;
+/// Most chunks of a stream.
+pub const MAX_STREAM_CHUNKS: u64 = 10_000;
+/// Bytes of a stream after which it takes no more; they are counted with every 64 chunks.
+pub const MAX_STREAM_BYTES: u64 = 64 * MIB as u64;
+/// Most streams of a run.
+pub const MAX_STREAMS: usize = 20;
+/// Most characters of the name of a stream.
+pub const MAX_STREAM_NAME_CHARS: usize = 128;
 /// Longest time a request may wait for a run to end.
 pub const MAX_RESULT_WAIT: Duration = Duration::from_secs(60);
 /// How long the key of a request finds the run that the request made.

@@ -64,6 +64,15 @@ pub fn allows(scopes: &[String], action: Action, resource: Resource<'_>) -> bool
     scopes.iter().any(|scope| scope_allows(scope, action, resource))
 }
 
+/// Whether one of `scopes` opens anything at all for `action`.
+pub fn allows_some(scopes: &[String], action: Action) -> bool {
+    let is_for = |scope: &str| match scope.split_once(':') {
+        Some((given, _)) => given == "*" || given == action.as_str(),
+        None => scope == "admin",
+    };
+    scopes.iter().any(|scope| is_for(scope))
+}
+
 fn scope_allows(scope: &str, action: Action, resource: Resource<'_>) -> bool {
     let mut parts = scope.splitn(3, ':');
     let (given_action, kind, id) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
@@ -96,6 +105,14 @@ mod tests {
         check("read:tags:run_1", Action::Read, run, false);
         check("trigger:tasks:hello", Action::BatchTrigger, Resource::one("tasks", "hello"), false);
         check("batchTrigger:tasks:hello", Action::BatchTrigger, Resource::one("tasks", "hello"), true);
+    }
+
+    #[test]
+    fn some_scope_is_for_an_action() {
+        for (scope, expected) in [("trigger:tasks:a", true), ("*:tags", true), ("admin", true), ("read:runs", false)] {
+            assert_eq!(allows_some(&[scope.into()], Action::Trigger), expected, "{scope}");
+        }
+        assert!(!allows_some(&["trigger".into(), "admin:x".into()], Action::Trigger));
     }
 
     #[test]

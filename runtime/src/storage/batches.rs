@@ -8,10 +8,12 @@ use jiff::Timestamp;
 
 use super::runs::{Inserted, insert_run};
 use super::sql::{Row, Tx, values};
+use super::tokens::use_token;
 use super::{Error, Storage};
 use crate::model::batch::{ItemError, ItemErrorCode};
 use crate::model::id::{BatchId, EnvironmentId, RunId};
 use crate::model::run::{NewRun, Status};
+use crate::model::scope::OneTimeToken;
 
 /// A batch that is announced.
 #[derive(Debug, Clone)]
@@ -30,6 +32,8 @@ pub struct NewBatch {
     pub parent: Option<RunId>,
     /// When it is announced.
     pub created_at: Timestamp,
+    /// Is used up by it.
+    pub one_time_token: Option<OneTimeToken>,
 }
 
 /// A batch as it is stored.
@@ -104,8 +108,8 @@ pub struct Arrived {
 
 impl Storage {
     /// Stores a batch, unless its key names an older one, and answers with the batch that counts and
-    /// whether it is this one.
-    pub async fn insert_batch(&self, batch: NewBatch) -> Result<(Batch, bool), Error> {
+    /// whether it is this one. `None`: its one-time token was used before.
+    pub async fn insert_batch(&self, batch: NewBatch) -> Result<Option<(Batch, bool)>, Error> {
         self.writer.write(move |tx| insert_batch(tx, &batch)).await
     }
 
@@ -165,7 +169,7 @@ impl Storage {
     }
 }
 
-fn insert_batch(tx: &Tx<'_>, batch: &NewBatch) -> Result<(Batch, bool), Error> {
+fn insert_batch(tx: &Tx<'_>, batch: &NewBatch) -> Result<Option<(Batch, bool)>, Error> {
     let forget = "UPDATE batches
                   SET    idempotency_key = NULL
                   WHERE  environment_id = ?1 AND idempotency_key = ?2 AND created_at < ?3";
@@ -183,7 +187,14 @@ fn insert_batch(tx: &Tx<'_>, batch: &NewBatch) -> Result<(Batch, bool), Error> {
     if tx.execute(insert, values)? == 0 {
         let older = tx.row(by_key, values![batch.environment, key], read_batch)?;
         let older = older.ok_or_else(|| Error::Corrupt("a batch that is in the way is gone".into()))?;
-        return Ok((older, false));
+        return Ok(Some((older, false)));
+    }
+    if let Some(token) = &batch.one_time_token
+        && !use_token(tx, token, batch.created_at)?
+    {
+        let undo = "DELETE FROM batches WHERE id = ?1";
+        tx.execute(undo, values![batch.id])?;
+        return Ok(None);
     }
     let stored = Batch {
         id: batch.id,
@@ -193,7 +204,7 @@ fn insert_batch(tx: &Tx<'_>, batch: &NewBatch) -> Result<(Batch, bool), Error> {
         created_at: batch.created_at,
         sealed_at: None,
     };
-    Ok((stored, true))
+    Ok(Some((stored, true)))
 }
 
 fn insert_batch_item(

@@ -31,13 +31,15 @@ pub enum Topic {
     Tag(EnvironmentId, String),
     /// The runs of a batch.
     Batch(BatchId),
+    /// The streams of a run. Their changes wake, and are not in [`Changes`].
+    Streams(RunId),
 }
 
 impl Topic {
     /// Whether it takes a look at a run to know that the run is of this topic.
     fn needs_a_look(&self) -> bool {
         match self {
-            Self::Any | Self::Run(_) => false,
+            Self::Any | Self::Run(_) | Self::Streams(_) => false,
             Self::Tag(..) | Self::Batch(_) => true,
         }
     }
@@ -189,6 +191,18 @@ impl Watchers {
         Watch { topics, watcher, watchers: self.clone() }
     }
 
+    /// Wakes whoever watches the streams of these runs.
+    pub(super) fn streams_changed(&self, runs: &[RunId]) {
+        if runs.is_empty() {
+            return;
+        }
+        let state = self.state();
+        for run in runs {
+            let watching = state.watching.get(&Topic::Streams(*run));
+            watching.into_iter().flatten().for_each(|watcher| watcher.notify.notify_one());
+        }
+    }
+
     /// Wakes whoever watches these runs, or one of the topics that [`find_topics`] found.
     pub(super) fn changed(&self, runs: &[RunId], found: &[(RunId, Topic)]) {
         if runs.is_empty() {
@@ -241,6 +255,11 @@ impl Storage {
     /// Wakes when something about a run changes, or about any run. Watch before you look.
     pub fn watch(&self, run: Option<RunId>) -> Watch {
         self.watch_topics(vec![run.map_or(Topic::Any, Topic::Run)])
+    }
+
+    /// Topics that are watched just now.
+    pub fn watched_topics(&self) -> usize {
+        self.listeners.watchers.state().watching.len()
     }
 
     /// Wakes when something about a run of one of these topics changes. Watch before you look.

@@ -33,6 +33,8 @@ pub(super) struct Effects {
     parked_left: Option<bool>,
     bulk_added: bool,
     changed: Vec<RunId>,
+    /// Runs of which a stream has grown.
+    streams: Vec<RunId>,
     /// Watched topics of those, where they were looked for.
     topics: Vec<(RunId, Topic)>,
 }
@@ -89,6 +91,11 @@ impl Effects {
     /// Something about a run changed that its watchers want to know.
     pub(super) fn run_changed(&mut self, run: RunId) {
         self.changed.push(run);
+    }
+
+    /// A stream of a run has grown.
+    pub(super) fn stream_changed(&mut self, run: RunId) {
+        self.streams.push(run);
     }
 
     /// The runs that changed.
@@ -256,6 +263,7 @@ impl Listeners {
         if effects.bulk_added {
             self.bulk.notify_one();
         }
+        self.watchers.streams_changed(&effects.streams);
         if effects.settings {
             self.settings.fetch_add(1, Ordering::Release);
         }

@@ -186,6 +186,7 @@ impl Storage {
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         self.writer
             .write(move |tx| {
+                tx.effects.settings_changed();
                 let hash: &[u8] = &key.hash;
                 let values = values![key.id, key.environment, hash, key.sealed.as_slice(), &key.hint, key.created_at];
                 tx.execute(sql, values).map(drop)

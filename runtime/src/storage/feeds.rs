@@ -4,6 +4,7 @@ use super::list::list;
 use super::page::Place;
 use super::runs::{RunFilter, packet, read_run, run_columns};
 use super::sql::{Tx, values};
+use super::streams::stream_names;
 use super::{Error, Storage};
 use crate::model::id::{EnvironmentId, RunId};
 use crate::model::limits::{MAX_FEED_BYTES, MAX_FEED_RUNS};
@@ -16,6 +17,8 @@ pub struct FeedRow {
     pub run: Run,
     /// Its payload.
     pub payload: Packet,
+    /// The names of its streams, without those that are said to it.
+    pub streams: Vec<String>,
 }
 
 impl Storage {
@@ -72,7 +75,9 @@ fn complete(tx: &Tx<'_>, mut run: Run, budget_bytes: &mut u64) -> Result<FeedRow
     if let Some(error) = run.error.as_mut() {
         error.stack = stack;
     }
-    Ok(FeedRow { run, payload })
+    let mut streams = stream_names(tx, run.id)?;
+    streams.retain(|name| !name.starts_with('$'));
+    Ok(FeedRow { run, payload, streams })
 }
 
 fn spend(budget_bytes: &mut u64, text: Option<&String>) {

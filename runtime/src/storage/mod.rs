@@ -30,6 +30,7 @@ mod runs;
 mod schedules;
 mod schema;
 mod sql;
+mod streams;
 mod tokens;
 mod waitpoints;
 mod writer;
@@ -57,6 +58,7 @@ pub use queues::{Queue, QueueChange, QueuePage};
 pub use runs::{Canceled, Inserted, RunEvent, RunFilter};
 pub use schedules::{Activation, Fired, NewSchedule, Schedule, SchedulePage, ScheduleSettings};
 pub use schema::{SchemaVersions, schema_versions};
+pub use streams::{Appended, Chunk};
 pub use waitpoints::{Completed, NewWaitpoint, Stored, Waitpoint, WaitpointFilter};
 
 use crate::clock::Clock;

@@ -35,6 +35,10 @@ fn a_key_is_made_used_and_revoked() {
     desk.say(&["keys", "create", "moon"]).ended(2).says("possible values: dev, staging, production");
     let created = desk.json(&["keys", "create", "dev"]);
     assert!(text(&created["key"]).starts_with("tr_dev_"), "{created}");
+    let additional = desk.does(&["keys", "create", "dev", "--additional"]).stdout;
+    assert!(additional.starts_with("tr_dev_sk_"), "{additional}");
+    let file = desk.file("additional.key", additional.trim_end());
+    desk.does(&["runs", "list", "--key-file", &file]).says("no runs");
 }
 
 #[test]

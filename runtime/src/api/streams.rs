@@ -1,0 +1,26 @@
+//! The streams of runs.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// `PUT /realtime/v1/streams/{run}/{target}/{stream}`
+#[derive(Debug, Serialize, Deserialize)]
+pub struct StreamVersion {
+    /// How to write: `v1` is line by line, to this server.
+    pub version: String,
+}
+
+/// The answer to what was written.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct StreamReceipt {
+    /// Always true: what fails has another status.
+    pub ok: bool,
+}
+
+/// `POST /realtime/v1/streams/{run}/input/{stream}`
+#[derive(Debug, Serialize, Deserialize)]
+pub struct InputRequest {
+    /// What is said to the run. Left out: `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Box<RawValue>>,
+}
