@@ -17,7 +17,7 @@ use crate::{secrets, storage};
 #[derive(Debug, Clone)]
 pub(super) struct ApiError {
     status: StatusCode,
-    body: ErrorBody,
+    body: Box<ErrorBody>,
 }
 
 /// The answer of every handler.
@@ -26,7 +26,7 @@ pub(super) type Result<T> = std::result::Result<T, ApiError>;
 impl ApiError {
     pub(super) fn new(status: StatusCode, code: &str, error: impl Into<String>) -> Self {
         let body = ErrorBody { error: error.into(), code: Some(code.into()), ..ErrorBody::default() };
-        Self { status, body }
+        Self { status, body: Box::new(body) }
     }
 
     /// 400: the request cannot be understood.

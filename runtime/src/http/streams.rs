@@ -34,7 +34,7 @@ use crate::model::id::{EnvironmentId, RunId};
 use crate::model::limits;
 use crate::model::run::Run;
 use crate::model::scope::{Action, Resource};
-use crate::storage::{Appended, Topic, Watch};
+use crate::storage::{Appended, NewChunks, Topic, Watch};
 
 /// What stands before the name of a stream that is said to a run.
 const INPUT: &str = "$input/";
@@ -323,8 +323,9 @@ pub(super) async fn input(
     json(StreamReceipt { ok: true })
 }
 
-async fn store(server: &Server, run: RunId, stream: &str, first: Option<u64>, chunks: Vec<String>) -> Result<()> {
-    match server.storage.append_chunks(run, stream.to_owned(), first, chunks, server.clock.now()).await? {
+async fn store(server: &Server, run: RunId, stream: &str, first: Option<u64>, data: Vec<String>) -> Result<()> {
+    let chunks = NewChunks { stream: stream.to_owned(), first, data, at: server.clock.now() };
+    match server.storage.append_chunks(run, chunks).await? {
         Appended::Now => Ok(()),
         Appended::TooMany => Err(too_many()),
     }

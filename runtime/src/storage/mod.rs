@@ -58,7 +58,7 @@ pub use queues::{Queue, QueueChange, QueuePage};
 pub use runs::{Canceled, Inserted, RunEvent, RunFilter};
 pub use schedules::{Activation, Fired, NewSchedule, Schedule, SchedulePage, ScheduleSettings};
 pub use schema::{SchemaVersions, schema_versions};
-pub use streams::{Appended, Chunk};
+pub use streams::{Appended, Chunk, NewChunks};
 pub use waitpoints::{Completed, NewWaitpoint, Stored, Waitpoint, WaitpointFilter};
 
 use crate::clock::Clock;

@@ -24,6 +24,20 @@ pub struct Chunk {
     pub data: String,
 }
 
+/// Chunks that arrive together.
+#[derive(Debug, Clone)]
+pub struct NewChunks {
+    /// The name of the stream.
+    pub stream: String,
+    /// The number of the first of them, where the sender counts: those that are there already are
+    /// left out then.
+    pub first: Option<u64>,
+    /// What they say.
+    pub data: Vec<String>,
+    /// When they arrive.
+    pub at: Timestamp,
+}
+
 /// What became of chunks that arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Appended {
@@ -34,17 +48,9 @@ pub enum Appended {
 }
 
 impl Storage {
-    /// Appends chunks to a stream of a run that exists, all or none. Where `first` is given it is the
-    /// number of the first of them, and those that are there already are left out.
-    pub async fn append_chunks(
-        &self,
-        run: RunId,
-        stream: String,
-        first: Option<u64>,
-        chunks: Vec<String>,
-        now: Timestamp,
-    ) -> Result<Appended, Error> {
-        self.writer.write(move |tx| append(tx, run, &stream, first, &chunks, now)).await
+    /// Appends chunks to a stream of a run that exists, all or none.
+    pub async fn append_chunks(&self, run: RunId, chunks: NewChunks) -> Result<Appended, Error> {
+        self.writer.write(move |tx| append(tx, run, &chunks)).await
     }
 
     /// The chunks of a stream after the one with the number `after`, `limit` at most.
@@ -72,20 +78,13 @@ impl Storage {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "they are those of the verb")]
-fn append(
-    tx: &mut Tx<'_>,
-    run: RunId,
-    stream: &str,
-    first: Option<u64>,
-    chunks: &[String],
-    now: Timestamp,
-) -> Result<Appended, Error> {
+fn append(tx: &mut Tx<'_>, run: RunId, chunks: &NewChunks) -> Result<Appended, Error> {
+    let NewChunks { stream, first, data: chunks, at } = chunks;
     let insert = "INSERT INTO stream_chunks (run_id, stream, seq, at, data) VALUES (?1, ?2, ?3, ?4, ?5)";
     let count = "SELECT COALESCE(SUM(OCTET_LENGTH(data)), 0) FROM stream_chunks WHERE run_id = ?1 AND stream = ?2";
     let known = last(tx, run, stream)?;
     let next = known.map_or(0, |last| last + 1);
-    let there = first.map_or(0, |first| usize::try_from(next.saturating_sub(first)).unwrap_or(usize::MAX));
+    let there = first.map_or(0, |first: u64| usize::try_from(next.saturating_sub(first)).unwrap_or(usize::MAX));
     let new = chunks.get(there..).unwrap_or_default();
     let end = next + new.len() as u64;
     if new.is_empty() {
@@ -101,7 +100,7 @@ fn append(
         }
     }
     for (seq, data) in (next..).zip(new) {
-        tx.execute(insert, values![run, stream, seq, now, data])?;
+        tx.execute(insert, values![run, stream, seq, *at, data])?;
     }
     if known.is_none() {
         // The run shows the names of its streams.
