@@ -124,25 +124,14 @@ impl App {
         let data_dir = config.data_dir.clone();
         let storage = Storage::open(&data_dir, &clock)?;
         let server_key = Arc::new(server_key(&storage, config.server_key.take(), &data_dir).await?);
-        let admin = match &config.admin_key {
-            Some(key) => key.0.clone(),
-            None => {
-                secrets::load_or_create_text(&data_dir.join(ADMIN_KEY_FILE), || secrets::new_api_key("dacapo_admin_"))?
-            }
-        };
+        let admin = admin_key(&config, &data_dir)?;
         let environments = make_environments(&storage, &server_key, &clock, &data_dir).await?;
         let artifacts = Artifacts::open(&data_dir.join(ARTIFACTS_DIR)).map_err(io("components"))?;
         let sandbox = match sandbox {
             Some(sandbox) => sandbox,
             None => Arc::new(wasm_sandbox(&config, &server_key, artifacts.clone())?),
         };
-        let limits = worker::Limits {
-            max_concurrent_runs: config.max_concurrent_runs as usize,
-            default_max_duration: config.default_max_duration,
-            max_host_wait: config.max_host_wait,
-            scratch_bytes: config.scratch_quota_bytes,
-            grace: config.shutdown_grace,
-        };
+        let limits = worker_limits(&config);
         let ready = Arc::new(AtomicBool::new(true));
         let defaults = Defaults { max_waiting: config.max_waiting_runs, ttl: config.default_ttl };
         let schedules = Schedules::new(storage.clone(), clock.clone(), defaults);
@@ -278,6 +267,24 @@ pub fn schema_versions(data_dir: &Path) -> Result<SchemaVersions, Error> {
 fn io(what: &str) -> impl Fn(std::io::Error) -> Error {
     let what = what.to_owned();
     move |source| Error::Io { what: what.clone(), source }
+}
+
+fn admin_key(config: &Config, data_dir: &Path) -> Result<String, Error> {
+    let file = data_dir.join(ADMIN_KEY_FILE);
+    match &config.admin_key {
+        Some(key) => Ok(key.0.clone()),
+        None => Ok(secrets::load_or_create_text(&file, || secrets::new_api_key("dacapo_admin_"))?),
+    }
+}
+
+fn worker_limits(config: &Config) -> worker::Limits {
+    worker::Limits {
+        max_concurrent_runs: config.max_concurrent_runs as usize,
+        default_max_duration: config.default_max_duration,
+        max_host_wait: config.max_host_wait,
+        scratch_bytes: config.scratch_quota_bytes,
+        grace: config.shutdown_grace,
+    }
 }
 
 /// The key of the data directory. One is made only while nothing is encrypted: a new key beside old

@@ -116,7 +116,7 @@ impl Bulks {
             };
             let which = (bulk.id, bulk.environment);
             let now = self.clock.now();
-            match self.storage.act_on_member(which, source, action, now, self.max_waiting).await? {
+            match self.storage.act_on_member(which, (source, action), now, self.max_waiting).await? {
                 Acted::Recorded => {}
                 Acted::QueueFull | Acted::Over => break,
             }

@@ -313,7 +313,7 @@ async fn send_to_a_full_queue() {
 async fn realtime(app: &TestApp) {
     let environment = app.post_empty("/api/v1/auth/jwt/claims").await.ok()["sub"].clone();
     let mut once =
-        claims(&environment, &["trigger:tasks", "batchTrigger:tasks"], jiff::Timestamp::now().as_millisecond());
+        claims(&environment, &["trigger:tasks", "batchTrigger:tasks"], dacapo::clock::Clock::system().now().as_millisecond());
     once["otu"] = json!(true);
     let token = sign(&app.key, &once);
     let delayed = json!({ "payload": 1, "options": { "delay": "1h", "tags": ["t"] } }).to_string();

@@ -76,7 +76,7 @@ impl Feed {
     }
 
     /// Follows one run until it has ended, and answers with its last row and every status seen.
-    async fn to_the_end(&mut self, app: &TestApp, mut rows: Vec<Value>) -> (Value, Vec<String>) {
+    async fn follow_to_the_end(&mut self, app: &TestApp, mut rows: Vec<Value>) -> (Value, Vec<String>) {
         let mut seen = Vec::new();
         loop {
             for row in rows {
@@ -101,7 +101,7 @@ async fn a_run_is_followed_to_its_end() {
     assert_eq!((&rows[0]["friendlyId"], &rows[0]["status"]), (&json!(run), &json!("DELAYED")));
 
     app.app().advance(Duration::from_secs(3_601));
-    let (last, _) = feed.to_the_end(&app, rows).await;
+    let (last, _) = feed.follow_to_the_end(&app, rows).await;
 
     assert_eq!((&last["status"], &last["operation"]), (&json!("COMPLETED_SUCCESSFULLY"), &json!("update")));
     assert_eq!(
@@ -166,7 +166,7 @@ async fn every_end_has_its_time() {
         (expired, "EXPIRED"),
     ] {
         let (mut feed, rows) = Feed::open(&app, &format!("/realtime/v1/runs/{run}")).await;
-        let (last, _) = feed.to_the_end(&app, rows).await;
+        let (last, _) = feed.follow_to_the_end(&app, rows).await;
         assert_eq!(last["status"], status);
         assert_eq!(last["expiredAt"].is_string(), status == "EXPIRED", "{last}");
         assert_eq!(last["error"].is_object(), status != "COMPLETED_SUCCESSFULLY", "{last}");
@@ -267,7 +267,7 @@ async fn a_token_sees_what_its_scopes_open() {
     let later = |tags: Value| json!({ "delay": "1h", "tags": tags });
     let mine = app.trigger_with("echo", json!(1), later(json!(["mine"]))).await;
     let theirs = app.trigger_with("echo", json!(1), later(json!(["theirs"]))).await;
-    let mut said = claims(&environment, &["read:tags:mine"], jiff::Timestamp::now().as_millisecond());
+    let mut said = claims(&environment, &["read:tags:mine"], dacapo::clock::Clock::system().now().as_millisecond());
     said["realtime"] = json!({ "skipColumns": ["payload"] });
     let token = sign(&app.key, &said);
 

@@ -126,7 +126,7 @@ async fn something_is_said_to_a_run() {
     let (app, run) = with_run().await;
     let path = format!("/realtime/v1/streams/{run}/input/approval");
     let environment = app.post_empty("/api/v1/auth/jwt/claims").await.ok()["sub"].clone();
-    let now = jiff::Timestamp::now().as_millisecond();
+    let now = dacapo::clock::Clock::system().now().as_millisecond();
     let token = |scope: &str| sign(&app.key, &claims(&environment, &[scope], now));
     let say = async |bearer: &str, data: Value| {
         let request = Request::post(&path).header("content-type", "application/json");

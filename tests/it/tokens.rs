@@ -20,7 +20,7 @@ async fn with_echo() -> (TestApp, Value) {
 }
 
 fn now_ms() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
+    dacapo::clock::Clock::system().now().as_millisecond()
 }
 
 /// A good token with these scopes.

@@ -63,7 +63,7 @@ pub(super) async fn add_tags(
     }
     let added = tags.len();
     let environment = caller.environment.id;
-    match server.storage.add_tags(environment, id, tags, limits::MAX_TAGS, server.runs.now()).await? {
+    match server.storage.add_tags(environment, id, tags, server.runs.now()).await? {
         Edited::Now => json(Message { message: format!("Successfully set {added} tags.") }),
         Edited::TooMany => Err(ApiError::unprocessable("a run can have 10 tags at most")),
         Edited::NoSuchRun => Err(not_found()),

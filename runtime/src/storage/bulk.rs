@@ -167,8 +167,7 @@ impl Storage {
     pub async fn act_on_member(
         &self,
         (bulk, environment): (BulkId, EnvironmentId),
-        source: RunId,
-        action: MemberAction,
+        (source, action): (RunId, MemberAction),
         now: Timestamp,
         max_waiting: u64,
     ) -> Result<Acted, Error> {

@@ -6,6 +6,7 @@ use super::runs::{insert_tags, parse_tags, tags_text};
 use super::sql::values;
 use super::{Error, Storage};
 use crate::model::id::{EnvironmentId, RunId};
+use crate::model::limits::MAX_TAGS;
 
 /// What became of an edit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,13 +20,12 @@ pub enum Edited {
 }
 
 impl Storage {
-    /// Adds tags to a run, `max_tags` in all at most.
+    /// Adds tags to a run, [`MAX_TAGS`] in all at most.
     pub async fn add_tags(
         &self,
         environment: EnvironmentId,
         run: RunId,
         added: Vec<String>,
-        max_tags: usize,
         now: Timestamp,
     ) -> Result<Edited, Error> {
         let find = "SELECT tags FROM runs WHERE id = ?1 AND environment_id = ?2";
@@ -37,7 +37,7 @@ impl Storage {
                 tags.extend(added.iter().cloned());
                 tags.sort();
                 tags.dedup();
-                if tags.len() > max_tags {
+                if tags.len() > MAX_TAGS {
                     return Ok(Edited::TooMany);
                 }
                 tx.execute(change, values![run, tags_text(&tags), now])?;

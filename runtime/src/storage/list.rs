@@ -31,7 +31,7 @@ pub(super) fn list(
     }
     let mut runs: Vec<Run> = Vec::new();
     for range in ranges {
-        let (sql, bound) = statement(environment, filter, range, &conditions, place, limit);
+        let (sql, bound) = statement(environment, filter, range, &conditions, (place, limit));
         runs.extend(tx.rows(&sql, &bound, read_run)?);
     }
     runs.sort_by_key(|run| std::cmp::Reverse(run.id));
@@ -65,8 +65,7 @@ fn statement(
     filter: &RunFilter,
     range: Option<(&str, String)>,
     conditions: &[Condition],
-    place: Place,
-    limit: u32,
+    (place, limit): (Place, u32),
 ) -> (String, Vec<Value<'static>>) {
     let mut query = Query { sql: String::new(), bound: vec![environment.into()] };
     let columns = run_columns!(without_output);
