@@ -312,8 +312,11 @@ async fn send_to_a_full_queue() {
 /// Batches, tokens, feeds and streams.
 async fn realtime(app: &TestApp) {
     let environment = app.post_empty("/api/v1/auth/jwt/claims").await.ok()["sub"].clone();
-    let mut once =
-        claims(&environment, &["trigger:tasks", "batchTrigger:tasks"], dacapo::clock::Clock::system().now().as_millisecond());
+    let mut once = claims(
+        &environment,
+        &["trigger:tasks", "batchTrigger:tasks"],
+        dacapo::clock::Clock::system().now().as_millisecond(),
+    );
     once["otu"] = json!(true);
     let token = sign(&app.key, &once);
     let delayed = json!({ "payload": 1, "options": { "delay": "1h", "tags": ["t"] } }).to_string();

@@ -17,10 +17,10 @@ pub fn dacapo() -> &'static Path {
             return built.into();
         }
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("..");
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it lies within the target directory");
         let built = Command::new(cargo)
             .args(["build", "--quiet", "--locked", "--workspace", "--bins", "--tests", "--target-dir"])
-            .arg(&target)
+            .arg(target)
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .status()
             .expect("cargo can be started");

@@ -83,7 +83,7 @@ async fn a_request_that_is_sent_again_finds_its_run() {
 }
 
 #[tokio::test]
-async fn tags_and_metadata_are_kept_and_limited() {
+async fn tags_and_metadata_are_kept() {
     let app = with_echo().await;
     let tags: Vec<String> = (0..10).rev().map(|n| format!("tag-{n}")).collect();
     let metadata = json!({ "order": { "n": 1 }, "text": "ü" });
@@ -97,7 +97,11 @@ async fn tags_and_metadata_are_kept_and_limited() {
     assert_eq!(app.run(&run).await["tags"], json!(["only"]));
     let run = app.trigger_with("echo", json!(1), json!({ "tags": ["", "x"] })).await;
     assert_eq!(app.run(&run).await["tags"], json!(["x"]), "empty tags are dropped");
+}
 
+#[tokio::test]
+async fn an_option_that_cannot_be_is_refused_with_the_reason() {
+    let app = with_echo().await;
     let eleven: Vec<String> = (0..11).map(|n| n.to_string()).collect();
     let long = "x".repeat(129);
     let big = "x".repeat(256 * 1024);
