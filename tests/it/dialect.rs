@@ -191,7 +191,7 @@ fn walk() {
         schedule(&app).await;
         wait_for_tokens(&app).await;
         realtime(&app).await;
-        let left = app.trigger_with("echo", json!(1), json!({ "priority": -3_600 })).await;
+        let left = app.trigger_with("echo", json!(1), json!({ "priority": -3_600, "ttl": "2h" })).await;
         app.upload("one", &std::fs::read(guests::META).unwrap(), "").await.ok();
         let lost = app.trigger("sleep", json!({ "ms": 600_000 })).await;
         app.until_status(&lost, "EXECUTING").await;
@@ -206,7 +206,7 @@ fn walk() {
         // The first life's clock was ahead.
         app.app().advance(Duration::from_secs(3_700));
         app.until_status(&left, "PENDING_VERSION").await;
-        app.app().advance(Duration::from_secs(3_601));
+        app.app().advance(Duration::from_secs(7_201));
         assert_eq!(app.finished(&left).await["status"], "EXPIRED");
         app.stop().await;
     });

@@ -32,6 +32,10 @@ pub(super) struct Effects {
     settings: bool,
     parked_left: Option<bool>,
     bulk_added: bool,
+    /// Whether any run may be held back by its queue, as far as was known before.
+    may_hold: bool,
+    /// Whether any is, as far as was seen here.
+    holds: Option<bool>,
     changed: Vec<RunId>,
     /// Runs of which a stream has grown.
     streams: Vec<RunId>,
@@ -81,6 +85,28 @@ impl Effects {
     /// There is a bulk action to be done.
     pub(super) fn bulk_added(&mut self) {
         self.bulk_added = true;
+    }
+
+    /// Begins with what is known of earlier transactions.
+    pub(super) fn begin(&mut self, listeners: &Listeners) {
+        self.may_hold = listeners.may_hold.load(Ordering::Acquire);
+    }
+
+    /// Whether a run may be held back by its queue.
+    pub(super) fn may_hold(&self) -> bool {
+        self.may_hold
+    }
+
+    /// A run is held back by its queue.
+    pub(super) fn held(&mut self) {
+        self.may_hold = true;
+        self.holds = Some(true);
+    }
+
+    /// No run is held back.
+    pub(super) fn none_held(&mut self) {
+        self.may_hold = false;
+        self.holds = Some(false);
     }
 
     /// Runs may be held back although their queue has places.
@@ -162,6 +188,8 @@ pub(super) struct Listeners {
     upkept_until_ms: AtomicI64,
     pub(super) timers: Notify,
     pub(super) bulk: Notify,
+    /// Whether a run may be held back by its queue: where not, nobody waits for a free place.
+    may_hold: AtomicBool,
     pub(super) watchers: Arc<Watchers>,
 }
 
@@ -190,6 +218,7 @@ impl Listeners {
             upkept_until_ms: AtomicI64::new(i64::MIN),
             timers: Notify::new(),
             bulk: Notify::new(),
+            may_hold: AtomicBool::new(true),
             watchers: Arc::new(Watchers::new(u64::from_le_bytes(secrets::random()))),
         }
     }
@@ -260,6 +289,9 @@ impl Listeners {
             }
         }
         self.watchers.changed(&effects.changed, &effects.topics);
+        if let Some(holds) = effects.holds {
+            self.may_hold.store(holds, Ordering::Release);
+        }
         if effects.bulk_added {
             self.bulk.notify_one();
         }

@@ -246,7 +246,8 @@ fn free_in_queue(tx: &Tx<'_>, run: &Run) -> Result<Option<u64>, Error> {
 }
 
 /// Holds back a queued run whose turn it would be.
-pub(super) fn hold(tx: &Tx<'_>, run: RunId) -> Result<(), Error> {
+pub(super) fn hold(tx: &mut Tx<'_>, run: RunId) -> Result<(), Error> {
+    tx.effects.held();
     tx.execute("UPDATE runs SET held = 1 WHERE id = ?1 AND status = 'queued'", values![run]).map(drop)
 }
 
@@ -267,6 +268,9 @@ pub(super) fn place_is_free(tx: &mut Tx<'_>, run: RunId) -> Result<(), Error> {
                           WHERE  me.id = ?1 AND e.concurrency_limit IS NOT NULL AND r.status = 'queued' AND r.held = 1
                           ORDER BY r.dequeue_at, r.id
                           LIMIT  1";
+    if !tx.effects.may_hold() {
+        return Ok(());
+    }
     for sql in [in_queue, in_environment] {
         let next = tx.row(sql, values![run], |row| Ok((row.column()?, row.column()?)))?;
         if let Some((next, dequeue_at)) = next {
@@ -300,6 +304,9 @@ pub(super) fn let_go_of_held(tx: &mut Tx<'_>) -> Result<bool, Error> {
     let mut more = false;
     let queues: Vec<(EnvironmentId, String, String)> =
         tx.rows(queues, &[], |row| Ok((row.column()?, row.column()?, row.column()?)))?;
+    if queues.is_empty() {
+        tx.effects.none_held();
+    }
     for (environment, queue, key) in queues {
         let free = tx.row(limit, values![environment, &queue, &key], |row| {
             Ok((row.column::<Option<i64>>()?, row.column::<Option<Timestamp>>()?))

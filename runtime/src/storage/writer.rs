@@ -236,6 +236,7 @@ impl State {
 
     fn try_commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<Vec<(ParkedClaim, Vec<Claimed>)>, Error> {
         let mut tx = Tx::new(&self.connection);
+        tx.effects.begin(&self.listeners);
         tx.execute(BEGIN, &[])?;
         let mut failed = false;
         for job in group.iter_mut() {
