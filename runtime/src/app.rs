@@ -140,7 +140,7 @@ impl App {
         let (stop_serving, stop_listening) = watch::channel(false);
         let server = Arc::new(Server {
             bulks: bulks.clone(),
-            packets: Packets::new(storage.clone(), artifacts.clone(), &server_key, clock.clone()),
+            packets: Packets::new(storage.clone(), &server_key, clock.clone()),
             schedules: schedules.clone(),
             waitpoints: Waitpoints::new(storage.clone(), &server_key, clock.clone()),
             runs,

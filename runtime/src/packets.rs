@@ -2,23 +2,22 @@
 //!
 //! A link is good for one object of one environment, for one use, until it expires; it is signed
 //! under a key that is derived from the server's. An uploaded packet is read back when a trigger
-//! names it, so that a run has its payload whole: replays and other environments need no packet.
+//! names it, so that a run has its payload whole: replays and other environments need no packet, and
+//! it is forgotten after a day.
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::artifacts::Artifacts;
 use crate::clock::Clock;
 use crate::model::id::EnvironmentId;
 use crate::model::limits;
 use crate::model::run::{Packet, PacketFormat, later};
 use crate::secrets::{self, ServerKey};
-use crate::storage::{self, Storage, StoredPacket};
+use crate::storage::{self, Storage};
 
 /// The verbs on packets.
 pub struct Packets {
     storage: Storage,
-    artifacts: Artifacts,
     link_key: [u8; 32],
     clock: Clock,
 }
@@ -57,18 +56,18 @@ pub enum PacketError {
     /// All formats are text.
     #[error("the packet is not UTF-8 text")]
     NotText,
-    /// The bytes could not be written or read.
-    #[error("the packet could not be written or read")]
-    Artifacts(#[from] std::io::Error),
+    /// So much was uploaded already.
+    #[error("too much was uploaded in the last day: 10,000 packets, or 4 GiB, are the limit of an environment")]
+    TooMany,
     /// Storage failed.
     #[error("storage failed")]
     Storage(#[from] storage::Error),
 }
 
 impl Packets {
-    /// Packets whose bytes are in `artifacts`.
-    pub fn new(storage: Storage, artifacts: Artifacts, server_key: &ServerKey, clock: Clock) -> Self {
-        Self { storage, artifacts, link_key: server_key.derive("dacapo 2026-11 links to objects"), clock }
+    /// The packets of `storage`.
+    pub fn new(storage: Storage, server_key: &ServerKey, clock: Clock) -> Self {
+        Self { storage, link_key: server_key.derive("dacapo 2026-11 links to objects"), clock }
     }
 
     /// A link to an object, good from now on for a while, with its signature.
@@ -101,32 +100,21 @@ impl Packets {
         format: PacketFormat,
         bytes: Bytes,
     ) -> Result<(), PacketError> {
-        std::str::from_utf8(&bytes).map_err(|_| PacketError::NotText)?;
-        let size_bytes = bytes.len() as u64;
-        let digest = self.artifacts.put(bytes).await?;
-        let packet = StoredPacket { path, digest, format, size_bytes };
-        Ok(self.storage.put_packet(environment, packet, self.clock.now()).await?)
+        let text = String::from_utf8(bytes.into()).map_err(|_| PacketError::NotText)?;
+        let packet = Packet { data: Some(text), format };
+        match self.storage.put_packet(environment, path, packet, self.clock.now()).await? {
+            true => Ok(()),
+            false => Err(PacketError::TooMany),
+        }
     }
 
     /// What was uploaded under a path.
-    pub async fn find(&self, environment: EnvironmentId, path: &str) -> Result<StoredPacket, PacketError> {
+    pub async fn find(&self, environment: EnvironmentId, path: &str) -> Result<Packet, PacketError> {
         if !is_path(path) {
             return Err(PacketError::BadPath);
         }
         let packet = self.storage.packet(environment, path.to_owned()).await?;
         packet.ok_or_else(|| PacketError::NoSuchPacket(path.into()))
-    }
-
-    /// The bytes of a packet.
-    pub async fn bytes(&self, packet: &StoredPacket) -> Result<Bytes, PacketError> {
-        Ok(self.artifacts.get(packet.digest).await?)
-    }
-
-    /// What was uploaded under a path, as the payload of a run.
-    pub async fn payload(&self, environment: EnvironmentId, path: &str) -> Result<Packet, PacketError> {
-        let packet = self.find(environment, path).await?;
-        let text = String::from_utf8(self.bytes(&packet).await?.into()).map_err(|_| PacketError::NotText)?;
-        Ok(Packet { data: Some(text), format: packet.format })
     }
 
     fn signature(&self, link: &Link) -> [u8; 32] {

@@ -283,3 +283,22 @@ async fn a_large_output_comes_back_whole() {
     assert_eq!(run["status"], "COMPLETED");
     assert_eq!(run["output"].as_str().map(str::len), Some(2 << 20));
 }
+
+#[tokio::test]
+async fn an_upload_waits_a_day_for_its_trigger() {
+    let app = with_echo().await;
+    upload(&app, "p", "application/json", "[1]").await;
+    let trigger = async || app.post("/api/v1/tasks/echo/trigger", stored("p")).await;
+    let run = trigger().await.ok();
+    app.app().advance(Duration::from_secs(86_401));
+    // Upkeep looks when it has something to do.
+    app.trigger_with("echo", json!(1), json!({ "delay": "1s" })).await;
+
+    while trigger().await.status.is_success() {
+        tokio::task::yield_now().await;
+    }
+
+    let gone = trigger().await;
+    assert_eq!(gone.error(422), "no packet was uploaded as `p`");
+    assert_eq!(app.run(run["id"].as_str().unwrap()).await["payload"], json!([1]), "the run has its own");
+}

@@ -235,7 +235,7 @@ async fn pages_of_runs_are_ranges_of_an_index() {
     let source = flat(include_str!("../../runtime/src/storage/list.rs"));
     for part in [
         "SELECT {columns} FROM runs WHERE environment_id = ?1",
-        "SELECT {columns} FROM (SELECT run_id FROM run_tags WHERE environment_id = ?1 AND tag = {tag}) AS t \\ \
+        "SELECT {columns} FROM (SELECT run_id FROM run_tags WHERE environment_id = ?1 AND tag = {tag}) AS t \
          JOIN runs ON runs.id = t.run_id WHERE environment_id = ?1",
         "{column} =",
         "{id} <",

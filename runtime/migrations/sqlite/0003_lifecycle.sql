@@ -170,16 +170,18 @@ CREATE TABLE bulk_members (
     PRIMARY KEY (bulk_id, source_id)
 ) WITHOUT ROWID;
 
--- Large payloads: uploaded before the trigger that names them. The bytes are among the artifacts.
+-- Large payloads: uploaded before the trigger that names them, which copies them; kept for a day.
 CREATE TABLE packets (
     environment_id TEXT   NOT NULL REFERENCES environments (id),
     path           TEXT   NOT NULL,
-    digest         TEXT   NOT NULL,
-    content_type   TEXT   NOT NULL,
+    format         TEXT   NOT NULL,
     size_bytes     BIGINT NOT NULL,
     created_at     BIGINT NOT NULL,
+    data           TEXT   NOT NULL,
     PRIMARY KEY (environment_id, path)
-) WITHOUT ROWID;
+);
+CREATE INDEX packets_by_age ON packets (created_at, environment_id, path);
+CREATE INDEX packets_by_size ON packets (environment_id, size_bytes);
 
 -- One-time tokens that were used, by the SHA-256 of the token.
 CREATE TABLE used_tokens (

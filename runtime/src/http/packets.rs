@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -30,7 +29,7 @@ impl From<PacketError> for ApiError {
         match error {
             PacketError::BadPath | PacketError::NotText => Self::bad_request(text),
             PacketError::NoSuchPacket(_) => Self::not_found(text),
-            PacketError::Artifacts(_) => Self::internal(error),
+            PacketError::TooMany => Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_packets", text),
             PacketError::Storage(error) => error.into(),
         }
     }
@@ -97,12 +96,11 @@ pub(super) async fn download(
 ) -> Result<Response> {
     let link = good_link(&server, LinkUse::Download, named, &params)?;
     let packet = server.packets.find(link.environment, &link.path).await?;
-    let bytes: Bytes = server.packets.bytes(&packet).await?;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(packet.format.as_str())),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     ];
-    Ok((headers, bytes).into_response())
+    Ok((headers, packet.data.unwrap_or_default()).into_response())
 }
 
 /// The uploaded payload that a request names, where it names one.
@@ -119,7 +117,7 @@ pub(super) async fn stored(
     let path = path.ok_or_else(|| {
         ApiError::bad_request("with `payloadType` application/store, `payload` must be the path of an uploaded packet")
     })?;
-    match server.packets.payload(environment, &path).await {
+    match server.packets.find(environment, &path).await {
         Ok(packet) => Ok(Some(packet)),
         Err(error @ (PacketError::NoSuchPacket(_) | PacketError::BadPath)) => {
             Err(ApiError::unprocessable(error.to_string()))

@@ -53,6 +53,12 @@ pub const MAX_BATCH_RESULTS_BYTES: usize = 64 * MIB;
 pub const MAX_BODY_WAIT: Duration = Duration::from_secs(60);
 /// Most characters of the path of an uploaded payload.
 pub const MAX_PACKET_PATH_CHARS: usize = 512;
+/// How long an uploaded payload waits for the trigger that names it.
+pub const PACKET_TTL: Duration = Duration::from_secs(86_400);
+/// Most uploaded payloads of an environment within that time.
+pub const MAX_PACKETS: u64 = 10_000;
+/// Most bytes of them.
+pub const MAX_PACKETS_BYTES: u64 = 4 << 30;
 /// How long a link to an uploaded payload is good.
 pub const OBJECT_LINK_TTL: Duration = Duration::from_secs(900);
 /// Most levels of runs that trigger runs.

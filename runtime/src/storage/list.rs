@@ -75,7 +75,7 @@ fn statement(
         Some(("tag", tag)) => {
             let tag = query.bind(tag.into());
             query.sql = format!(
-                "SELECT {columns} FROM (SELECT run_id FROM run_tags WHERE environment_id = ?1 AND tag = {tag}) AS t \
+                "SELECT {columns} FROM (SELECT run_id FROM run_tags WHERE environment_id = ?1 AND tag = {tag}) AS t
                  JOIN runs ON runs.id = t.run_id WHERE environment_id = ?1"
             );
         }
@@ -134,8 +134,8 @@ impl Query {
                 let placeholder = self.bind(value.clone().into());
                 if column == "tag" {
                     return format!(
-                        "EXISTS (SELECT 1 FROM run_tags g WHERE g.environment_id = ?1 AND g.tag = {placeholder} \
-                         AND g.run_id = runs.id)"
+                        "EXISTS (SELECT 1 FROM run_tags g WHERE g.environment_id = ?1 AND g.tag = {placeholder}
+                 AND g.run_id = runs.id)"
                     );
                 }
                 format!("{column} = {placeholder}")

@@ -51,7 +51,6 @@ pub use effects::RunEnd;
 pub use environments::{ApiKey, Branch, Environment, EnvironmentKind, Variable};
 pub use feeds::FeedRow;
 pub use logs::{LogKind, LogRow};
-pub use packets::StoredPacket;
 pub use page::{Page, Place};
 pub use queue::{AttemptEnd, ClaimRequest, Claimed, Lease, PendingClaim};
 pub use queues::{Queue, QueueChange, QueuePage};

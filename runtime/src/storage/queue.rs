@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::effects::Effects;
 use super::logs::{LogRow, append_logs};
+use super::packets::forget_packets;
 use super::queues::{Gates, hold, let_go_of_held, place_is_free};
 use super::runs::{Event, add_event, packet, read_run, release_parked, run_columns};
 use super::sql::{Tx, values};
@@ -413,6 +414,7 @@ fn upkeep(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId, parked_left: bool) -
     let held_left = let_go_of_held(tx)?;
     requeue_lost(tx, now, alive)?;
     tx.execute("DELETE FROM trigger_keys WHERE expires_at <= ?1", values![now])?;
+    forget_packets(tx, now)?;
     if held_left || [due, expired, released, timed_out].contains(&(MAX_UPKEEP_RUNS as usize)) {
         tx.effects.upkept(Some(now));
         return Ok(Some(now));
