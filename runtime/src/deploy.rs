@@ -10,12 +10,12 @@ use bytes::Bytes;
 use crate::artifacts::Artifacts;
 use crate::clock::Clock;
 use crate::model::id::{DeploymentId, EnvironmentId};
-use crate::model::limits;
+use crate::model::limits::{self, MAX_BRANCHES};
 use crate::model::schedule::{BadTiming, Timing, UTC};
 use crate::model::task::{DefinitionProblem, TaskDefinition, is_plain_name};
 use crate::payload_schema::PayloadSchema;
 use crate::sandbox::{InspectError, Sandbox};
-use crate::storage::{self, Deployed, NewDeployment, Promotion, Storage};
+use crate::storage::{self, Branch, Deployed, Environment, NewDeployment, Promotion, Storage};
 
 /// The verb. Clones share everything.
 #[derive(Clone)]
@@ -33,6 +33,20 @@ pub enum Promote {
     Now,
     /// When somebody says so.
     Later,
+}
+
+/// Where a deployment goes.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// An environment.
+    There(EnvironmentId),
+    /// An environment that is made with the first deployment, for a branch.
+    NewBranch {
+        /// Whose branch it is; the new environment has its rules and its limit.
+        parent: Arc<Environment>,
+        /// The branch.
+        name: String,
+    },
 }
 
 /// What somebody uploads.
@@ -63,6 +77,9 @@ pub enum DeployError {
     /// What it says of its tasks cannot be.
     #[error("the component describes its tasks wrongly")]
     BadDefinitions(Vec<DefinitionProblem>),
+    /// There are as many branches as there may be.
+    #[error("`{0}` has {MAX_BRANCHES} branches, and there can be no more: deploy to one of these")]
+    TooManyBranches(String),
     /// Its bytes could not be stored.
     #[error("the component could not be stored")]
     Artifacts(#[from] std::io::Error),
@@ -77,9 +94,9 @@ impl Deploys {
         Self { storage, artifacts, sandbox, clock }
     }
 
-    /// Checks `component`, stores it as the next version of `environment` and, where asked, makes
+    /// Checks `component`, stores it as the next version of `target` and, where asked, makes
     /// it current. The bytes of the newest deployment of this name again make no new version.
-    pub async fn deploy(&self, environment: EnvironmentId, upload: Upload) -> Result<Deployed, DeployError> {
+    pub async fn deploy(&self, target: Target, upload: Upload) -> Result<Deployed, DeployError> {
         let Upload { name, component, external_id, promote } = upload;
         if !is_plain_name(&name) {
             return Err(DeployError::BadName(name.chars().take(64).collect()));
@@ -96,6 +113,10 @@ impl Deploys {
         if !problems.is_empty() {
             return Err(DeployError::BadDefinitions(problems));
         }
+        let environment = match target {
+            Target::There(environment) => environment,
+            Target::NewBranch { parent, name } => self.make_branch(&parent, name).await?,
+        };
         let digest = self.artifacts.put(component).await?;
         self.sandbox.keep(digest).await;
         let now = self.clock.now();
@@ -119,6 +140,30 @@ impl Deploys {
         let component = deployed.deployment.component.as_str();
         tracing::info!(deployment.version = %version, component, is_new, "component deployed");
         Ok(deployed)
+    }
+
+    /// Makes the environment for a branch, unless somebody else just did.
+    async fn make_branch(&self, parent: &Environment, name: String) -> Result<EnvironmentId, DeployError> {
+        if self.storage.count_branches(parent.id).await? >= MAX_BRANCHES {
+            return Err(DeployError::TooManyBranches(parent.slug.clone()));
+        }
+        let now = self.clock.now();
+        let made = Environment {
+            id: crate::secrets::environment_id(now),
+            slug: format!("{}/{name}", parent.slug),
+            kind: parent.kind,
+            egress: parent.egress.clone(),
+            concurrency_limit: parent.concurrency_limit,
+            branch: Some(Branch { parent: parent.id, name: name.clone() }),
+            created_at: now,
+        };
+        let id = made.id;
+        if self.storage.insert_environment(made).await? {
+            tracing::info!(environment = parent.slug, branch = name, "branch made");
+            return Ok(id);
+        }
+        let there = self.storage.environment_of_branch(parent.id, name).await?;
+        Ok(there.map_or(id, |there| there.id))
     }
 
     /// Makes a deployment current; `None` where there is none of this name in the environment.

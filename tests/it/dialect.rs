@@ -219,6 +219,9 @@ async fn change_settings(app: &TestApp) {
     app.get(variables).await.ok();
     app.send(&app.key, Request::delete(format!("{variables}/A")), Body::empty()).await.ok();
     app.admin("PUT", "/admin/v1/environments/dev/egress", json!({ "rules": [] })).await.ok();
+    // To a branch that does not exist, whose environment is made.
+    let upload = Request::post("/api/v1/deployments?name=one").header("x-trigger-branch", "b");
+    app.send(&app.key, upload, std::fs::read(guests::ECHO_V1).unwrap()).await.ok();
     let key = app.admin("POST", "/admin/v1/keys", json!({ "environment": "dev" })).await.ok();
     app.admin("GET", "/admin/v1/keys", Value::Null).await.ok();
     app.admin("DELETE", &format!("/admin/v1/keys/{}", text(&key, "id")), Value::Null).await.ok();

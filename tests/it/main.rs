@@ -10,6 +10,7 @@ mod program;
 
 mod api;
 mod batches;
+mod branches;
 mod bulk;
 mod changes;
 mod cli;

@@ -82,6 +82,11 @@ class Server {
     return (await readFile(join(this.dataDir, "admin.key"), "utf8")).trim();
   }
 
+  /** Another key, of an environment. */
+  async newKey(environment) {
+    return newKey(this.url, await this.adminKey(), environment);
+  }
+
   /** Ends the server as an operator would; it must end well. */
   async stop() {
     this.child.kill("SIGTERM");

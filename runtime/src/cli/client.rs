@@ -24,6 +24,8 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(75);
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(600);
 /// Names an environment beside an admin key.
 const ENVIRONMENT_HEADER: &str = "x-dacapo-environment";
+/// Names a branch beside a key of `preview` or `dev`.
+const BRANCH_HEADER: &str = "x-trigger-branch";
 /// Largest answer that is read.
 const MAX_ANSWER_BYTES: u64 = 256 * 1024 * 1024;
 /// Most of a body that is not the API's that an error quotes, in characters.
@@ -183,6 +185,8 @@ pub(super) struct Client {
     key: Option<Key>,
     /// Which environment is meant, where the key is the admin's and opens all.
     environment: Option<&'static str>,
+    /// Which branch of the environment is meant.
+    branch: Option<String>,
 }
 
 impl Client {
@@ -205,12 +209,17 @@ impl Client {
         if is_local(host) {
             config = config.proxy(None);
         }
-        Ok(Self { agent: config.build().new_agent(), base, key, environment: None })
+        Ok(Self { agent: config.build().new_agent(), base, key, environment: None, branch: None })
     }
 
     /// The same client, with an admin key, for what lies in the environment `slug`.
     pub(super) fn within(self, slug: &'static str) -> Self {
         Self { environment: Some(slug), ..self }
+    }
+
+    /// The same client, for what lies in a branch.
+    pub(super) fn on_branch(self, branch: Option<String>) -> Self {
+        Self { branch, ..self }
     }
 
     /// Where the server is, without credentials.
@@ -294,6 +303,10 @@ impl Client {
         let request = Request::builder().method(method).uri(format!("{}{}", self.base, route.0));
         let request = match self.environment {
             Some(slug) => request.header(ENVIRONMENT_HEADER, slug),
+            None => request,
+        };
+        let request = match &self.branch {
+            Some(branch) => request.header(BRANCH_HEADER, branch.as_bytes()),
             None => request,
         };
         match &self.key {

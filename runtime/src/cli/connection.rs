@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 
 use super::Usage;
 use super::client::{Client, Key, is_local_url};
+use crate::model::branch;
 
 const DEFAULT_URL: &str = "http://127.0.0.1:3040";
 /// Where a server on this machine may have its data: of `dacapo server`, of `dacapo dev`.
@@ -25,6 +26,10 @@ pub(super) struct Connection {
     /// The environment; with a key from elsewhere, what that key must open [default: dev]
     #[arg(long, short, global = true, value_name = "ENV", help_heading = HEADING)]
     environment: Option<Slug>,
+    /// The git branch, where the environment is preview (or dev, which can have branches, too)
+    /// [env: TRIGGER_PREVIEW_BRANCH]
+    #[arg(long, global = true, value_name = "BRANCH", value_parser = branch_name, help_heading = HEADING)]
+    branch: Option<String>,
     /// File that holds the key (the admin key for `keys` and `environments`)
     /// [env: DACAPO_KEY or TRIGGER_SECRET_KEY hold the key, DACAPO_ADMIN_KEY the admin key]
     #[arg(long, global = true, value_name = "FILE", help_heading = HEADING)]
@@ -70,6 +75,12 @@ impl Slug {
     }
 }
 
+/// The name of a branch, as a header can carry it.
+fn branch_name(text: &str) -> Result<String, String> {
+    let name = branch::name_of(text).map_err(|error| error.to_string())?;
+    name.ok_or_else(|| branch::BadBranchName.to_string())
+}
+
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 fn environment_variable(name: &str) -> Option<String> {
@@ -80,7 +91,8 @@ impl Connection {
     /// A client with the key of an environment.
     pub(super) fn client(&self) -> anyhow::Result<Client> {
         let key = self.key(&environment_variable)?;
-        Ok(Client::new(&self.url(&environment_variable), key)?)
+        let client = Client::new(&self.url(&environment_variable), key)?;
+        Ok(client.on_branch(self.branch(&environment_variable)?))
     }
 
     /// A client with the admin key.
@@ -94,7 +106,7 @@ impl Connection {
             )
             .into());
         }
-        Ok(Client::new(&self.url(lookup), key)?)
+        Ok(Client::new(&self.url(lookup), key)?.on_branch(self.branch(lookup)?))
     }
 
     /// The environment that is meant: by flag, else by the key, else dev.
@@ -107,6 +119,15 @@ impl Connection {
         let named = self.named_data_dir(&environment_variable);
         let found = || DEFAULT_DATA_DIRS.into_iter().map(PathBuf::from).find(|dir| dir.is_dir());
         named.or_else(found).unwrap_or_else(|| DEFAULT_DATA_DIRS[0].into())
+    }
+
+    /// The branch that is meant: by flag, else by variable.
+    fn branch(&self, lookup: Lookup<'_>) -> anyhow::Result<Option<String>> {
+        if self.branch.is_some() {
+            return Ok(self.branch.clone());
+        }
+        let named = lookup("TRIGGER_PREVIEW_BRANCH").map(|text| branch_name(&text));
+        Ok(named.transpose().map_err(|problem| Usage::new(format!("TRIGGER_PREVIEW_BRANCH: {problem}")))?)
     }
 
     fn url(&self, lookup: Lookup<'_>) -> String {
@@ -188,6 +209,17 @@ mod tests {
     fn a_key_of_an_unnamed_directory_is_not_sent_elsewhere() {
         let elsewhere = Connection { url: Some("https://example.com".into()), ..Default::default() };
         assert!(elsewhere.key(&|_| None).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_branch_is_named_by_flag_or_else_by_variable() {
+        let mut connection = Connection::default();
+        let branch = |name: &str| (name == "TRIGGER_PREVIEW_BRANCH").then(|| "refs/heads/from/variable".to_owned());
+        assert_eq!(connection.branch(&|_| None).unwrap(), None);
+        assert_eq!(connection.branch(&branch).unwrap().as_deref(), Some("from/variable"));
+        connection.branch = Some("flag".into());
+        assert_eq!(connection.branch(&branch).unwrap().as_deref(), Some("flag"));
+        assert!(Connection::default().branch(&|_| Some("a\nb".into())).is_err());
     }
 
     #[test]

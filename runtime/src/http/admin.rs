@@ -84,6 +84,12 @@ pub(super) async fn create_key(
     Body(body): Body<CreateKeyRequest>,
 ) -> Result<(StatusCode, Json<CreatedKey>)> {
     let environment = server.auth.environment(&body.environment).await?;
+    if let Some(branch) = &environment.branch {
+        let name = &branch.name;
+        let text =
+            format!("a branch has no keys of its own: those of its parent open it, with x-trigger-branch: {name}");
+        return Err(ApiError::unprocessable(text));
+    }
     let kind = if body.additional { KeyKind::Additional } else { KeyKind::Root };
     let (id, key) = keys::create(&server.storage, &server.server_key, &environment, kind, server.clock.now()).await?;
     let created = CreatedKey { id: id.to_string(), environment: environment.slug, key };

@@ -1,6 +1,7 @@
 //! Who may do what.
 //!
-//! A key opens the environment it belongs to, and nothing else in a request names an environment.
+//! A key opens the environment it belongs to, and nothing else in a request names an environment;
+//! but with a key of `preview`, or of `dev`, the header `x-trigger-branch` names a branch of it.
 //! The admin key opens the routes under `/admin`, and any environment that the header
 //! `x-dacapo-environment` names. A public access token ([`tokens`]) opens what its scopes name, on
 //! the routes that ask for a [`Bearer`]; those that ask for a [`Caller`] refuse it.
@@ -17,20 +18,26 @@ use super::error::{ApiError, Result};
 use super::tokens::{self, Token};
 use crate::api::RealtimeClaims;
 use crate::clock::Clock;
+use crate::deploy::Target;
 use crate::keys;
+use crate::model::branch;
 use crate::model::id::EnvironmentId;
 use crate::model::limits::{MAX_TOKEN_CHARS, TRIGGER_TOKEN_LIFE};
 use crate::model::run::{Run, later};
 use crate::model::scope::{Action, OneTimeToken, Resource, allows, allows_some};
 use crate::secrets::{self, ServerKey};
-use crate::storage::{Environment, Storage};
+use crate::storage::{Environment, EnvironmentKind, Storage};
 
-/// Keys that are kept in memory; when there are more, all are forgotten and read again.
+/// Keys, branches and signers that are kept in memory; when there are more, all are forgotten and read again.
 const MAX_KNOWN_KEYS: usize = 10_000;
 /// A longer bearer is no key.
 const MAX_KEY_CHARS: usize = 256;
 /// Names the environment that the admin key is to open.
 const ENVIRONMENT_HEADER: &str = "x-dacapo-environment";
+/// Names the branch that a key of `preview` or `dev` is to open.
+const BRANCH_HEADER: &str = "x-trigger-branch";
+/// With a key of `dev`, no branch.
+const NO_BRANCH: &str = "default";
 /// The claims from which the client makes a public token.
 const CLAIMS_HEADER: HeaderName = HeaderName::from_static("x-trigger-jwt-claims");
 /// A public token, where the client cannot make one.
@@ -49,7 +56,14 @@ pub struct Auth {
 struct Known {
     generation: u64,
     environments: HashMap<[u8; 32], Arc<Environment>>,
+    branches: HashMap<(EnvironmentId, String), Arc<Environment>>,
     signers: HashMap<EnvironmentId, Option<Arc<Signers>>>,
+}
+
+impl Known {
+    fn len(&self) -> usize {
+        self.environments.len() + self.branches.len() + self.signers.len()
+    }
 }
 
 /// An environment with its keys: those whose tokens it takes.
@@ -87,7 +101,7 @@ impl Auth {
     /// Keeps what was read when the settings were those of `generation`.
     fn know(&self, generation: u64, keep: impl FnOnce(&mut Known)) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.generation < generation || known.environments.len() + known.signers.len() >= MAX_KNOWN_KEYS {
+        if known.generation < generation || known.len() >= MAX_KNOWN_KEYS {
             *known = Known { generation, ..Known::default() };
         }
         if known.generation == generation {
@@ -115,6 +129,48 @@ impl Auth {
         let signers = signers.transpose()?;
         self.know(generation, |known| drop(known.signers.insert(environment, signers.clone())));
         Ok(signers)
+    }
+
+    /// The environment for a branch of `parent`, if something was deployed to it.
+    async fn branch(&self, parent: EnvironmentId, name: &str) -> Result<Option<Arc<Environment>>> {
+        let generation = self.storage.settings_generation();
+        let place = (parent, name.to_owned());
+        {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.generation == generation
+                && let Some(environment) = known.branches.get(&place)
+            {
+                return Ok(Some(environment.clone()));
+            }
+        }
+        let found = self.storage.environment_of_branch(parent, place.1.clone()).await?.map(Arc::new);
+        if let Some(environment) = found.clone() {
+            self.know(generation, |known| drop(known.branches.insert(place, environment)));
+        }
+        Ok(found)
+    }
+
+    /// Who shows what, and where they want to be.
+    async fn open(&self, parts: &Parts) -> Result<(Bearer, Place)> {
+        let text = bearer_text(parts)?;
+        let hash = secrets::hash(text);
+        if tokens::is_token(text) {
+            return Ok((self.bearer_of_token(text).await?, Place::Itself));
+        }
+        let is_admin = secrets::same(&hash, &self.admin_key_hash);
+        let environment = if is_admin {
+            let slug = parts.headers.get(ENVIRONMENT_HEADER).and_then(|slug| slug.to_str().ok()).ok_or_else(|| {
+                ApiError::bad_request(format!(
+                    "with the admin key, name an environment in the header {ENVIRONMENT_HEADER}"
+                ))
+            })?;
+            Arc::new(self.environment(slug).await?)
+        } else {
+            self.environment_of(hash).await?.ok_or_else(invalid_key)?
+        };
+        let grant = if !is_admin && keys::is_additional(text) { Grant::Additional(text.into()) } else { Grant::Root };
+        let place = place_of(&environment, parts)?;
+        Ok((Bearer { caller: Caller { environment, is_admin }, grant }, place))
     }
 
     /// Whoever shows a public access token.
@@ -145,6 +201,23 @@ pub(super) struct Caller {
     pub(super) environment: Arc<Environment>,
     /// Whether the admin key was shown: then any environment is open.
     pub(super) is_admin: bool,
+}
+
+/// Whoever sent a request on a route where also the parent of branches may be meant: that of what
+/// its branches share.
+pub(super) struct Owner(pub(super) Caller);
+
+/// Where somebody may deploy to, a branch that does not exist yet included.
+pub(super) struct Deployer(pub(super) Target);
+
+/// Where in the environment that a key opens somebody wants to be.
+enum Place {
+    /// In the environment.
+    Itself,
+    /// In a branch; they do not say in which.
+    Unnamed,
+    /// In this branch.
+    Branch(String),
 }
 
 /// Whoever sent a request on a route that public access tokens may open.
@@ -233,6 +306,16 @@ impl Bearer {
         Ok([(TOKEN_HEADER, header_value(&tokens::sign(made, secret, now)?)?)])
     }
 
+    /// Who acts, where no token is taken.
+    fn into_caller(self) -> Result<Caller> {
+        match self.grant {
+            Grant::Root | Grant::Additional(_) => Ok(self.caller),
+            Grant::Token { .. } => Err(ApiError::forbidden(
+                "a public access token does not open this, whatever its scopes: use an API key",
+            )),
+        }
+    }
+
     fn token(&self) -> Option<&Token> {
         match &self.grant {
             Grant::Root | Grant::Additional(_) => None,
@@ -247,6 +330,35 @@ fn header_value(text: &str) -> Result<HeaderValue> {
 
 fn invalid_key() -> ApiError {
     ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "Invalid or Missing API key")
+}
+
+/// Which branch of `environment` a request names. Environments without branches take no name.
+fn place_of(environment: &Environment, parts: &Parts) -> Result<Place> {
+    if environment.branch.is_some() {
+        return Ok(Place::Itself);
+    }
+    let named = || -> Result<Option<String>> {
+        let Some(value) = parts.headers.get(BRANCH_HEADER) else { return Ok(None) };
+        let bad = |problem: &str| ApiError::bad_request(format!("{BRANCH_HEADER}: {problem}"));
+        let text = std::str::from_utf8(value.as_bytes()).map_err(|_| bad("it is not UTF-8"))?;
+        branch::name_of(text).map_err(|error| bad(&error.to_string()))
+    };
+    Ok(match environment.kind {
+        EnvironmentKind::Preview => named()?.map_or(Place::Unnamed, Place::Branch),
+        EnvironmentKind::Development => named()?.filter(|name| name != NO_BRANCH).map_or(Place::Itself, Place::Branch),
+        EnvironmentKind::Staging | EnvironmentKind::Production => Place::Itself,
+    })
+}
+
+fn unnamed_branch() -> ApiError {
+    ApiError::bad_request(format!(
+        "the key is for branches: name the branch in the header {BRANCH_HEADER} (in the client: `previewBranch`, or \
+         TRIGGER_PREVIEW_BRANCH; on the command line: --branch)"
+    ))
+}
+
+fn no_such_branch(name: &str) -> ApiError {
+    ApiError::not_found(format!("there is no branch `{name}`: deploy to it first"))
 }
 
 /// What stands behind `Bearer`.
@@ -271,23 +383,16 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
         let auth = &Arc::<Server>::from_ref(state).auth;
-        let text = bearer_text(parts)?;
-        let hash = secrets::hash(text);
-        if secrets::same(&hash, &auth.admin_key_hash) {
-            let slug = parts.headers.get(ENVIRONMENT_HEADER).and_then(|slug| slug.to_str().ok()).ok_or_else(|| {
-                ApiError::bad_request(format!(
-                    "with the admin key, name an environment in the header {ENVIRONMENT_HEADER}"
-                ))
-            })?;
-            let environment = Arc::new(auth.environment(slug).await?);
-            return Ok(Self { caller: Caller { environment, is_admin: true }, grant: Grant::Root });
+        let (mut bearer, place) = auth.open(parts).await?;
+        match place {
+            Place::Itself => {}
+            Place::Unnamed => return Err(unnamed_branch()),
+            Place::Branch(name) => {
+                let branch = auth.branch(bearer.caller.environment.id, &name).await?;
+                bearer.caller.environment = branch.ok_or_else(|| no_such_branch(&name))?;
+            }
         }
-        if tokens::is_token(text) {
-            return auth.bearer_of_token(text).await;
-        }
-        let environment = auth.environment_of(hash).await?.ok_or_else(invalid_key)?;
-        let grant = if keys::is_additional(text) { Grant::Additional(text.into()) } else { Grant::Root };
-        Ok(Self { caller: Caller { environment, is_admin: false }, grant })
+        Ok(bearer)
     }
 }
 
@@ -299,13 +404,45 @@ where
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        let bearer = Bearer::from_request_parts(parts, state).await?;
-        match bearer.grant {
-            Grant::Root | Grant::Additional(_) => Ok(bearer.caller),
-            Grant::Token { .. } => Err(ApiError::forbidden(
-                "a public access token does not open this, whatever its scopes: use an API key",
-            )),
+        Bearer::from_request_parts(parts, state).await?.into_caller()
+    }
+}
+
+impl<S> FromRequestParts<S> for Owner
+where
+    S: Send + Sync,
+    Arc<Server>: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let auth = &Arc::<Server>::from_ref(state).auth;
+        match auth.open(parts).await? {
+            (bearer, Place::Itself | Place::Unnamed) => bearer.into_caller().map(Self),
+            (_, Place::Branch(_)) => Caller::from_request_parts(parts, state).await.map(Self),
         }
+    }
+}
+
+impl<S> FromRequestParts<S> for Deployer
+where
+    S: Send + Sync,
+    Arc<Server>: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let auth = &Arc::<Server>::from_ref(state).auth;
+        let (bearer, place) = auth.open(parts).await?;
+        let parent = bearer.into_caller()?.environment;
+        Ok(Self(match place {
+            Place::Itself => Target::There(parent.id),
+            Place::Unnamed => return Err(unnamed_branch()),
+            Place::Branch(name) => match auth.branch(parent.id, &name).await? {
+                Some(branch) => Target::There(branch.id),
+                None => Target::NewBranch { parent, name },
+            },
+        }))
     }
 }
 

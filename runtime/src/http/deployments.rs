@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::auth::Caller;
+use super::auth::{Caller, Deployer};
 use super::body::{Params, Raw, Segments, json};
 use super::error::{ApiError, Result};
 use super::list::{page_size, times};
@@ -26,7 +26,7 @@ fn not_found() -> ApiError {
 /// `POST /api/v1/deployments?name=…[&skipPromotion=true][&externalId=…]`
 pub(super) async fn deploy(
     State(server): State<Arc<Server>>,
-    caller: Caller,
+    Deployer(target): Deployer,
     params: Params,
     Raw(component): Raw,
 ) -> Result<(StatusCode, Json<DeployReceipt>)> {
@@ -40,7 +40,7 @@ pub(super) async fn deploy(
     let promote = if params.flag("skipPromotion")? { Promote::Later } else { Promote::Now };
     let external_id = params.get("externalId").map(Into::into);
     let upload = Upload { name: name.into(), component, external_id, promote };
-    let deployed = server.deploys.deploy(caller.environment.id, upload).await?;
+    let deployed = server.deploys.deploy(target, upload).await?;
     let deployment = with_tasks(&server, &deployed.deployment).await?;
     let promotion = deployed.promotion.map(|promotion| receipt(&deployed.deployment, promotion));
     let status = if deployed.is_new { StatusCode::CREATED } else { StatusCode::OK };

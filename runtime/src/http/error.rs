@@ -148,7 +148,9 @@ impl From<DeployError> for ApiError {
     fn from(error: DeployError) -> Self {
         let text = error.to_string();
         match error {
-            DeployError::BadName(_) | DeployError::BadExternalId => Self::unprocessable(text),
+            DeployError::BadName(_) | DeployError::BadExternalId | DeployError::TooManyBranches(_) => {
+                Self::unprocessable(text)
+            }
             DeployError::Inspect(InspectError::HostFault(fault)) => {
                 tracing::error!(error = %fault, "a component could not be inspected");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong")

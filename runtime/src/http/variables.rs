@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 
 use super::Server;
-use super::auth::Caller;
+use super::auth::{Caller, Owner};
 use super::body::{Body, Segments, json};
 use super::error::{ApiError, Result};
 use crate::api::{ChangeReceipt, ImportVariablesRequest, SetVariableRequest, UpdateVariableRequest, VariableItem};
@@ -22,9 +22,13 @@ fn not_found() -> ApiError {
     ApiError::not_found("Environment variable not found")
 }
 
-/// The environment that the path names, which must be the caller's.
+/// The environment that the path names, which must be the caller's. Who is in a branch may name its
+/// parent instead, and means the branch.
 async fn open(server: &Server, caller: &Caller, slug: &str) -> Result<EnvironmentId> {
     let named = server.auth.environment(slug).await?;
+    if caller.environment.branch.as_ref().is_some_and(|branch| branch.parent == named.id) {
+        return Ok(caller.environment.id);
+    }
     if named.id != caller.environment.id && !caller.is_admin {
         return Err(ApiError::forbidden("the key belongs to another environment"));
     }
@@ -77,7 +81,7 @@ fn check(name: &str, value: &str) -> Result<()> {
 /// `GET /api/v1/projects/{project}/envvars/{environment}`
 pub(super) async fn list(
     State(server): State<Arc<Server>>,
-    caller: Caller,
+    Owner(caller): Owner,
     Segments((_, slug)): Segments<(String, String)>,
 ) -> Result<Json<Vec<VariableItem>>> {
     let environment = open(&server, &caller, &slug).await?;
@@ -89,7 +93,7 @@ pub(super) async fn list(
 /// `POST /api/v1/projects/{project}/envvars/{environment}`
 pub(super) async fn create(
     State(server): State<Arc<Server>>,
-    caller: Caller,
+    Owner(caller): Owner,
     Segments((_, slug)): Segments<(String, String)>,
     Body(body): Body<SetVariableRequest>,
 ) -> Result<Json<ChangeReceipt>> {
@@ -100,7 +104,7 @@ pub(super) async fn create(
 /// `POST /api/v1/projects/{project}/envvars/{environment}/import`
 pub(super) async fn import(
     State(server): State<Arc<Server>>,
-    caller: Caller,
+    Owner(caller): Owner,
     Segments((_, slug)): Segments<(String, String)>,
     Body(body): Body<ImportVariablesRequest>,
 ) -> Result<Json<ChangeReceipt>> {
@@ -116,7 +120,7 @@ async fn find(server: &Server, environment: EnvironmentId, name: &str) -> Result
 /// `GET /api/v1/projects/{project}/envvars/{environment}/{name}`
 pub(super) async fn retrieve(
     State(server): State<Arc<Server>>,
-    caller: Caller,
+    Owner(caller): Owner,
     Segments((_, slug, name)): Segments<(String, String, String)>,
 ) -> Result<Json<VariableItem>> {
     let environment = open(&server, &caller, &slug).await?;
@@ -126,7 +130,7 @@ pub(super) async fn retrieve(
 /// `PUT /api/v1/projects/{project}/envvars/{environment}/{name}`
 pub(super) async fn update(
     State(server): State<Arc<Server>>,
-    caller: Caller,
+    Owner(caller): Owner,
     Segments((_, slug, name)): Segments<(String, String, String)>,
     Body(body): Body<UpdateVariableRequest>,
 ) -> Result<Json<ChangeReceipt>> {
@@ -138,7 +142,7 @@ pub(super) async fn update(
 /// `DELETE /api/v1/projects/{project}/envvars/{environment}/{name}`
 pub(super) async fn delete(
     State(server): State<Arc<Server>>,
-    caller: Caller,
+    Owner(caller): Owner,
     Segments((_, slug, name)): Segments<(String, String, String)>,
 ) -> Result<Json<ChangeReceipt>> {
     let environment = open(&server, &caller, &slug).await?;

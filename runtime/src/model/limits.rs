@@ -108,10 +108,22 @@ pub const MAX_LOG_BYTES_PER_ATTEMPT: usize = 4 * MIB;
 pub const MAX_LOG_LINES_PER_ATTEMPT: usize = 10_000;
 /// Most bytes of one log line, its attributes included; what is longer is cut.
 pub const MAX_LOG_LINE_BYTES: usize = 32 * KIB;
+/// Most spans on a page of a trace.
+pub const MAX_TRACE_PAGE_SPANS: usize = 10_000;
+/// Most log lines and spans of tasks that a trace shows: the first of them.
+pub const MAX_TRACE_ENTRIES: usize = 10_000;
+/// Bytes of these, with their attributes, after which it shows no more.
+pub const MAX_TRACE_BYTES: usize = 8 * MIB;
+/// Most levels of spans below the run, its attempts included. What lies deeper is shown there.
+pub const MAX_TRACE_LEVELS: usize = 32;
 /// Most bytes of one environment variable's value.
 pub const MAX_VARIABLE_BYTES: usize = 64 * KIB;
 /// Most environment variables of an environment.
 pub const MAX_VARIABLES: usize = 500;
+/// Most characters of the name of a branch.
+pub const MAX_BRANCH_NAME_CHARS: usize = 128;
+/// Most environments for branches that one environment has.
+pub const MAX_BRANCHES: u64 = 1_000;
 /// Most rules in an environment's egress list.
 pub const MAX_EGRESS_RULES: usize = 500;
 /// Most schedules of an environment.

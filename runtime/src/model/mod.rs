@@ -6,6 +6,7 @@
 pub mod admission;
 pub mod attempt;
 pub mod batch;
+pub mod branch;
 pub mod bulk;
 pub mod digest;
 pub mod duration;

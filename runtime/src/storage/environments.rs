@@ -114,11 +114,11 @@ macro_rules! key_columns {
 pub(super) use key_columns;
 
 impl Storage {
-    /// Makes an environment, unless there is one of this slug.
+    /// Makes an environment, unless there is one of this slug or for this branch.
     pub async fn insert_environment(&self, environment: Environment) -> Result<bool, Error> {
         let sql = "INSERT INTO environments (id, slug, kind, egress, concurrency_limit, parent_id, branch, created_at)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-                   ON CONFLICT (slug) DO NOTHING";
+                   ON CONFLICT DO NOTHING";
         self.writer
             .write(move |tx| {
                 let Environment { id, slug, kind, egress, concurrency_limit, branch, created_at } = &environment;

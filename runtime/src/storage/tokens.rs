@@ -8,7 +8,8 @@ use crate::model::limits::MAX_SIGNING_KEYS;
 use crate::model::scope::OneTimeToken;
 
 impl Storage {
-    /// An environment with its keys that have not been revoked, oldest first, as many as may sign.
+    /// An environment with the keys that may sign for it: those that open it and have not been
+    /// revoked, oldest first. A branch is opened by the keys of its parent.
     pub async fn signing_keys(&self, environment: EnvironmentId) -> Result<Option<(Environment, Vec<ApiKey>)>, Error> {
         let of = concat!("SELECT ", environment_columns!(), " FROM environments WHERE id = ?1");
         let keys = concat!(
@@ -18,8 +19,10 @@ impl Storage {
         );
         self.read(move |tx| {
             let found = tx.row(of, values![environment], read_environment)?;
-            let keys = tx.rows(keys, values![environment, MAX_SIGNING_KEYS], read_key)?;
-            Ok(found.map(|found| (found, keys)))
+            let Some(found) = found else { return Ok(None) };
+            let owner = found.branch.as_ref().map_or(found.id, |branch| branch.parent);
+            let keys = tx.rows(keys, values![owner, MAX_SIGNING_KEYS], read_key)?;
+            Ok(Some((found, keys)))
         })
         .await
     }
