@@ -32,5 +32,6 @@ mod schedules;
 mod storage;
 mod streams;
 mod tokens;
+mod trace;
 mod versions;
 mod waitpoints;

@@ -20,6 +20,7 @@ mod runs;
 mod schedules;
 mod streams;
 mod tokens;
+mod trace;
 mod trigger;
 mod waitpoints;
 
@@ -60,6 +61,10 @@ pub use schedules::{
 };
 pub use streams::{InputRequest, StreamReceipt, StreamVersion};
 pub use tokens::{BaseClaims, CreateTokenRequest, CreatedToken, RealtimeClaims, TokenEnd};
+pub use trace::{
+    AttemptFailure, FlatSpan, SpanData, SpanDetails, SpanEvent, Trace, TraceAnswer, TracePage, TracePagination, TraceSpan,
+    TriggeredRun,
+};
 pub use trigger::{
     DebounceOption, IdempotencyKeyOptions, QueueOption, ReplayReceipt, ReplayRequest, StringOrList, TriggerOptions,
     TriggerReceipt, TriggerRequest, TtlOption,

@@ -27,6 +27,7 @@ mod runs;
 mod schedules;
 mod streams;
 mod tokens;
+mod trace;
 mod trigger;
 mod variables;
 mod waitpoints;

@@ -10,7 +10,7 @@ use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use super::{
     Server, admin, batches, bulk, changes, deployments, error, health, packets, queues, realtime, runs, schedules,
-    streams, tokens, trigger, variables, waitpoints,
+    streams, tokens, trace, trigger, variables, waitpoints,
 };
 use crate::model::limits;
 
@@ -72,6 +72,8 @@ fn for_tokens() -> Router<Arc<Server>> {
         .route("/api/v1/runs/{run}/result", get(runs::result))
         .route("/api/v1/runs/{run}/events", get(runs::events))
         .route("/api/v1/runs/{run}/logs", get(runs::logs))
+        .route("/api/v1/runs/{run}/trace", get(trace::trace))
+        .route("/api/v1/runs/{run}/spans/{span}", get(trace::span))
         .route("/api/v2/runs/{run}/cancel", post(runs::cancel))
         .route("/api/v3/batches", post(batches::create))
         .route("/api/v2/batches/{batch}", get(batches::retrieve))
