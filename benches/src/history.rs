@@ -1,17 +1,18 @@
 //! Finished runs for the database of a stopped server, as many as a year may leave behind.
 //!
-//! They are inserted past the product, which would take hours; each has the rows that a completed
-//! run has: the run, its payload and its three events.
+//! They are inserted past the product, which would take hours; each has the rows that an ended run
+//! has: the run, its payload, its tags and its three events. They differ as [`crate::variety`] says.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use dacapo::clock::Clock;
-use dacapo::model::id::RunId;
+use dacapo::model::id::{DeploymentId, RunId};
 use rusqlite::{Connection, Transaction, params};
 use serde_json::{Value, json};
 
 use crate::options::Options;
+use crate::variety::{Kind, VERSIONS, kind};
 
 /// Runs of one transaction.
 const GROUP: u64 = 20_000;
@@ -25,6 +26,9 @@ struct Owner {
     environment: String,
     deployment: String,
     task: String,
+    version: String,
+    /// Those of [`VERSIONS`].
+    others: Vec<String>,
 }
 
 /// Runs the measurement.
@@ -55,6 +59,8 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
         "runs": runs,
         "seconds": started.elapsed().as_secs_f64(),
         "databaseBytes": std::fs::metadata(&path)?.len(),
+        "task": owner.task,
+        "version": owner.version,
     }))
 }
 
@@ -67,36 +73,87 @@ fn ignore_rows(error: rusqlite::Error) -> rusqlite::Result<()> {
 }
 
 fn owner(connection: &Connection) -> Result<Owner> {
-    let sql = "SELECT c.environment_id, c.deployment_id, c.task_id
+    let sql = "SELECT c.environment_id, c.deployment_id, c.task_id, d.version
                FROM   current_tasks c
                JOIN   environments e ON e.id = c.environment_id
+               JOIN   deployments d ON d.id = c.deployment_id
                WHERE  e.slug = 'dev'
                LIMIT  1";
-    let read =
-        |row: &rusqlite::Row<'_>| Ok(Owner { environment: row.get(0)?, deployment: row.get(1)?, task: row.get(2)? });
-    connection.query_row(sql, [], read).context("deploy something to `dev` first")
+    let read = |row: &rusqlite::Row<'_>| {
+        let others = Vec::new();
+        Ok(Owner { environment: row.get(0)?, deployment: row.get(1)?, task: row.get(2)?, version: row.get(3)?, others })
+    };
+    let mut owner = connection.query_row(sql, [], read).context("deploy something to `dev` first")?;
+    for (version, number) in VERSIONS.iter().zip(1_u32..) {
+        let id = DeploymentId::from_bits(number.into()).to_string();
+        connection.execute(
+            "INSERT INTO deployments (id, environment_id, version, component, digest, size_bytes, imports, created_at)
+             SELECT ?1, environment_id, ?2, component, digest, size_bytes, imports, 0 FROM deployments WHERE id = ?3",
+            params![id, version, owner.deployment],
+        )?;
+        owner.others.push(id);
+    }
+    Ok(owner)
 }
 
 fn insert(transaction: &Transaction<'_>, owner: &Owner, number: u64, at_ms: i64) -> Result<()> {
     // As random below the time as real ids are.
     let entropy = u128::from(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 16;
     let id = RunId::from_bits(dacapo::model::id::next(at_ms, entropy, 0)).to_string();
-    let queue = format!("task/{}", owner.task);
-    transaction
-        .prepare_cached(
-            "INSERT INTO runs (id, environment_id, task_id, status, deployment_id, queue, queue_given,
-                 priority_ms, tags, created_at, updated_at, queued_at, started_at, finished_at,
-                 dequeue_at, attempt, is_test, lease, cpu_us, output)
-             VALUES (?1, ?2, ?3, 'completed', ?4, ?5, 0, 0, '[]', ?6, ?7, ?6, ?7, ?7, ?6, 1, 0, 1, 40, ?8)",
-        )?
-        .execute(params![id, owner.environment, owner.task, owner.deployment, queue, at_ms, at_ms + 1, OUTPUT])?;
+    let kind = kind(number);
+    insert_run(transaction, owner, &kind, &id, at_ms)?;
     transaction
         .prepare_cached("INSERT INTO run_payloads (run_id, data, format) VALUES (?1, ?2, 'application/json')")?
         .execute(params![id, PAYLOAD])?;
-    for (seq, status) in [(1, "queued"), (2, "executing"), (3, "completed")] {
+    for tag in &kind.tags {
+        transaction
+            .prepare_cached("INSERT INTO run_tags (environment_id, tag, run_id) VALUES (?1, ?2, ?3)")?
+            .execute(params![owner.environment, tag, id])?;
+    }
+    for (seq, status) in [(1, "queued"), (2, "executing"), (3, kind.status)] {
         transaction
             .prepare_cached("INSERT INTO run_events (run_id, seq, at, status, attempt) VALUES (?1, ?2, ?3, ?4, ?5)")?
             .execute(params![id, seq, at_ms, status, i64::from(seq > 1)])?;
     }
+    Ok(())
+}
+
+fn insert_run(transaction: &Transaction<'_>, owner: &Owner, kind: &Kind, id: &str, at_ms: i64) -> Result<()> {
+    let task = kind.task.unwrap_or(&owner.task);
+    let queue = kind.queue.map_or_else(|| format!("task/{task}"), Into::into);
+    let deployment = kind.version.map_or(&owner.deployment, |version| &owner.others[version]);
+    let has_completed = kind.status == "completed";
+    let error = (!has_completed).then_some("the history has such runs, too");
+    transaction
+        .prepare_cached(
+            "INSERT INTO runs (id, environment_id, task_id, status, deployment_id, queue, queue_given,
+                 priority_ms, tags, created_at, updated_at, queued_at, started_at, finished_at,
+                 dequeue_at, attempt, is_test, lease, cpu_us, output, machine, batch_id, schedule_id, bulk_id,
+                 is_replay, error_kind, error_name, error_message)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10, ?9, ?10, ?10, ?9, 1, ?11, 1, 40, ?12, ?13, ?14, ?15,
+                 ?16, ?17, ?18, ?19, ?20)",
+        )?
+        .execute(params![
+            id,
+            owner.environment,
+            task,
+            kind.status,
+            deployment,
+            queue,
+            kind.queue.is_some(),
+            json!(kind.tags).to_string(),
+            at_ms,
+            at_ms + 1,
+            kind.is_test,
+            has_completed.then_some(OUTPUT),
+            kind.machine,
+            kind.batch,
+            kind.schedule,
+            kind.bulk,
+            kind.bulk.is_some(),
+            error.map(|_| "task"),
+            error.map(|_| "Error"),
+            error,
+        ])?;
     Ok(())
 }

@@ -8,9 +8,11 @@ mod context;
 mod echo;
 mod history;
 mod latency;
+mod lists;
 mod load;
 mod options;
 mod subscribe;
+mod variety;
 
 use anyhow::{Result, bail};
 
@@ -28,6 +30,8 @@ Usage: dacapo-bench <measurement> [--option value]...
   calls        --component F --task T --payload JSON --dir D [--seconds N] [--concurrency N]:
                wasmtime alone and the sandbox, in turn
   history      --data-dir D --runs N: inserts finished runs into the database of a stopped server
+  lists        --url U --key K --task T --version V [--requests N]: first pages of that history by every filter;
+               its task and version are those that are deployed
   subscribe    --url U --key K [--pid P] [--subscribers N] [--changes N] [--seconds N] [--task T]: CPU time of
                the server while all of them idle, and the time from a change until all have heard of it
 ";
@@ -45,6 +49,7 @@ fn main() -> Result<()> {
         "commits" => commits::run(&options)?,
         "calls" => calls::run(&options)?,
         "history" => history::run(&options)?,
+        "lists" => lists::run(&options)?,
         "subscribe" => subscribe::run(&options)?,
         unknown => bail!("there is no measurement `{unknown}`\n\n{USAGE}"),
     };

@@ -42,13 +42,14 @@ struct Bench {
 /// A name for `--only`, what is measured, and how.
 type Measurement = (&'static str, &'static str, fn(&Bench) -> Result<Value>);
 
-static MEASUREMENTS: [Measurement; 8] = [
+static MEASUREMENTS: [Measurement; 9] = [
     ("calls", "instantiate, call, drop: wasmtime alone and the sandbox", calls),
     ("http", "HTTP alone: axum echoes JSON", http),
     ("commits", "storage alone: three durable records a run in SQLite", commits),
     ("runs", "trigger to finished, over HTTP", runs),
     ("batches", "runs accepted: triggered singly, and in batches of 1,000", batches),
-    ("history", "the same, with a million finished runs in the database", history),
+    ("history", "the same, with a million finished runs in the database, and lists of them", history),
+    ("subscribe", "1,000 realtime subscribers: idle, and from a change until all have heard of it", subscribe),
     ("queue", "memory with 10,000 queued runs", queue),
     ("deployments", "1,000 deployments: each upload, and the start after them", deployments),
 ];
@@ -251,6 +252,7 @@ fn history(bench: &Bench) -> Result<Value> {
     let started = Instant::now();
     let server = Server::start(&bench.dacapo, &data_dir, None)?;
     let start = started.elapsed();
+    let lists = lists(bench, &server, &inserted)?;
     let (one, many) = (bench.load_runs(&server, "1")?, bench.load_runs(&server, MANY)?);
     let resident = server.resident_bytes()?;
     server.stop()?;
@@ -258,10 +260,30 @@ fn history(bench: &Bench) -> Result<Value> {
     Ok(json!({
         "inserted": inserted,
         "startMs": milliseconds(start),
+        "lists": lists,
         "one": one,
         "many": many,
         "residentBytesAfterLoad": resident,
     }))
+}
+
+/// First pages by every filter.
+fn lists(bench: &Bench, server: &Server, inserted: &Value) -> Result<Value> {
+    let text = |name: &str| inserted[name].as_str().context("the history says what it has inserted");
+    let requests = if bench.quick { "50" } else { "300" };
+    let (key, task, version) = (server.key("dev")?, text("task")?, text("version")?);
+    let options = ["--task", task, "--version", version, "--requests", requests];
+    bench.measured("lists", &[&["--url", &server.url, "--key", &key][..], &options].concat())
+}
+
+fn subscribe(bench: &Bench) -> Result<Value> {
+    let server = Server::start(&bench.dacapo, &bench.fresh_dir("subscribe")?, None)?;
+    let (key, pid) = (server.key("dev")?, server.pid());
+    let subscribers = if bench.quick { "100" } else { "1000" };
+    let options = ["--pid", &pid, "--subscribers", subscribers, "--seconds", bench.seconds()];
+    let result = bench.measured("subscribe", &[&["--url", &server.url, "--key", &key][..], &options].concat())?;
+    server.stop()?;
+    Ok(result)
 }
 
 /// A server all of whose places are taken by runs that sleep, so that others stay in the queue.

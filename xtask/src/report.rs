@@ -7,6 +7,7 @@ const GOAL_RUNS_PER_SECOND: f64 = 8_000.0;
 const GOAL_P50_MS: f64 = 1.0;
 const GOAL_CALL_RATIO: f64 = 2.0;
 const GOAL_REST_MB: f64 = 100.0;
+const GOAL_LIST_P99_MS: f64 = 20.0;
 
 /// A measurement, its value, and what to compare it with.
 struct Row(String, String, String);
@@ -25,7 +26,7 @@ pub(crate) fn table(results: &Value) -> String {
         text("rustc"),
         if machine["quick"] == true { "; QUICK: too short to be quoted" } else { "" },
     );
-    let rows: Vec<Row> = [calls, alone, runs, batches, memory, history, deployments]
+    let rows: Vec<Row> = [calls, alone, runs, batches, memory, history, lists, subscribe, deployments]
         .into_iter()
         .flat_map(|section| section(results))
         .collect();
@@ -185,6 +186,46 @@ fn history(results: &Value) -> Vec<Row> {
         rows.push(Row("start of the server with that database".into(), format!("{start:.0} ms"), String::new()));
     }
     rows
+}
+
+fn lists(results: &Value) -> Vec<Row> {
+    let count = results["history"]["inserted"]["runs"].as_u64().unwrap_or_default();
+    let Some(lists) = results["history"]["lists"].as_object() else {
+        return Vec::new();
+    };
+    let row = |(filter, result): (&String, &Value)| {
+        let p99_ms = result["p99Us"].as_f64().unwrap_or_default() / 1e3;
+        let first_ms = result["firstUs"].as_f64().unwrap_or_default() / 1e3;
+        let reached = goal(true, p99_ms < GOAL_LIST_P99_MS, "p99 under 20 ms");
+        Row(
+            format!("first page of {count} runs, filter: {filter}"),
+            spread_ms(result),
+            format!("{} on it; {first_ms:.1} ms the first time{reached}", result["found"]),
+        )
+    };
+    lists.iter().map(row).collect()
+}
+
+fn subscribe(results: &Value) -> Vec<Row> {
+    let result = &results["subscribe"];
+    if p50_us(result).is_none() {
+        return Vec::new();
+    }
+    let seconds = |name: &str| result[name].as_f64().unwrap_or_default();
+    let (subscribers, idle) = (&result["subscribers"], seconds("idleSeconds"));
+    let share = 100.0 * seconds("idleCpuSeconds") / idle.max(f64::MIN_POSITIVE);
+    vec![
+        Row(
+            format!("{subscribers} subscribers of a run: from a change until all have heard"),
+            spread_ms(result),
+            format!("{} changes, one after another", result["count"]),
+        ),
+        Row(
+            format!("the server's CPU while {subscribers} subscribers idle"),
+            format!("{share:.1} % of a core"),
+            format!("{:.2} s in {idle:.0} s", seconds("idleCpuSeconds")),
+        ),
+    ]
 }
 
 fn deployments(results: &Value) -> Vec<Row> {

@@ -88,6 +88,11 @@ impl Server {
         Ok(key.trim().to_owned())
     }
 
+    /// The process.
+    pub(crate) fn pid(&self) -> String {
+        self.pid.as_raw_nonzero().to_string()
+    }
+
     /// Memory of the process that is in RAM now, in bytes.
     pub(crate) fn resident_bytes(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid.as_raw_nonzero()))?;
