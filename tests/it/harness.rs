@@ -74,6 +74,11 @@ impl TestApp {
 
     /// A server on a data directory that may have been used before.
     pub async fn open(data_dir: PathBuf, args: ServerArgs, sandbox: Option<Arc<dyn Sandbox>>) -> Self {
+        Self::open_at(data_dir, args, sandbox, Clock::system()).await
+    }
+
+    /// The same, by a clock that may have been advanced before.
+    pub async fn open_at(data_dir: PathBuf, args: ServerArgs, sandbox: Option<Arc<dyn Sandbox>>, clock: Clock) -> Self {
         share_compiled_code(&data_dir);
         let args = ServerArgs {
             listen: Some("127.0.0.1:0".into()),
@@ -83,7 +88,7 @@ impl TestApp {
             ..args
         };
         let config = args.into_config().expect("good settings");
-        let app = App::start_with(config, Clock::system(), sandbox).await.expect("the server starts");
+        let app = App::start_with(config, clock, sandbox).await.expect("the server starts");
         let key = std::fs::read_to_string(data_dir.join("dev.key")).expect("a key").trim().to_owned();
         let admin_key = app.keys().admin.clone();
         Self { app: Some(app), data_dir, _dir: None, key, admin_key }

@@ -27,6 +27,7 @@ mod process;
 mod queues;
 mod realtime;
 mod replay;
+mod rules;
 mod samples;
 mod schedules;
 mod storage;
