@@ -14,6 +14,7 @@ mod branches;
 mod bulk;
 mod changes;
 mod cli;
+mod crashes;
 mod deploy;
 mod dialect;
 mod floors;

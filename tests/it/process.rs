@@ -23,19 +23,20 @@ const LOAD: usize = 25;
 
 /// A caller with the key of the dev environment.
 #[derive(Clone)]
-struct Client {
+pub struct Client {
     agent: Agent,
-    key: String,
+    /// What goes into the header.
+    pub key: String,
 }
 
 impl Client {
-    fn new(data_dir: &Path) -> Self {
+    pub fn new(data_dir: &Path) -> Self {
         let config = Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false);
         let key = std::fs::read_to_string(data_dir.join("dev.key")).expect("the first start made a key");
         Self { agent: config.build().into(), key: format!("Bearer {}", key.trim()) }
     }
 
-    fn deploy(&self, url: &str, guest: &str) {
+    pub fn deploy(&self, url: &str, guest: &str) {
         let bytes = std::fs::read(guest).expect("the guest was built");
         let request = self.agent.post(format!("{url}/api/v1/deployments?name=guest"));
         let mut answer = request.header("authorization", &self.key).send(&bytes[..]).expect("the server answers");
@@ -45,16 +46,30 @@ impl Client {
 
     /// `None` where there was no answer, or none that acknowledges.
     fn trigger(&self, url: &str, body: &Value) -> Option<String> {
-        let request = self.agent.post(format!("{url}/api/v1/tasks/echo/trigger"));
+        let receipt = self.post(url, "/api/v1/tasks/echo/trigger", body)?;
+        Some(receipt["id"].as_str()?.to_owned())
+    }
+
+    /// The same, for what any request answers.
+    pub fn post(&self, url: &str, path: &str, body: &Value) -> Option<Value> {
+        let request = self.agent.post(format!("{url}{path}"));
         let mut answer = request.header("authorization", &self.key).send_json(body).ok()?;
         if !answer.status().is_success() {
             return None;
         }
-        let receipt: Value = answer.body_mut().read_json().ok()?;
-        Some(receipt["id"].as_str()?.to_owned())
+        answer.body_mut().read_json().ok()
     }
 
-    fn get(&self, url: &str, path: &str) -> (u16, Value) {
+    /// Sets the most runs of the dev environment that execute at a time.
+    pub fn limit_environment(&self, url: &str, data_dir: &Path, limit: u32) {
+        let key = std::fs::read_to_string(data_dir.join("admin.key")).expect("the first start made a key");
+        let request = self.agent.put(format!("{url}/admin/v1/environments/dev/concurrency"));
+        let request = request.header("authorization", format!("Bearer {}", key.trim()));
+        let answer = request.send_json(json!({ "limit": limit })).expect("the server answers");
+        assert!(answer.status().is_success(), "{}", answer.status());
+    }
+
+    pub fn get(&self, url: &str, path: &str) -> (u16, Value) {
         let request = self.agent.get(format!("{url}{path}")).header("authorization", &self.key);
         let mut answer = request.call().expect("the server answers");
         let status = answer.status().as_u16();
@@ -62,7 +77,7 @@ impl Client {
     }
 
     /// Waits until the run has ended, and answers with it.
-    fn finished(&self, url: &str, run: &str) -> Value {
+    pub fn finished(&self, url: &str, run: &str) -> Value {
         let (status, result) = self.get(url, &format!("/api/v1/runs/{run}/result?wait=30s"));
         let found = self.get(url, &format!("/api/v3/runs/{run}")).1;
         let events = || self.get(url, &format!("/api/v1/runs/{run}/events")).1;
