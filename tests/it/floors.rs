@@ -112,6 +112,7 @@ fn a_module_imports_only_lower_floors() {
 fn each_outside_world_has_one_place() {
     let places: &[(&[&str], &[&str])] = &[
         (&["rusqlite"], &["storage"]),
+        (&["utoipa::"], &["api", "http"]),
         (&["wasmtime::", "wasmtime_wasi"], &["sandbox"]),
         (&["use axum"], &["http", "app"]),
         (&["serde::", "derive(Serialize", "derive(Deserialize"], &["api", "http", "cli", "config"]),

@@ -22,6 +22,7 @@ mod jwt;
 mod lifecycle;
 mod limits;
 mod network;
+mod openapi;
 mod packets;
 mod parsers;
 mod process;

@@ -3,12 +3,13 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::{RunResult, TriggerOptions, serialize_instant, serialize_instant_option};
 use crate::model::batch;
 
 /// `POST /api/v3/batches`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreateBatchRequest {
     /// How many items will be sent: 1 to 1,000.
@@ -25,7 +26,7 @@ pub struct CreateBatchRequest {
 }
 
 /// The answer to it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreateBatchReceipt {
     /// `batch_…`
@@ -40,7 +41,7 @@ pub struct CreateBatchReceipt {
 }
 
 /// A line of `POST /api/v3/batches/{batchId}/items`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct BatchItemRequest {
     /// Its number in the batch, from 0.
     pub index: u32,
@@ -48,6 +49,7 @@ pub struct BatchItemRequest {
     pub task: String,
     /// As in a trigger.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub payload: Option<Box<RawValue>>,
     /// As in a trigger.
     #[serde(default)]
@@ -104,7 +106,7 @@ impl<'de> serde::de::Visitor<'de> for HeadReader<'_> {
 }
 
 /// The answer when all lines have been read.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchItemsReceipt {
     /// The batch.
@@ -124,7 +126,7 @@ pub struct BatchItemsReceipt {
 }
 
 /// The contract's words for where a batch is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum BatchStatus {
     /// Not all items have arrived.
@@ -152,7 +154,7 @@ impl From<batch::BatchStatus> for BatchStatus {
 }
 
 /// `GET /api/v2/batches/{batchId}`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchDetails {
     /// `batch_…`
@@ -177,7 +179,7 @@ pub struct BatchDetails {
 }
 
 /// What became of sending a batch.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchProcessing {
     /// When all items had arrived.
@@ -188,7 +190,7 @@ pub struct BatchProcessing {
 }
 
 /// Why an item has no run.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchItemError {
     /// Its number in the batch.
@@ -202,7 +204,7 @@ pub struct BatchItemError {
 }
 
 /// `GET /api/v1/batches/{batchId}/results`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct BatchResults {
     /// The batch.
     pub id: String,

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Pagination, QueueKind, RunStatus, StringOrList, serialize_instant, serialize_instant_option};
 use crate::model::bulk;
 
 /// What is done to every run of a selection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BulkKind {
     /// Ends those that have not ended.
@@ -28,7 +29,7 @@ impl From<BulkKind> for bulk::BulkKind {
 }
 
 /// `POST /api/v1/bulk-actions`: exactly one of `filter` and `runIds`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BulkRequest {
     /// What to do.
@@ -48,36 +49,49 @@ pub struct BulkRequest {
 }
 
 /// The conditions of a list of runs, all of which a run must meet.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-#[expect(missing_docs, reason = "the list of runs documents them")]
 pub struct BulkFilter {
+    /// Statuses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<OneOrMore<RunStatus>>,
+    /// Tasks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_identifier: Option<StringOrList>,
+    /// Versions such as `20261121.3`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<StringOrList>,
+    /// Tags: runs that have any of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<StringOrList>,
+    /// Machine presets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub machine: Option<StringOrList>,
+    /// Queues.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<OneOrMore<QueueName>>,
+    /// The items of this batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<String>,
+    /// What this schedule fired.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
+    /// What this bulk action made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bulk_action: Option<String>,
+    /// Whether it was triggered as a test.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub is_test: Option<bool>,
+    /// Triggered from then on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<Timestamp>,
+    /// Triggered until then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<Timestamp>,
+    /// Triggered in this time until now, such as `24h`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub period: Option<String>,
+    /// Taken and ignored: there is one region.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<StringOrList>,
 }
@@ -90,7 +104,7 @@ impl BulkFilter {
 }
 
 /// One value or several.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum OneOrMore<T> {
     /// One.
@@ -136,7 +150,7 @@ impl BulkSelection {
 }
 
 /// A queue as the list of runs names it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct QueueName {
     /// `task` or `custom`.
     #[serde(rename = "type")]
@@ -146,7 +160,7 @@ pub struct QueueName {
 }
 
 /// Where a bulk action is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum BulkStatus {
     /// There are runs left.
@@ -168,7 +182,7 @@ impl From<bulk::BulkStatus> for BulkStatus {
 }
 
 /// A bulk action.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BulkItem {
     /// `bulk_…`
@@ -195,7 +209,7 @@ pub struct BulkItem {
 }
 
 /// Runs that a bulk action has looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BulkCounts {
     /// All of them.
     pub total: u64,
@@ -206,7 +220,7 @@ pub struct BulkCounts {
 }
 
 /// `GET /api/v1/bulk-actions`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct BulkList {
     /// Newest first.
     pub data: Vec<BulkItem>,
@@ -215,14 +229,14 @@ pub struct BulkList {
 }
 
 /// `{"id": "bulk_…"}`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct BulkId {
     /// The action.
     pub id: String,
 }
 
 /// Dacapo's: `GET /api/v1/bulk-actions/{id}/members`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct BulkMembers {
     /// Oldest source run first.
     pub data: Vec<BulkMember>,
@@ -231,7 +245,7 @@ pub struct BulkMembers {
 }
 
 /// What became of one run of a bulk action.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BulkMember {
     /// The source run.

@@ -2,36 +2,38 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::{MetadataOperation, StringOrList};
 
 /// `POST /api/v1/runs/{runId}/reschedule`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct RescheduleRequest {
     /// A duration from now such as `2h`, or an ISO date.
     pub delay: String,
 }
 
 /// `POST /api/v1/runs/{runId}/tags`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct AddTagsRequest {
     /// Labels to add.
     pub tags: StringOrList,
 }
 
 /// What was done, in words.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Message {
     /// For people.
     pub message: String,
 }
 
 /// `PUT /api/v1/runs/{runId}/metadata`
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ChangeMetadataRequest {
     /// Replaces the whole object, before the operations.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub metadata: Option<Map<String, Value>>,
     /// Changes of the run's own metadata, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -44,17 +46,36 @@ pub struct ChangeMetadataRequest {
     pub root_operations: Vec<Operation>,
 }
 
-/// A change of metadata. See [`MetadataOperation`], whose cases these are.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// A change of metadata, as its `type` says: `set` puts a value under a key, `delete` removes a key, `append` adds an
+/// item at the end of a list, `remove` removes all items that equal the value from a list, `increment` adds to a number,
+/// `update` replaces the whole object. A key that begins with `$.` is a path of keys, for example `$.steps.done`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 #[expect(missing_docs, reason = "`MetadataOperation` says what they do")]
 pub enum Operation {
-    Set { key: String, value: Value },
-    Delete { key: String },
-    Append { key: String, value: Value },
-    Remove { key: String, value: Value },
-    Increment { key: String, value: f64 },
-    Update { value: Map<String, Value> },
+    Set {
+        key: String,
+        value: Value,
+    },
+    Delete {
+        key: String,
+    },
+    Append {
+        key: String,
+        value: Value,
+    },
+    Remove {
+        key: String,
+        value: Value,
+    },
+    Increment {
+        key: String,
+        value: f64,
+    },
+    Update {
+        #[schema(value_type = Object)]
+        value: Map<String, Value>,
+    },
 }
 
 impl From<Operation> for MetadataOperation {
@@ -71,14 +92,15 @@ impl From<Operation> for MetadataOperation {
 }
 
 /// `{"metadata": {…}}`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct MetadataAnswer {
     /// A JSON object, also where nothing was set.
+    #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,
 }
 
 /// `POST /api/v1/idempotencyKeys/{key}/reset`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResetKeyRequest {
     /// The task that was triggered with the key.
@@ -86,7 +108,7 @@ pub struct ResetKeyRequest {
 }
 
 /// The key that names no run any more.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ResetKeyReceipt {
     /// The key.
     pub id: String,

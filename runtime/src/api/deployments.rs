@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::{Pagination, serialize_instant, serialize_instant_option};
 use crate::model::retry::RetryPolicy;
@@ -16,7 +17,7 @@ pub const RUNTIME: &str = "wasm";
 pub const RUNTIME_VERSION: &str = "wasi-0.2";
 
 /// A deployment.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeploymentItem {
     /// `deployment_…`
@@ -33,9 +34,9 @@ pub struct DeploymentItem {
     pub version: String,
     /// Always `DEPLOYED`: what fails is refused and not kept.
     pub status: String,
-    /// [`RUNTIME`]
+    /// `wasm`
     pub runtime: Option<String>,
-    /// [`RUNTIME_VERSION`]
+    /// `wasi-0.2`
     pub runtime_version: Option<String>,
     /// The caller's own name for it, such as a commit.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -56,7 +57,7 @@ pub struct DeploymentItem {
 }
 
 /// A task of a deployment.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskItem {
     /// Its id.
@@ -94,7 +95,7 @@ pub struct TaskItem {
 
 /// When a failed attempt is followed by another. The delay before attempt n+1 is
 /// `minDelayMs * factor^(n-1)`, at most `maxDelayMs`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetryItem {
     /// By what the delay grows from attempt to attempt; at least 1.
@@ -141,7 +142,7 @@ impl From<&TaskDefinition> for TaskItem {
 
 /// The answer to an upload: `POST /api/v1/deployments?name=…&skipPromotion=…`, the component's
 /// bytes as body.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeployReceipt {
     /// The deployment.
@@ -154,7 +155,7 @@ pub struct DeployReceipt {
 }
 
 /// The answer to `POST /api/v1/deployments/{version}/promote` and `POST /api/v1/deployments/rollback`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PromoteReceipt {
     /// The deployment that is current now.
@@ -172,7 +173,7 @@ pub struct PromoteReceipt {
 }
 
 /// `GET /api/v1/deployments`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct DeploymentPage {
     /// Newest first.
     pub data: Vec<DeploymentItem>,

@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{serialize_instant, serialize_instant_option};
 
 /// Dacapo's: `GET /admin/v1/environments`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct EnvironmentList {
     /// Oldest first.
     pub data: Vec<EnvironmentItem>,
 }
 
 /// An environment.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EnvironmentItem {
     /// `env_…`
@@ -38,7 +39,7 @@ pub struct EnvironmentItem {
 }
 
 /// Dacapo's: `PUT /admin/v1/environments/{slug}/concurrency`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EnvironmentConcurrency {
     /// Most runs that execute at a time, 1 to 100,000; left out: as many as the workers take.
@@ -47,7 +48,7 @@ pub struct EnvironmentConcurrency {
 }
 
 /// Dacapo's: `PUT /admin/v1/environments/{slug}/egress`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Egress {
     /// The new rules; an empty list allows nothing.
@@ -55,14 +56,14 @@ pub struct Egress {
 }
 
 /// Dacapo's: `GET /admin/v1/keys`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ApiKeyList {
     /// Oldest first.
     pub data: Vec<ApiKeyItem>,
 }
 
 /// A key, without the key.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiKeyItem {
     /// `key_…`
@@ -80,7 +81,7 @@ pub struct ApiKeyItem {
 }
 
 /// Dacapo's: `POST /admin/v1/keys`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateKeyRequest {
     /// The slug of an environment.
@@ -92,7 +93,7 @@ pub struct CreateKeyRequest {
 }
 
 /// The answer to it: the only time the key is shown.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreatedKey {
     /// `key_…`
@@ -104,7 +105,7 @@ pub struct CreatedKey {
 }
 
 /// An environment variable.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VariableItem {
     /// Its name.
@@ -116,7 +117,7 @@ pub struct VariableItem {
 }
 
 /// `POST /api/v1/projects/{ref}/envvars/{slug}`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SetVariableRequest {
     /// Its name.
@@ -129,14 +130,14 @@ pub struct SetVariableRequest {
 }
 
 /// `PUT /api/v1/projects/{ref}/envvars/{slug}/{name}`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct UpdateVariableRequest {
     /// Its new value.
     pub value: String,
 }
 
 /// `POST /api/v1/projects/{ref}/envvars/{slug}/import`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ImportVariablesRequest {
     /// Values by name.
@@ -150,7 +151,7 @@ pub struct ImportVariablesRequest {
 }
 
 /// `{"success": true}`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ChangeReceipt {
     /// Always true: what fails has another status.
     pub success: bool,

@@ -1,11 +1,12 @@
 //! Errors: of requests, and of runs.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::model::run::{ErrorKind, RunError};
 
 /// The body of every answer that is not 2xx.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {
     /// What was wrong and what to do, for people.
     pub error: String,
@@ -24,7 +25,7 @@ pub struct ErrorBody {
 }
 
 /// Why a run failed, as its details show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SerializedError {
     /// For people.
@@ -44,7 +45,7 @@ impl From<&RunError> for SerializedError {
 }
 
 /// Why a run failed, as its result shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TaskRunError {
     /// The task returned it.

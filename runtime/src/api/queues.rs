@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::serialize_instant_option;
 
 /// How a queue is named: by its id, or as the own queue of a task, or by the name it was given.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum QueueKind {
     /// `queue_…`
@@ -19,7 +20,7 @@ pub enum QueueKind {
 }
 
 /// A queue, with what is in it now.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct QueueItem {
     /// `queue_…`
@@ -36,31 +37,37 @@ pub struct QueueItem {
     /// Whether none of its runs starts.
     pub paused: bool,
     /// Most runs that execute at a time, for every concurrency key. `null`: no limit of its own.
+    #[schema(required)]
     pub concurrency_limit: Option<u32>,
     /// Where that limit comes from.
     pub concurrency: QueueConcurrency,
 }
 
 /// The limits of a queue.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct QueueConcurrency {
     /// What counts now.
+    #[schema(required)]
     pub current: Option<u32>,
     /// What the newest deployment declares.
+    #[schema(required)]
     pub base: Option<u32>,
     /// What somebody put in its place.
     #[serde(rename = "override")]
+    #[schema(required)]
     pub overriding: Option<u32>,
     /// When.
     #[serde(serialize_with = "serialize_instant_option")]
+    #[schema(required)]
     pub overridden_at: Option<Timestamp>,
     /// Not recorded: keys have no names of people.
+    #[schema(required)]
     pub overridden_by: Option<String>,
 }
 
 /// `GET /api/v1/queues`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct QueueList {
     /// By name.
     pub data: Vec<QueueItem>,
@@ -69,7 +76,7 @@ pub struct QueueList {
 }
 
 /// A page of a list that is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PageNumber {
     /// From 1.
@@ -81,7 +88,7 @@ pub struct PageNumber {
 }
 
 /// `POST /api/v1/queues/{queue}/pause`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct PauseQueue {
     /// How the queue is named.
     #[serde(rename = "type", default)]
@@ -91,7 +98,7 @@ pub struct PauseQueue {
 }
 
 /// What to do with a queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PauseAction {
     /// None of its runs starts any more.
@@ -101,7 +108,7 @@ pub enum PauseAction {
 }
 
 /// `POST /api/v1/queues/{queue}/concurrency/override`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OverrideLimit {
     /// How the queue is named.
@@ -112,7 +119,7 @@ pub struct OverrideLimit {
 }
 
 /// `POST /api/v1/queues/{queue}/concurrency/reset`
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct ResetLimit {
     /// How the queue is named.
     #[serde(rename = "type", default)]

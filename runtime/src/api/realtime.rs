@@ -4,12 +4,13 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::TaskRunError;
 use crate::model::run::{Packet, Run, Status};
 
 /// One message of a shape's log.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum ShapeMessage {
     /// A row.
@@ -29,14 +30,14 @@ pub enum ShapeMessage {
 }
 
 /// What became of a row.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ChangeHeaders {
     /// `insert` or `update`.
     pub operation: &'static str,
 }
 
 /// A word to the reader of a shape.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ControlHeaders {
     /// `up-to-date`: there is nothing more for now. `must-refetch`: begin again.
     pub control: &'static str,
@@ -70,7 +71,7 @@ impl ShapeMessage {
 }
 
 /// A row: a run as it is now. Columns without a value are left out.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the columns are the contract's; `model::run::Run` says what they mean")]
 pub struct RealtimeRun {

@@ -4,13 +4,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::{SerializedError, TaskRunError, serialize_instant, serialize_instant_option};
 use crate::model::id::RunId as RunName;
 use crate::model::run::{End, Run, Status};
 
-/// The contract's words for where a run is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// Where a run is in its life. Not started: `PENDING_VERSION` (no deployment has its task), `DELAYED`, `QUEUED`. With a
+/// worker: `EXECUTING`; or `WAITING` for something outside. Ended: `COMPLETED` (with an output), `FAILED` (the task
+/// returned an error), `CRASHED` (it trapped, or had no memory left), `TIMED_OUT`, `CANCELED`, `EXPIRED` (too long in the
+/// queue), `SYSTEM_FAILURE` (the server could not run it). `DEQUEUED` is the contract's; no run is shown in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[expect(missing_docs, reason = "`model::run::Status` says what they mean")]
 pub enum RunStatus {
@@ -89,7 +93,7 @@ impl From<Status> for RunStatus {
 }
 
 /// What every view of a run has.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunCommon {
     /// `run_…`
@@ -198,7 +202,7 @@ impl From<&Run> for RunCommon {
 }
 
 /// `GET /api/v3/runs/{runId}`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunDetails {
     /// What every view has.
@@ -216,9 +220,11 @@ pub struct RunDetails {
     pub batch_id: Option<String>,
     /// What the task was given, as plain JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub payload: Option<Box<RawValue>>,
     /// What the task returned.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub output: Option<Box<RawValue>>,
     /// Why it failed; while it retries, why its last attempt did.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -236,7 +242,7 @@ pub struct RunDetails {
 }
 
 /// The runs around a run.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct RelatedRuns {
     /// The first of its tree, where that is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -250,7 +256,7 @@ pub struct RelatedRuns {
 }
 
 /// A run beside another.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RelatedRun {
     /// What every view has.
@@ -266,7 +272,7 @@ pub struct RelatedRun {
 }
 
 /// An entry of a list of runs.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct RunItem {
     /// What every view has.
     #[serde(flatten)]
@@ -276,7 +282,7 @@ pub struct RunItem {
 }
 
 /// An environment, in short.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct EnvironmentRef {
     /// `env_…`
     pub id: String,
@@ -285,7 +291,7 @@ pub struct EnvironmentRef {
 }
 
 /// `GET /api/v1/runs`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct RunList {
     /// Newest first.
     pub data: Vec<RunItem>,
@@ -294,7 +300,7 @@ pub struct RunList {
 }
 
 /// Cursors: opaque, to be sent back as `page[after]` and `page[before]`.
-#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Pagination {
     /// For `page[after]`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -305,14 +311,14 @@ pub struct Pagination {
 }
 
 /// `{"id": "run_…"}`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct RunId {
     /// The run.
     pub id: String,
 }
 
 /// `GET /api/v1/runs/{runId}/result`: how a run ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunResult {
     /// Whether it completed.
@@ -335,7 +341,7 @@ pub struct RunResult {
 }
 
 /// What a run used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
     /// CPU time, in milliseconds.
@@ -359,14 +365,14 @@ impl RunResult {
 }
 
 /// `GET /api/v1/runs/{runId}/events`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct EventList {
     /// In the order in which they happened.
     pub events: Vec<EventItem>,
 }
 
 /// A change of a run's status.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct EventItem {
     /// From 1.
     pub seq: u64,
@@ -383,7 +389,7 @@ pub struct EventItem {
 }
 
 /// Dacapo's: `GET /api/v1/runs/{runId}/logs?after=0&limit=1000`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogPage {
     /// In the order in which they were written.
@@ -395,7 +401,7 @@ pub struct LogPage {
 }
 
 /// A line or a span of a run's log.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogItem {
     /// From 1.

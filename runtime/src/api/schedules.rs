@@ -3,13 +3,14 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use super::{PageNumber, instant, serialize_instant_option};
 use crate::model::run::{Packet, PacketFormat};
 use crate::model::schedule;
 
 /// Who made a schedule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum ScheduleKind {
     /// A component's description.
@@ -38,7 +39,7 @@ impl ScheduleKind {
 }
 
 /// `POST /api/v1/schedules`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreateScheduleRequest {
     /// The schedule that has it is changed instead.
@@ -49,7 +50,7 @@ pub struct CreateScheduleRequest {
 }
 
 /// `PUT /api/v1/schedules/{schedule}`: when what runs.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SchedulePlan {
     /// The task.
@@ -68,7 +69,7 @@ pub struct SchedulePlan {
 }
 
 /// A schedule.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScheduleItem {
     /// `sched_…`
@@ -98,7 +99,7 @@ pub struct ScheduleItem {
 }
 
 /// What makes a schedule fire.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Generator {
     /// `CRON`
     #[serde(rename = "type")]
@@ -110,7 +111,7 @@ pub struct Generator {
 }
 
 /// An environment of a schedule.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ScheduleEnvironment {
     /// `env_…`
     pub id: String,
@@ -120,7 +121,7 @@ pub struct ScheduleEnvironment {
 }
 
 /// `GET /api/v1/schedules`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ScheduleList {
     /// Oldest first.
     pub data: Vec<ScheduleItem>,
@@ -129,21 +130,21 @@ pub struct ScheduleList {
 }
 
 /// `DELETE /api/v1/schedules/{schedule}`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct DeletedSchedule {
     /// `sched_…`
     pub id: String,
 }
 
 /// `GET /api/v1/timezones`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct TimezoneList {
     /// IANA names; UTC first.
     pub timezones: Vec<String>,
 }
 
 /// The schedule of a run that one fired, as the run shows it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunSchedule {
     /// `sched_…`

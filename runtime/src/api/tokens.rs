@@ -1,9 +1,10 @@
 //! Public access tokens.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// `POST /api/v1/auth/jwt/claims`: from which a backend makes a token itself.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct BaseClaims {
     /// The environment.
     pub sub: String,
@@ -13,7 +14,7 @@ pub struct BaseClaims {
 }
 
 /// `POST /api/v1/auth/public-tokens`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateTokenRequest {
     /// `action:type[:id]`, such as `read:runs:run_…`.
@@ -30,7 +31,7 @@ pub struct CreateTokenRequest {
 }
 
 /// When a token ends.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum TokenEnd {
     /// Seconds since 1970.
@@ -40,7 +41,7 @@ pub enum TokenEnd {
 }
 
 /// What a token says of realtime feeds.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RealtimeClaims {
     /// Columns that its bearer does not get.
@@ -49,7 +50,7 @@ pub struct RealtimeClaims {
 }
 
 /// The answer.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct CreatedToken {
     /// The token.
     pub token: String,

@@ -3,12 +3,14 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 /// `POST /api/v1/tasks/{taskId}/trigger`
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct TriggerRequest {
     /// With `options.payloadType`: text of that type. Without: any JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub payload: Option<Box<RawValue>>,
     /// See there.
     #[serde(default)]
@@ -16,7 +18,7 @@ pub struct TriggerRequest {
 }
 
 /// How a run is to be made. What is left out is up to the task, or to the server.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TriggerOptions {
     /// `application/json`, `application/super+json`, `text/plain`, or `application/store`: then the
@@ -91,7 +93,7 @@ pub struct TriggerOptions {
 }
 
 /// `{"key": "…", "delay": "5s"}`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DebounceOption {
     /// Counts within the environment and the task.
@@ -107,14 +109,14 @@ pub struct DebounceOption {
 }
 
 /// `{"name": "…"}`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct QueueOption {
     /// The queue's name.
     pub name: String,
 }
 
 /// `"10m"` or seconds.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum TtlOption {
     /// Seconds.
@@ -124,7 +126,7 @@ pub enum TtlOption {
 }
 
 /// One string or several.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum StringOrList {
     /// One.
@@ -146,7 +148,7 @@ impl StringOrList {
 }
 
 /// The idempotency key as its author wrote it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct IdempotencyKeyOptions {
     /// Before hashing.
     pub key: String,
@@ -155,7 +157,7 @@ pub struct IdempotencyKeyOptions {
 }
 
 /// The answer to a trigger.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TriggerReceipt {
     /// The run.
@@ -169,11 +171,12 @@ pub struct TriggerReceipt {
 
 /// `POST /api/v1/runs/{runId}/replay`: what the replay does not take from its source. An empty
 /// body changes nothing.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct ReplayRequest {
     /// As in a trigger.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub payload: Option<Box<RawValue>>,
     /// `application/json` or `application/super+json`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -223,7 +226,7 @@ pub struct ReplayRequest {
 }
 
 /// The answer to a replay.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplayReceipt {
     /// The new run.

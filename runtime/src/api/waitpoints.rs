@@ -4,12 +4,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::{Pagination, StringOrList, instant, serialize_instant, serialize_instant_option};
 use crate::model::waitpoint;
 
 /// `POST /api/v1/waitpoints/tokens`
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreateWaitpointRequest {
     /// A duration such as `10m`, or a date. Left out: never.
@@ -27,7 +28,7 @@ pub struct CreateWaitpointRequest {
 }
 
 /// A token was made, or found by its key.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreateWaitpointReceipt {
     /// `waitpoint_…`
@@ -39,7 +40,7 @@ pub struct CreateWaitpointReceipt {
 }
 
 /// How far a wait token is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum WaitpointStatus {
     /// Nobody has completed it, and its time is not over.
@@ -72,7 +73,7 @@ impl WaitpointStatus {
 }
 
 /// A wait token in a list.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WaitpointItem {
     /// `waitpoint_…`
@@ -101,7 +102,7 @@ pub struct WaitpointItem {
 }
 
 /// `GET /api/v1/waitpoints/tokens/{token}`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WaitpointDetails {
     /// What lists show, too.
@@ -113,7 +114,7 @@ pub struct WaitpointDetails {
 }
 
 /// With what a wait token has ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WaitpointOutput {
     /// JSON text.
@@ -139,7 +140,7 @@ impl WaitpointOutput {
 }
 
 /// `GET /api/v1/waitpoints/tokens`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct WaitpointList {
     /// Newest first, without their outputs.
     pub data: Vec<WaitpointItem>,
@@ -148,15 +149,16 @@ pub struct WaitpointList {
 }
 
 /// `POST /api/v1/waitpoints/tokens/{token}/complete`
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct CompleteWaitpointRequest {
     /// Any JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub data: Option<Box<RawValue>>,
 }
 
 /// `{"success": true}`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct CompleteWaitpointReceipt {
     /// Always.
     pub success: bool,

@@ -11,6 +11,7 @@ use super::Server;
 use super::auth::Admin;
 use super::body::{Body, Segments, json};
 use super::error::{ApiError, Result};
+use super::openapi::{ChangeErrors, ReadErrors};
 use crate::api::{
     ApiKeyItem, ApiKeyList, ChangeReceipt, CreateKeyRequest, CreatedKey, Egress, EnvironmentConcurrency,
     EnvironmentItem, EnvironmentList,
@@ -20,13 +21,26 @@ use crate::model::egress::Rule;
 use crate::model::limits::{MAX_CONCURRENCY_LIMIT, MAX_EGRESS_RULES};
 use crate::storage::{Environment, EnvironmentKind};
 
-/// `GET /admin/v1/environments`
+/// All environments, oldest first.
+#[utoipa::path(
+    get, path = "/admin/v1/environments", tag = "Administration",
+    security(("adminKey" = [])),
+    responses((status = 200, body = EnvironmentList, description = "The environments"), ReadErrors),
+)]
 pub(super) async fn environments(State(server): State<Arc<Server>>, _: Admin) -> Result<Json<EnvironmentList>> {
     let environments = server.storage.environments().await?;
     json(EnvironmentList { data: environments.into_iter().map(|environment| item(&server, environment)).collect() })
 }
 
-/// `PUT /admin/v1/environments/{environment}/egress`
+/// Says which hosts the tasks of an environment may talk to.
+///
+/// The rules take the place of the former ones; they count from the next connection on.
+#[utoipa::path(
+    put, path = "/admin/v1/environments/{environment}/egress", tag = "Administration",
+    security(("adminKey" = [])),
+    request_body = Egress,
+    responses((status = 200, body = EnvironmentItem, description = "The environment"), ChangeErrors),
+)]
 pub(super) async fn set_egress(
     State(server): State<Arc<Server>>,
     _: Admin,
@@ -44,7 +58,13 @@ pub(super) async fn set_egress(
     json(item(&server, environment))
 }
 
-/// `PUT /admin/v1/environments/{environment}/concurrency`
+/// Says how many runs of an environment execute at a time.
+#[utoipa::path(
+    put, path = "/admin/v1/environments/{environment}/concurrency", tag = "Administration",
+    security(("adminKey" = [])),
+    request_body = EnvironmentConcurrency,
+    responses((status = 200, body = EnvironmentItem, description = "The environment"), ChangeErrors),
+)]
 pub(super) async fn set_concurrency(
     State(server): State<Arc<Server>>,
     _: Admin,
@@ -60,7 +80,12 @@ pub(super) async fn set_concurrency(
     json(item(&server, environment))
 }
 
-/// `GET /admin/v1/keys`
+/// All API keys, oldest first. The keys themselves are not shown.
+#[utoipa::path(
+    get, path = "/admin/v1/keys", tag = "Administration",
+    security(("adminKey" = [])),
+    responses((status = 200, body = ApiKeyList, description = "The keys"), ReadErrors),
+)]
 pub(super) async fn keys(State(server): State<Arc<Server>>, _: Admin) -> Result<Json<ApiKeyList>> {
     let environments = server.storage.environments().await?;
     let slugs: HashMap<_, _> = environments.into_iter().map(|environment| (environment.id, environment.slug)).collect();
@@ -77,7 +102,13 @@ pub(super) async fn keys(State(server): State<Arc<Server>>, _: Admin) -> Result<
     json(ApiKeyList { data: server.storage.keys().await?.into_iter().map(item).collect() })
 }
 
-/// `POST /admin/v1/keys`
+/// Makes another API key of an environment. This answer is the only one that shows it.
+#[utoipa::path(
+    post, path = "/admin/v1/keys", tag = "Administration",
+    security(("adminKey" = [])),
+    request_body = CreateKeyRequest,
+    responses((status = 201, body = CreatedKey, description = "The key"), ChangeErrors),
+)]
 pub(super) async fn create_key(
     State(server): State<Arc<Server>>,
     _: Admin,
@@ -96,7 +127,12 @@ pub(super) async fn create_key(
     Ok((StatusCode::CREATED, Json(created)))
 }
 
-/// `DELETE /admin/v1/keys/{key}`
+/// Revokes an API key, and with it the public access tokens that it has signed.
+#[utoipa::path(
+    delete, path = "/admin/v1/keys/{key}", tag = "Administration",
+    security(("adminKey" = [])),
+    responses((status = 200, body = ChangeReceipt, description = "It opens nothing any more"), ChangeErrors),
+)]
 pub(super) async fn revoke_key(
     State(server): State<Arc<Server>>,
     _: Admin,

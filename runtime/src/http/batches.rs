@@ -14,6 +14,7 @@ use super::auth::Bearer;
 use super::body::{Body, Segments, json};
 use super::error::{ApiError, Result};
 use super::ndjson::{Line, Lines};
+use super::openapi::{ChangeErrors, ReadErrors};
 use super::trigger;
 use crate::api::{
     BatchDetails, BatchItemError, BatchItemHead, BatchItemRequest, BatchItemsReceipt, BatchProcessing, BatchResults,
@@ -28,7 +29,21 @@ use crate::runs::TriggerError;
 use crate::secrets;
 use crate::storage::{Batch, NewBatch, NewBatchItem};
 
-/// `POST /api/v3/batches`
+/// Announces a batch, whose items are sent next.
+#[utoipa::path(
+    post, path = "/api/v3/batches", tag = "Batches",
+    security(("key" = []), ("publicToken" = [])),
+    request_body = CreateBatchRequest,
+    responses(
+        (status = 202, body = CreateBatchReceipt, description = "The batch", headers(
+            ("x-trigger-jwt-claims" = Option<String>,
+                description = "To a key: what a public access token for this claims"),
+            ("x-trigger-jwt" = Option<String>,
+                description = "To a token, or an additional key: a public access token for this"),
+        )),
+        ChangeErrors,
+    ),
+)]
 pub(super) async fn create(
     State(server): State<Arc<Server>>,
     bearer: Bearer,
@@ -85,7 +100,16 @@ fn may_trigger(bearer: &Bearer, task: &str) -> Result<()> {
     bearer.may(Action::BatchTrigger, &[Resource::one("tasks", task), Resource::all("batch")])
 }
 
-/// `POST /api/v3/batches/{batch}/items`
+/// Sends items of a batch: a line of JSON each, as in `BatchItemRequest`.
+///
+/// Items that have arrived before are not taken twice, so that all of them can be sent again after a broken connection.
+/// The batch is sealed when all have arrived.
+#[utoipa::path(
+    post, path = "/api/v3/batches/{batch}/items", tag = "Batches",
+    security(("key" = []), ("publicToken" = [])),
+    request_body(content = String, content_type = "application/x-ndjson", description = "A `BatchItemRequest` a line"),
+    responses((status = 200, body = BatchItemsReceipt, description = "What has arrived"), ChangeErrors),
+)]
 pub(super) async fn items(
     State(server): State<Arc<Server>>,
     bearer: Bearer,
@@ -288,7 +312,12 @@ pub(super) async fn find_to_read(server: &Server, bearer: &Bearer, batch: &str) 
     server.storage.batch(bearer.caller.environment.id, id).await?.ok_or_else(not_found)
 }
 
-/// `GET /api/v2/batches/{batch}`
+/// What became of a batch: its status, its runs, and the items that have none.
+#[utoipa::path(
+    get, path = "/api/v2/batches/{batch}", tag = "Batches",
+    security(("key" = []), ("publicToken" = [])),
+    responses((status = 200, body = BatchDetails, description = "The batch"), ReadErrors),
+)]
 pub(super) async fn retrieve(
     State(server): State<Arc<Server>>,
     bearer: Bearer,
@@ -322,7 +351,16 @@ pub(super) async fn retrieve(
     })
 }
 
-/// `GET /api/v1/batches/{batch}/results`
+/// How those runs of a batch ended that have ended.
+#[utoipa::path(
+    get, path = "/api/v1/batches/{batch}/results", tag = "Batches",
+    security(("key" = []), ("publicToken" = [])),
+    responses(
+        (status = 200, body = BatchResults, description = "The results, in the order of the items"),
+        (status = 422, body = crate::api::ErrorBody, description = "The outputs are larger than 64 MiB together"),
+        ReadErrors,
+    ),
+)]
 pub(super) async fn results(
     State(server): State<Arc<Server>>,
     bearer: Bearer,

@@ -10,6 +10,7 @@ use super::auth::Caller;
 use super::body::{Body, Params, Segments, json};
 use super::error::{ApiError, Result};
 use super::list::page_size;
+use super::openapi::{ChangeErrors, Pages, ReadErrors};
 use super::{Server, cursor};
 use crate::api::{self, BulkCounts, BulkItem, BulkList, BulkMember, BulkMembers, BulkRequest, Pagination, RunStatus};
 use crate::bulk::BulkError;
@@ -32,7 +33,14 @@ impl From<BulkError> for ApiError {
     }
 }
 
-/// `POST /api/v1/bulk-actions`
+/// Cancels or replays many runs: those that a filter finds, or those that are named.
+///
+/// The action is done in the background, once to each run.
+#[utoipa::path(
+    post, path = "/api/v1/bulk-actions", tag = "Bulk actions",
+    request_body = BulkRequest,
+    responses((status = 202, body = api::BulkId, description = "The action was recorded"), ChangeErrors),
+)]
 pub(super) async fn create(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -42,7 +50,12 @@ pub(super) async fn create(
     Ok((StatusCode::ACCEPTED, Json(api::BulkId { id: id.to_string() })))
 }
 
-/// `GET /api/v1/bulk-actions`
+/// The bulk actions of the environment, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/bulk-actions", tag = "Bulk actions",
+    params(Pages),
+    responses((status = 200, body = BulkList, description = "A page"), ReadErrors),
+)]
 pub(super) async fn list(State(server): State<Arc<Server>>, caller: Caller, params: Params) -> Result<Json<BulkList>> {
     params.only(&["page[size]", "page[after]", "page[before]"])?;
     let (limit, place) = (page_size(&params)?, cursor::place_of(&params)?);
@@ -51,7 +64,11 @@ pub(super) async fn list(State(server): State<Arc<Server>>, caller: Caller, para
     json(BulkList { data: page.items.into_iter().map(item).collect(), pagination })
 }
 
-/// `GET /api/v1/bulk-actions/{bulk}`
+/// How far a bulk action has come, and what became of the runs that it has made.
+#[utoipa::path(
+    get, path = "/api/v1/bulk-actions/{bulk}", tag = "Bulk actions",
+    responses((status = 200, body = BulkItem, description = "The action"), ReadErrors),
+)]
 pub(super) async fn retrieve(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -69,7 +86,11 @@ pub(super) async fn retrieve(
     json(BulkItem { outcomes, ..item(bulk) })
 }
 
-/// `POST /api/v1/bulk-actions/{bulk}/abort`
+/// Stops a bulk action. What it has done stays done.
+#[utoipa::path(
+    post, path = "/api/v1/bulk-actions/{bulk}/abort", tag = "Bulk actions",
+    responses((status = 200, body = api::BulkId, description = "It goes no further"), ChangeErrors),
+)]
 pub(super) async fn abort(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -80,7 +101,15 @@ pub(super) async fn abort(
     json(api::BulkId { id: id.to_string() })
 }
 
-/// `GET /api/v1/bulk-actions/{bulk}/members`
+/// What became of each run that a bulk action has looked at.
+#[utoipa::path(
+    get, path = "/api/v1/bulk-actions/{bulk}/members", tag = "Bulk actions",
+    params(
+        ("page[size]" = Option<u32>, Query, description = "Items on a page, 1 to 100; default 25"),
+        ("page[after]" = Option<String>, Query, description = "The `next` of the page before"),
+    ),
+    responses((status = 200, body = BulkMembers, description = "A page"), ReadErrors),
+)]
 pub(super) async fn members(
     State(server): State<Arc<Server>>,
     caller: Caller,

@@ -10,6 +10,7 @@ use super::Server;
 use super::auth::Caller;
 use super::body::{Body, Segments, json};
 use super::error::{ApiError, Result};
+use super::openapi::{ChangeErrors, ReadErrors};
 use super::options;
 use super::runs::{details, find, not_found};
 use crate::api::{
@@ -25,7 +26,12 @@ use crate::storage::{Edited, Rescheduled};
 /// Tries to change metadata that others change at the same time.
 const METADATA_TRIES: usize = 20;
 
-/// `POST /api/v1/runs/{run}/reschedule`
+/// Changes until when a delayed run is delayed.
+#[utoipa::path(
+    post, path = "/api/v1/runs/{run}/reschedule", tag = "Runs",
+    request_body = RescheduleRequest,
+    responses((status = 200, body = RunDetails, description = "The run"), ChangeErrors),
+)]
 pub(super) async fn reschedule(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -49,7 +55,12 @@ pub(super) async fn reschedule(
     }
 }
 
-/// `POST /api/v1/runs/{run}/tags`
+/// Adds tags to a run, which can have 10.
+#[utoipa::path(
+    post, path = "/api/v1/runs/{run}/tags", tag = "Runs",
+    request_body = AddTagsRequest,
+    responses((status = 200, body = Message, description = "They were added"), ChangeErrors),
+)]
 pub(super) async fn add_tags(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -70,7 +81,11 @@ pub(super) async fn add_tags(
     }
 }
 
-/// `GET /api/v1/runs/{run}/metadata`
+/// The metadata of a run.
+#[utoipa::path(
+    get, path = "/api/v1/runs/{run}/metadata", tag = "Runs",
+    responses((status = 200, body = MetadataAnswer, description = "The metadata"), ReadErrors),
+)]
 pub(super) async fn metadata(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -80,7 +95,12 @@ pub(super) async fn metadata(
     json(MetadataAnswer { metadata: parsed(&run) })
 }
 
-/// `PUT /api/v1/runs/{run}/metadata`. While the run executes, its task's own next change wins.
+/// Changes the metadata of a run, of its parent and of its root. While a run executes, its task's own next change wins.
+#[utoipa::path(
+    put, path = "/api/v1/runs/{run}/metadata", tag = "Runs",
+    request_body = ChangeMetadataRequest,
+    responses((status = 200, body = MetadataAnswer, description = "The metadata of the run, changed"), ChangeErrors),
+)]
 pub(super) async fn change_metadata(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -124,7 +144,12 @@ fn parsed(run: &Run) -> Map<String, Value> {
     run.metadata.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
-/// `POST /api/v1/idempotencyKeys/{key}/reset`
+/// Forgets an idempotency key of a task: the next trigger with it makes a run again.
+#[utoipa::path(
+    post, path = "/api/v1/idempotencyKeys/{key}/reset", tag = "Runs",
+    request_body = ResetKeyRequest,
+    responses((status = 200, body = ResetKeyReceipt, description = "It is forgotten"), ChangeErrors),
+)]
 pub(super) async fn reset_key(
     State(server): State<Arc<Server>>,
     caller: Caller,

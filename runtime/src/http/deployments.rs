@@ -10,6 +10,7 @@ use super::auth::{Caller, Deployer};
 use super::body::{Params, Raw, Segments, json};
 use super::error::{ApiError, Result};
 use super::list::{page_size, times};
+use super::openapi::{ChangeErrors, Pages, ReadErrors};
 use super::{Server, cursor};
 use crate::api::{DeployReceipt, DeploymentItem, DeploymentPage, Pagination, PromoteReceipt, RUNTIME, RUNTIME_VERSION};
 use crate::deploy::{Promote, Upload};
@@ -23,7 +24,26 @@ fn not_found() -> ApiError {
     ApiError::not_found("Deployment not found")
 }
 
-/// `POST /api/v1/deployments?name=…[&skipPromotion=true][&externalId=…]`
+/// Uploads a component, and makes it current unless told otherwise.
+///
+/// The bytes that were uploaded before are found again instead of stored twice. A component that does not run here is
+/// refused with all that is wrong with it, and nothing changes.
+#[utoipa::path(
+    post, path = "/api/v1/deployments", tag = "Deployments",
+    params(
+        ("name" = String, Query,
+            description = "What to call the component; a later upload of the same name takes its place"),
+        ("skipPromotion" = Option<bool>, Query, description = "Whether to leave current what is"),
+        ("externalId" = Option<String>, Query,
+            description = "The caller's own name for the deployment, such as a commit"),
+    ),
+    request_body(content = Vec<u8>, content_type = "application/wasm", description = "The component"),
+    responses(
+        (status = 200, body = DeployReceipt, description = "The deployment that has these bytes already"),
+        (status = 201, body = DeployReceipt, description = "The new deployment"),
+        ChangeErrors,
+    ),
+)]
 pub(super) async fn deploy(
     State(server): State<Arc<Server>>,
     Deployer(target): Deployer,
@@ -47,7 +67,20 @@ pub(super) async fn deploy(
     Ok((status, Json(DeployReceipt { deployment, is_new: deployed.is_new, promotion })))
 }
 
-/// `GET /api/v1/deployments[?status=DEPLOYED&period=7d&from=…&to=…]`
+/// The deployments of the environment, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/deployments", tag = "Deployments",
+    params(
+        Pages,
+        ("status" = Option<String>, Query,
+            description = "Statuses, separated by commas; every deployment here is `DEPLOYED`"),
+        ("period" = Option<String>, Query, description = "Only what was uploaded in this time until now, such as `7d`"),
+        ("from" = Option<String>, Query,
+            description = "Only what was uploaded from then on: a date, or milliseconds since 1970"),
+        ("to" = Option<String>, Query, description = "Only what was uploaded until then"),
+    ),
+    responses((status = 200, body = DeploymentPage, description = "A page"), ReadErrors),
+)]
 pub(super) async fn list(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -74,14 +107,22 @@ fn asks_for_deployed(params: &Params) -> Result<bool> {
     }
 }
 
-/// `GET /api/v1/deployments/current`
+/// The deployment that was made current last.
+#[utoipa::path(
+    get, path = "/api/v1/deployments/current", tag = "Deployments",
+    responses((status = 200, body = DeploymentItem, description = "The deployment, with its tasks"), ReadErrors),
+)]
 pub(super) async fn current(State(server): State<Arc<Server>>, caller: Caller) -> Result<Json<DeploymentItem>> {
     let current = server.storage.current_deployment(caller.environment.id).await?;
     let (current, _) = current.ok_or_else(not_found)?;
     json(with_tasks(&server, &current).await?)
 }
 
-/// `GET /api/v1/deployments/{version or id}`
+/// A deployment, with its tasks.
+#[utoipa::path(
+    get, path = "/api/v1/deployments/{deployment}", tag = "Deployments",
+    responses((status = 200, body = DeploymentItem, description = "The deployment"), ReadErrors),
+)]
 pub(super) async fn retrieve(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -91,7 +132,11 @@ pub(super) async fn retrieve(
     json(with_tasks(&server, &deployment).await?)
 }
 
-/// `POST /api/v1/deployments/{version or id}/promote`
+/// Makes a deployment current: its tasks run on it from now on. Runs that have started stay where they are.
+#[utoipa::path(
+    post, path = "/api/v1/deployments/{deployment}/promote", tag = "Deployments",
+    responses((status = 200, body = PromoteReceipt, description = "What has changed"), ChangeErrors),
+)]
 pub(super) async fn promote(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -101,8 +146,11 @@ pub(super) async fn promote(
     promote_it(&server, &deployment).await
 }
 
-/// `POST /api/v1/deployments/rollback`: makes the deployment current that was current before the
-/// last promotion, of the same component.
+/// Makes the deployment current that was current before the last promotion, of the same component.
+#[utoipa::path(
+    post, path = "/api/v1/deployments/rollback", tag = "Deployments",
+    responses((status = 200, body = PromoteReceipt, description = "What has changed"), ChangeErrors),
+)]
 pub(super) async fn rollback(State(server): State<Arc<Server>>, caller: Caller) -> Result<Json<PromoteReceipt>> {
     let current = server.storage.current_deployment(caller.environment.id).await?;
     let (current, before) = current.ok_or_else(not_found)?;

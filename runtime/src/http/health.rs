@@ -11,12 +11,28 @@ use serde_json::{Value, json};
 use super::Server;
 use super::error::{ApiError, Result};
 
-/// `GET /healthz`: the process answers.
+/// Whether the process answers.
+#[utoipa::path(
+    get, path = "/healthz", tag = "Health",
+    security(()),
+    responses(
+        (status = 200, body = Value, description = "It does: `status` is `ok`, and `version` is that of the server"),
+    ),
+)]
 pub(super) async fn live() -> Json<Value> {
     Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
 }
 
-/// `GET /readyz`: the database answers, too, and the server is not shutting down.
+/// Whether the server wants work: the database answers, too, and the server is not shutting down.
+#[utoipa::path(
+    get, path = "/readyz", tag = "Health",
+    security(()),
+    responses(
+        (status = 200, body = Value, description = "It does: `status` is `ready`"),
+        (status = 500, body = crate::api::ErrorBody, description = "The database does not answer"),
+        (status = 503, body = crate::api::ErrorBody, description = "The server is shutting down, or overloaded"),
+    ),
+)]
 pub(super) async fn ready(State(server): State<Arc<Server>>) -> Result<Json<Value>> {
     if !server.ready.load(Ordering::Acquire) {
         let text = "the server is shutting down";

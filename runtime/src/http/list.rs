@@ -10,7 +10,7 @@ use crate::model::version::Version;
 use crate::model::{Timestamp, duration, limits};
 use crate::storage::{Place, RunFilter};
 
-const KNOWN: &[&str] = &[
+pub(super) const KNOWN: &[&str] = &[
     "page[size]",
     "page[after]",
     "page[before]",

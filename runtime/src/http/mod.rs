@@ -17,6 +17,7 @@ mod health;
 mod list;
 mod listen;
 mod ndjson;
+mod openapi;
 mod options;
 mod origin;
 mod packets;

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::auth::Caller;
 use super::body::{Params, Raw, Segments, json};
 use super::error::{ApiError, Result};
+use super::openapi::{ChangeErrors, ReadErrors};
 use super::{Server, origin};
 use crate::api::{DownloadLink, STORED_PACKET, UploadLink};
 use crate::model::Timestamp;
@@ -35,7 +36,11 @@ impl From<PacketError> for ApiError {
     }
 }
 
-/// `PUT /api/v2/packets/{path}`
+/// A link to upload a large payload to, and what to call it in the trigger.
+#[utoipa::path(
+    put, path = "/api/v2/packets/{path}", tag = "Payloads",
+    responses((status = 200, body = UploadLink, description = "The link; it expires"), ChangeErrors),
+)]
 pub(super) async fn upload_link(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -46,7 +51,11 @@ pub(super) async fn upload_link(
     json(UploadLink { presigned_url, storage_path: path })
 }
 
-/// `GET /api/v1/packets/{path}`
+/// A link to download an uploaded payload from.
+#[utoipa::path(
+    get, path = "/api/v1/packets/{path}", tag = "Payloads",
+    responses((status = 200, body = DownloadLink, description = "The link; it expires"), ReadErrors),
+)]
 pub(super) async fn download_link(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -58,7 +67,11 @@ pub(super) async fn download_link(
     json(DownloadLink { presigned_url })
 }
 
-/// `GET /api/v1/runs/{run}/packets/{payload|output}`: runs have both whole, so that no link is needed.
+/// A link to the payload or output of a run. Runs have both whole, so that there never is one: the answer is 404.
+#[utoipa::path(
+    get, path = "/api/v1/runs/{run}/packets/{field}", tag = "Payloads",
+    responses((status = 200, body = DownloadLink, description = "Never"), ReadErrors),
+)]
 pub(super) async fn of_run(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -73,7 +86,18 @@ pub(super) async fn of_run(
     }
 }
 
-/// `PUT /api/v1/objects/{environment}/{object}?expires=…&signature=…`
+/// Takes a payload from whoever has a link.
+#[utoipa::path(
+    put, path = "/api/v1/objects/{environment}/{object}", tag = "Payloads",
+    security(()),
+    params(
+        ("expires" = Option<String>, Query, description = "From the link"),
+        ("signature" = Option<String>, Query, description = "From the link"),
+    ),
+    request_body(content = String, content_type = "application/json",
+        description = "The payload, in the encoding of its content type: also `application/super+json` and `text/plain`"),
+    responses((status = 204, description = "It is stored"), ChangeErrors),
+)]
 pub(super) async fn upload(
     State(server): State<Arc<Server>>,
     Segments(named): Segments<(String, String)>,
@@ -88,7 +112,23 @@ pub(super) async fn upload(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `GET /api/v1/objects/{environment}/{object}?expires=…&signature=…`
+/// Gives a payload to whoever has a link.
+#[utoipa::path(
+    get, path = "/api/v1/objects/{environment}/{object}", tag = "Payloads",
+    security(()),
+    params(
+        ("expires" = Option<String>, Query, description = "From the link"),
+        ("signature" = Option<String>, Query, description = "From the link"),
+    ),
+    responses(
+        (status = 200, description = "The payload, with its content type", content(
+            (Value = "application/json"),
+            (Value = "application/super+json"),
+            (String = "text/plain"),
+        )),
+        ReadErrors,
+    ),
+)]
 pub(super) async fn download(
     State(server): State<Arc<Server>>,
     Segments(named): Segments<(String, String)>,

@@ -10,6 +10,7 @@ use super::Server;
 use super::auth::Caller;
 use super::body::{Body, Params, Segments, json};
 use super::error::{ApiError, Result};
+use super::openapi::{ChangeErrors, NumberedPages, ReadErrors};
 use crate::api::{
     OverrideLimit, PageNumber, PauseAction, PauseQueue, QueueConcurrency, QueueItem, QueueKind, QueueList, ResetLimit,
 };
@@ -19,7 +20,12 @@ use crate::storage::{Queue, QueueChange};
 /// What the own queues of tasks are called inside.
 const TASK_PREFIX: &str = "task/";
 
-/// `GET /api/v1/queues?page=1&perPage=25`
+/// The queues of the environment by name, with what is in them now.
+#[utoipa::path(
+    get, path = "/api/v1/queues", tag = "Queues",
+    params(NumberedPages),
+    responses((status = 200, body = QueueList, description = "A page"), ReadErrors),
+)]
 pub(super) async fn list(State(server): State<Arc<Server>>, caller: Caller, params: Params) -> Result<Json<QueueList>> {
     params.only(&["page", "perPage"])?;
     let (page, per_page) = page_of(&params)?;
@@ -41,7 +47,12 @@ pub(super) fn page_number(page: u64, per_page: u32, count: u64) -> PageNumber {
     PageNumber { current_page: page, total_pages: count.div_ceil(u64::from(per_page)).max(1), count }
 }
 
-/// `GET /api/v1/queues/{queue}?type=id`
+/// A queue, with what is in it now.
+#[utoipa::path(
+    get, path = "/api/v1/queues/{queue}", tag = "Queues",
+    params(("type" = Option<QueueKind>, Query, description = "How the path names the queue; default `id`")),
+    responses((status = 200, body = QueueItem, description = "The queue"), ReadErrors),
+)]
 pub(super) async fn retrieve(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -58,7 +69,12 @@ pub(super) async fn retrieve(
     show(&server, &caller, name_of(&server, &caller, kind, &queue).await?).await
 }
 
-/// `POST /api/v1/queues/{queue}/pause`
+/// Pauses a queue, or resumes it. Runs that execute are left alone.
+#[utoipa::path(
+    post, path = "/api/v1/queues/{queue}/pause", tag = "Queues",
+    request_body = PauseQueue,
+    responses((status = 200, body = QueueItem, description = "The queue"), ChangeErrors),
+)]
 pub(super) async fn pause(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -73,7 +89,12 @@ pub(super) async fn pause(
     changed(&server, &caller, name, change).await
 }
 
-/// `POST /api/v1/queues/{queue}/concurrency/override`
+/// Puts another concurrency limit in the place of the one that the deployment declares.
+#[utoipa::path(
+    post, path = "/api/v1/queues/{queue}/concurrency/override", tag = "Queues",
+    request_body = OverrideLimit,
+    responses((status = 200, body = QueueItem, description = "The queue"), ChangeErrors),
+)]
 pub(super) async fn override_limit(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -87,7 +108,12 @@ pub(super) async fn override_limit(
     changed(&server, &caller, name, QueueChange::Limit(Some(body.concurrency_limit))).await
 }
 
-/// `POST /api/v1/queues/{queue}/concurrency/reset`
+/// Goes back to the concurrency limit that the deployment declares.
+#[utoipa::path(
+    post, path = "/api/v1/queues/{queue}/concurrency/reset", tag = "Queues",
+    request_body = ResetLimit,
+    responses((status = 200, body = QueueItem, description = "The queue"), ChangeErrors),
+)]
 pub(super) async fn reset_limit(
     State(server): State<Arc<Server>>,
     caller: Caller,

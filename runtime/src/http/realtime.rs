@@ -34,6 +34,7 @@ use super::auth::Bearer;
 use super::batches;
 use super::body::{Params, Segments};
 use super::error::{ApiError, Result};
+use super::openapi::ReadErrors;
 use super::runs::{find_to_read, not_found};
 use crate::api::{RealtimeRun, ShapeMessage};
 use crate::model::id::RunId;
@@ -44,7 +45,30 @@ use crate::storage::{FeedRow, Position, RunFilter, Topic, Watch};
 /// Columns that a request may name; there are fewer.
 const MAX_SKIPPED_COLUMNS: usize = 64;
 
-/// `GET /realtime/v1/runs/{run}`
+/// Follows a run, by the HTTP protocol of Electric's shapes.
+///
+/// The first answer has the run as it is; each further request names the position that it has seen, and with `live` is
+/// held until something has changed.
+#[utoipa::path(
+    get, path = "/realtime/v1/runs/{run}", tag = "Realtime",
+    security(("key" = []), ("publicToken" = [])),
+    params(
+        ("offset" = Option<String>, Query,
+            description = "Where the reader is: `-1` in the beginning, then the `electric-offset` of the last answer"),
+        ("handle" = Option<String>, Query, description = "The `electric-handle` of the last answer"),
+        ("live" = Option<bool>, Query,
+            description = "Whether to hold the request, for 20 seconds at most, until something changes"),
+        ("skipColumns" = Option<String>, Query, description = "Columns to leave out, separated by commas"),
+    ),
+    responses(
+        (status = 200, body = Vec<ShapeMessage>, description = "What is new", headers(
+            ("electric-handle" = String, description = "To be sent back as `handle`"),
+            ("electric-offset" = String, description = "To be sent back as `offset`"),
+        )),
+        (status = 409, body = Vec<ShapeMessage>, description = "The position means nothing any more: begin again"),
+        ReadErrors,
+    ),
+)]
 pub(super) async fn run(
     State(server): State<Arc<Server>>,
     bearer: Bearer,
@@ -65,7 +89,30 @@ pub(super) async fn run(
     feed.answer(request).await
 }
 
-/// `GET /realtime/v1/runs?tags=a,b&createdAt=24h`: the runs with any of these tags.
+/// Follows the runs with any of these tags, by the HTTP protocol of Electric's shapes.
+#[utoipa::path(
+    get, path = "/realtime/v1/runs", tag = "Realtime",
+    security(("key" = []), ("publicToken" = [])),
+    params(
+        ("tags" = String, Query, description = "1 to 20 tags, separated by commas"),
+        ("createdAt" = Option<String>, Query,
+            description = "Only runs that were triggered in this time until the feed began; default `24h`"),
+        ("offset" = Option<String>, Query,
+            description = "Where the reader is: `-1` in the beginning, then the `electric-offset` of the last answer"),
+        ("handle" = Option<String>, Query, description = "The `electric-handle` of the last answer"),
+        ("live" = Option<bool>, Query,
+            description = "Whether to hold the request, for 20 seconds at most, until something changes"),
+        ("skipColumns" = Option<String>, Query, description = "Columns to leave out, separated by commas"),
+    ),
+    responses(
+        (status = 200, body = Vec<ShapeMessage>, description = "What is new", headers(
+            ("electric-handle" = String, description = "To be sent back as `handle`"),
+            ("electric-offset" = String, description = "To be sent back as `offset`"),
+        )),
+        (status = 409, body = Vec<ShapeMessage>, description = "The position means nothing any more: begin again"),
+        ReadErrors,
+    ),
+)]
 pub(super) async fn tags(State(server): State<Arc<Server>>, bearer: Bearer, params: Params) -> Result<Response> {
     let mut request = ShapeRequest::read(&params, &bearer)?;
     let mut tags: Vec<String> = params.list("tags").into_iter().map(Into::into).collect();
@@ -95,7 +142,27 @@ pub(super) async fn tags(State(server): State<Arc<Server>>, bearer: Bearer, para
     feed.answer(request).await
 }
 
-/// `GET /realtime/v1/batches/{batch}`
+/// Follows the runs of a batch, by the HTTP protocol of Electric's shapes.
+#[utoipa::path(
+    get, path = "/realtime/v1/batches/{batch}", tag = "Realtime",
+    security(("key" = []), ("publicToken" = [])),
+    params(
+        ("offset" = Option<String>, Query,
+            description = "Where the reader is: `-1` in the beginning, then the `electric-offset` of the last answer"),
+        ("handle" = Option<String>, Query, description = "The `electric-handle` of the last answer"),
+        ("live" = Option<bool>, Query,
+            description = "Whether to hold the request, for 20 seconds at most, until something changes"),
+        ("skipColumns" = Option<String>, Query, description = "Columns to leave out, separated by commas"),
+    ),
+    responses(
+        (status = 200, body = Vec<ShapeMessage>, description = "What is new", headers(
+            ("electric-handle" = String, description = "To be sent back as `handle`"),
+            ("electric-offset" = String, description = "To be sent back as `offset`"),
+        )),
+        (status = 409, body = Vec<ShapeMessage>, description = "The position means nothing any more: begin again"),
+        ReadErrors,
+    ),
+)]
 pub(super) async fn batch(
     State(server): State<Arc<Server>>,
     bearer: Bearer,

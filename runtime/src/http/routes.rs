@@ -9,8 +9,8 @@ use axum::routing::{delete, get, post, put};
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use super::{
-    Server, admin, batches, bulk, changes, deployments, error, health, packets, queues, realtime, runs, schedules,
-    streams, tokens, trace, trigger, variables, waitpoints,
+    Server, admin, batches, bulk, changes, deployments, error, health, openapi, packets, queues, realtime, runs,
+    schedules, streams, tokens, trace, trigger, variables, waitpoints,
 };
 use crate::model::limits;
 
@@ -159,6 +159,7 @@ fn for_operators() -> Router<Arc<Server>> {
         .route("/admin/v1/keys/{key}", delete(admin::revoke_key))
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
+        .route("/openapi.json", get(openapi::document))
 }
 
 /// Lets pages of any origin ask, and read all of the answer. They have no cookies here: what they

@@ -11,6 +11,7 @@ use super::Server;
 use super::auth::{Bearer, Caller};
 use super::body::{Params, Segments, json};
 use super::error::{ApiError, Result};
+use super::openapi::{ChangeErrors, Pages, ReadErrors, RunConditions};
 use super::trigger::result_in_time;
 use super::{cursor, list, schedules};
 use crate::api::{
@@ -43,7 +44,12 @@ pub(super) async fn find_to_read(server: &Server, bearer: &Bearer, run: &str) ->
     Ok(run)
 }
 
-/// `GET /api/v3/runs/{run}`
+/// Everything about a run.
+#[utoipa::path(
+    get, path = "/api/v3/runs/{run}", tag = "Runs",
+    security(("key" = []), ("publicToken" = [])),
+    responses((status = 200, body = RunDetails, description = "The run"), ReadErrors),
+)]
 pub(super) async fn retrieve(
     State(server): State<Arc<Server>>,
     bearer: Bearer,
@@ -108,7 +114,13 @@ fn related_run(run: &Run) -> RelatedRun {
     }
 }
 
-/// `GET /api/v1/runs`
+/// The runs of the environment, newest first: of all times, unless the filter says otherwise.
+#[utoipa::path(
+    get, path = "/api/v1/runs", tag = "Runs",
+    security(("key" = []), ("publicToken" = [])),
+    params(Pages, RunConditions),
+    responses((status = 200, body = RunList, description = "A page"), ReadErrors),
+)]
 pub(super) async fn list(State(server): State<Arc<Server>>, bearer: Bearer, params: Params) -> Result<Json<RunList>> {
     let now = server.runs.now();
     let mut query = list::parse(&params, now)?;
@@ -135,7 +147,16 @@ fn may_list(bearer: &Bearer, tasks: &[String]) -> Result<()> {
     tasks.iter().try_for_each(|task| bearer.may(Action::Read, &[Resource::one("tasks", task)]))
 }
 
-/// `GET /api/v1/runs/{run}/result[?wait=30s]`
+/// How a run ended. 404 as long as it has not.
+#[utoipa::path(
+    get, path = "/api/v1/runs/{run}/result", tag = "Runs",
+    security(("key" = []), ("publicToken" = [])),
+    params(
+        ("wait" = Option<String>, Query,
+            description = "Answer when the run has ended, after this long at the latest: a duration such as `30s`"),
+    ),
+    responses((status = 200, body = RunResult, description = "How it ended"), ReadErrors),
+)]
 pub(super) async fn result(
     State(server): State<Arc<Server>>,
     bearer: Bearer,
@@ -149,7 +170,12 @@ pub(super) async fn result(
     json(result.ok_or_else(|| ApiError::not_found("the run has not ended yet"))?)
 }
 
-/// `GET /api/v1/runs/{run}/events`
+/// Every change of a run's status, in order.
+#[utoipa::path(
+    get, path = "/api/v1/runs/{run}/events", tag = "Runs",
+    security(("key" = []), ("publicToken" = [])),
+    responses((status = 200, body = EventList, description = "The changes"), ReadErrors),
+)]
 pub(super) async fn events(
     State(server): State<Arc<Server>>,
     bearer: Bearer,
@@ -167,7 +193,19 @@ pub(super) async fn events(
     json(EventList { events: events.into_iter().map(item).collect() })
 }
 
-/// `GET /api/v1/runs/{run}/logs?after=0&limit=1000&wait=10s`
+/// What a run has logged, in order.
+#[utoipa::path(
+    get, path = "/api/v1/runs/{run}/logs", tag = "Runs",
+    security(("key" = []), ("publicToken" = [])),
+    params(
+        ("after" = Option<u64>, Query,
+            description = "Only what comes after this number: the `next` of the page before"),
+        ("limit" = Option<u64>, Query, description = "Entries on the page, 1 to 1,000; default 1,000"),
+        ("wait" = Option<String>, Query,
+            description = "Where there is nothing new, wait for it this long at most: a duration such as `10s`"),
+    ),
+    responses((status = 200, body = LogPage, description = "A page"), ReadErrors),
+)]
 pub(super) async fn logs(
     State(server): State<Arc<Server>>,
     bearer: Bearer,
@@ -213,7 +251,12 @@ fn log_item((seq, row): (u64, LogRow)) -> LogItem {
     }
 }
 
-/// `POST /api/v2/runs/{run}/cancel`
+/// Cancels a run and the runs it has triggered. To cancel a run that has ended changes nothing and is no error.
+#[utoipa::path(
+    post, path = "/api/v2/runs/{run}/cancel", tag = "Runs",
+    security(("key" = []), ("publicToken" = [])),
+    responses((status = 200, body = api::RunId, description = "It is canceled, or had ended"), ChangeErrors),
+)]
 pub(super) async fn cancel(
     State(server): State<Arc<Server>>,
     bearer: Bearer,

@@ -10,6 +10,7 @@ use super::admin::kind_name;
 use super::auth::Caller;
 use super::body::{Body, Params, Segments, json};
 use super::error::{ApiError, Result};
+use super::openapi::{ChangeErrors, NumberedPages, ReadErrors};
 use super::queues::{page_number, page_of};
 use crate::api::{
     CreateScheduleRequest, DeletedSchedule, Generator, RunSchedule, ScheduleEnvironment, ScheduleItem, ScheduleList,
@@ -43,7 +44,12 @@ impl From<ScheduleError> for ApiError {
     }
 }
 
-/// `POST /api/v1/schedules`
+/// Makes a schedule, or changes the one that has this deduplication key.
+#[utoipa::path(
+    post, path = "/api/v1/schedules", tag = "Schedules",
+    request_body = CreateScheduleRequest,
+    responses((status = 200, body = ScheduleItem, description = "The schedule"), ChangeErrors),
+)]
 pub(super) async fn create(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -54,7 +60,12 @@ pub(super) async fn create(
     json(item(&caller.environment, schedule))
 }
 
-/// `GET /api/v1/schedules?page=1&perPage=25`
+/// The schedules of the environment, oldest first.
+#[utoipa::path(
+    get, path = "/api/v1/schedules", tag = "Schedules",
+    params(NumberedPages),
+    responses((status = 200, body = ScheduleList, description = "A page"), ReadErrors),
+)]
 pub(super) async fn list(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -68,7 +79,11 @@ pub(super) async fn list(
     json(ScheduleList { data, pagination: page_number(page, per_page, count) })
 }
 
-/// `GET /api/v1/schedules/{schedule}`
+/// A schedule, and when it fires next.
+#[utoipa::path(
+    get, path = "/api/v1/schedules/{schedule}", tag = "Schedules",
+    responses((status = 200, body = ScheduleItem, description = "The schedule"), ReadErrors),
+)]
 pub(super) async fn retrieve(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -78,7 +93,12 @@ pub(super) async fn retrieve(
     json(item(&caller.environment, found.ok_or_else(not_found)?))
 }
 
-/// `PUT /api/v1/schedules/{schedule}`
+/// Changes a schedule that was made over the API.
+#[utoipa::path(
+    put, path = "/api/v1/schedules/{schedule}", tag = "Schedules",
+    request_body = SchedulePlan,
+    responses((status = 200, body = ScheduleItem, description = "The schedule"), ChangeErrors),
+)]
 pub(super) async fn update(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -90,7 +110,11 @@ pub(super) async fn update(
     json(item(&caller.environment, updated))
 }
 
-/// `POST /api/v1/schedules/{schedule}/activate`
+/// Lets a schedule fire again.
+#[utoipa::path(
+    post, path = "/api/v1/schedules/{schedule}/activate", tag = "Schedules",
+    responses((status = 200, body = ScheduleItem, description = "The schedule"), ChangeErrors),
+)]
 pub(super) async fn activate(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -100,7 +124,11 @@ pub(super) async fn activate(
     json(item(&caller.environment, activated))
 }
 
-/// `POST /api/v1/schedules/{schedule}/deactivate`
+/// Lets a schedule fire no more, until it is activated.
+#[utoipa::path(
+    post, path = "/api/v1/schedules/{schedule}/deactivate", tag = "Schedules",
+    responses((status = 200, body = ScheduleItem, description = "The schedule"), ChangeErrors),
+)]
 pub(super) async fn deactivate(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -110,7 +138,11 @@ pub(super) async fn deactivate(
     json(item(&caller.environment, deactivated))
 }
 
-/// `DELETE /api/v1/schedules/{schedule}`
+/// Deletes a schedule that was made over the API. Its runs stay.
+#[utoipa::path(
+    delete, path = "/api/v1/schedules/{schedule}", tag = "Schedules",
+    responses((status = 200, body = DeletedSchedule, description = "It is deleted"), ChangeErrors),
+)]
 pub(super) async fn delete(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -121,7 +153,16 @@ pub(super) async fn delete(
     json(DeletedSchedule { id: id.to_string() })
 }
 
-/// `GET /api/v1/timezones[?excludeUtc=true]`, for everyone.
+/// The time zones that a schedule can be in.
+#[utoipa::path(
+    get, path = "/api/v1/timezones", tag = "Schedules",
+    security(()),
+    params(("excludeUtc" = Option<bool>, Query, description = "Whether to leave out UTC")),
+    responses(
+        (status = 200, body = TimezoneList, description = "The zones, UTC first"),
+        (status = 400, body = crate::api::ErrorBody, description = "A parameter is unknown or not good"),
+    ),
+)]
 pub(super) async fn timezones(params: Params) -> Result<Json<TimezoneList>> {
     params.only(&["excludeUtc"])?;
     let exclude_utc = params.flag("excludeUtc")?;

@@ -27,6 +27,7 @@ use super::auth::{Bearer, Caller};
 use super::body::{Body as JsonBody, Raw, Segments, json};
 use super::error::{ApiError, Result};
 use super::ndjson::{Line, Lines};
+use super::openapi::{ChangeErrors, HeadErrors, ReadErrors};
 use super::realtime::stopped;
 use super::runs::{find, find_to_read};
 use crate::api::{InputRequest, StreamReceipt, StreamVersion};
@@ -51,7 +52,22 @@ fn too_many() -> ApiError {
     ApiError::unprocessable("the stream is full: 10,000 chunks or 64 MiB, and 20 streams a run, are the limits")
 }
 
-/// `GET /realtime/v1/streams/{run}/{stream}`
+/// Reads a stream of a run as server-sent events: what there is, and what comes until the run ends.
+#[utoipa::path(
+    get, path = "/realtime/v1/streams/{run}/{stream}", tag = "Realtime",
+    security(("key" = []), ("publicToken" = [])),
+    params(
+        ("last-event-id" = Option<String>, Header, description = "The id of the last event that the reader has"),
+        ("x-trigger-stream-start" = Option<String>, Header, description = "`latest`: only what comes from now on"),
+        ("timeout-seconds" = Option<u32>, Header,
+            description = "After how many quiet seconds the answer ends: 1 to 600, default 60"),
+    ),
+    responses(
+        (status = 200, body = String, content_type = "text/event-stream",
+            description = "Server-sent events: a chunk each, with its id"),
+        ReadErrors,
+    ),
+)]
 pub(super) async fn read(
     State(server): State<Arc<Server>>,
     bearer: Bearer,
@@ -61,7 +77,22 @@ pub(super) async fn read(
     read_from(server, &bearer, &run, stream, &headers).await
 }
 
-/// `GET /realtime/v1/streams/{run}/input/{stream}`
+/// Reads what was said to a run, as server-sent events.
+#[utoipa::path(
+    get, path = "/realtime/v1/streams/{run}/input/{stream}", tag = "Realtime",
+    security(("key" = []), ("publicToken" = [])),
+    params(
+        ("last-event-id" = Option<String>, Header, description = "The id of the last event that the reader has"),
+        ("x-trigger-stream-start" = Option<String>, Header, description = "`latest`: only what comes from now on"),
+        ("timeout-seconds" = Option<u32>, Header,
+            description = "After how many quiet seconds the answer ends: 1 to 600, default 60"),
+    ),
+    responses(
+        (status = 200, body = String, content_type = "text/event-stream",
+            description = "Server-sent events: a chunk each, with its id"),
+        ReadErrors,
+    ),
+)]
 pub(super) async fn read_input(
     State(server): State<Arc<Server>>,
     bearer: Bearer,
@@ -210,7 +241,11 @@ impl hyper::body::Body for Events {
     }
 }
 
-/// `PUT /realtime/v1/streams/{run}/{target}/{stream}`: how the writer is to go on.
+/// Asks how to write to a stream.
+#[utoipa::path(
+    put, path = "/realtime/v1/streams/{run}/{target}/{stream}", tag = "Realtime",
+    responses((status = 202, body = StreamVersion, description = "How to write"), ChangeErrors),
+)]
 pub(super) async fn open(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -220,7 +255,17 @@ pub(super) async fn open(
     Ok((StatusCode::ACCEPTED, Json(StreamVersion { version: "v1".into() })))
 }
 
-/// `HEAD /realtime/v1/streams/{run}/{target}/{stream}`
+/// Asks for the number of the last chunk of a stream.
+#[utoipa::path(
+    head, path = "/realtime/v1/streams/{run}/{target}/{stream}", tag = "Realtime",
+    responses(
+        (status = 200, description = "The header has it", headers(
+            ("x-last-chunk-index" = String,
+                description = "The number of the last chunk, from 0; `-1` where there is none"),
+        )),
+        HeadErrors,
+    ),
+)]
 pub(super) async fn last(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -232,7 +277,17 @@ pub(super) async fn last(
     Ok(([("x-last-chunk-index", last)], StatusCode::OK).into_response())
 }
 
-/// `POST /realtime/v1/streams/{run}/{target}/{stream}`: one chunk a line.
+/// Writes to a stream: one chunk a line.
+#[utoipa::path(
+    post, path = "/realtime/v1/streams/{run}/{target}/{stream}", tag = "Realtime",
+    params(
+        ("x-resume-from-chunk" = Option<u64>, Header,
+            description = "The number of the first line in the stream: chunks that are there already are skipped"),
+    ),
+    request_body(content = String, content_type = "text/plain",
+        description = "A chunk a line, of 128 KiB at most each; the content type does not matter"),
+    responses((status = 200, body = StreamReceipt, description = "All of it is stored"), ChangeErrors),
+)]
 pub(super) async fn write(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -287,7 +342,13 @@ async fn write_lines(
     }
 }
 
-/// `POST /realtime/v1/streams/{run}/{target}/{stream}/append`: the body is one chunk.
+/// Adds one chunk to a stream.
+#[utoipa::path(
+    post, path = "/realtime/v1/streams/{run}/{target}/{stream}/append", tag = "Realtime",
+    request_body(content = String, content_type = "text/plain",
+        description = "The chunk, of 128 KiB at most; the content type does not matter"),
+    responses((status = 200, body = StreamReceipt, description = "It is stored"), ChangeErrors),
+)]
 pub(super) async fn append(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -302,7 +363,13 @@ pub(super) async fn append(
     json(StreamReceipt { ok: true })
 }
 
-/// `POST /realtime/v1/streams/{run}/input/{stream}`: something is said to the run.
+/// Says something to a run that has not ended.
+#[utoipa::path(
+    post, path = "/realtime/v1/streams/{run}/input/{stream}", tag = "Realtime",
+    security(("key" = []), ("publicToken" = [])),
+    request_body = InputRequest,
+    responses((status = 200, body = StreamReceipt, description = "It is stored"), ChangeErrors),
+)]
 pub(super) async fn input(
     State(server): State<Arc<Server>>,
     bearer: Bearer,

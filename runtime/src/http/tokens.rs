@@ -22,6 +22,7 @@ use super::Server;
 use super::auth::{Caller, bearer_text};
 use super::body::{Body, json};
 use super::error::{ApiError, Result};
+use super::openapi::ChangeErrors;
 use crate::api::{BaseClaims, CreateTokenRequest, CreatedToken, RealtimeClaims, TokenEnd};
 use crate::model::id::EnvironmentId;
 use crate::model::run::later;
@@ -173,7 +174,11 @@ pub(super) fn sign(token: NewToken, key: &str, now: Timestamp) -> Result<String>
         .map_err(ApiError::internal)
 }
 
-/// `POST /api/v1/auth/jwt/claims`
+/// What every public access token of the environment claims, for backends that sign tokens themselves.
+#[utoipa::path(
+    post, path = "/api/v1/auth/jwt/claims", tag = "Tokens",
+    responses((status = 200, body = BaseClaims, description = "The claims"), ChangeErrors),
+)]
 pub(super) async fn claims(caller: Caller) -> Result<Json<BaseClaims>> {
     json(BaseClaims { sub: caller.environment.id.to_string(), is_public: true })
 }
@@ -193,7 +198,12 @@ where
     }
 }
 
-/// `POST /api/v1/auth/public-tokens`: a token signed with the key that was shown.
+/// Makes a public access token, signed with the key that was shown.
+#[utoipa::path(
+    post, path = "/api/v1/auth/public-tokens", tag = "Tokens",
+    request_body = CreateTokenRequest,
+    responses((status = 200, body = CreatedToken, description = "The token"), ChangeErrors),
+)]
 pub(super) async fn create(
     State(server): State<Arc<Server>>,
     caller: Caller,

@@ -12,6 +12,7 @@ use super::Server;
 use super::auth::{Bearer, Caller};
 use super::body::{Body, OptionalBody, Params, Segments, json};
 use super::error::{ApiError, Result};
+use super::openapi::ChangeErrors;
 use super::runs::find;
 use super::{options, packets};
 use crate::api::{ReplayReceipt, ReplayRequest, RunResult, TriggerReceipt, TriggerRequest};
@@ -26,7 +27,30 @@ use crate::storage::RunEnd;
 /// The same on all tries of one request.
 const REQUEST_KEY_HEADER: &str = "x-trigger-request-idempotency-key";
 
-/// `POST /api/v1/tasks/{task}/trigger[?wait=30s]`
+/// Triggers a task: makes a run.
+///
+/// The run exists when this is answered, and survives a crash of the server. A second request with the same idempotency
+/// key finds the run of the first.
+#[utoipa::path(
+    post, path = "/api/v1/tasks/{task}/trigger", tag = "Runs",
+    security(("key" = []), ("publicToken" = [])),
+    params(
+        ("wait" = Option<String>, Query,
+            description = "Answer when the run has ended, after this long at the latest: a duration such as `30s`"),
+        ("x-trigger-request-idempotency-key" = Option<String>, Header,
+            description = "The same on all tries of one request"),
+    ),
+    request_body = TriggerRequest,
+    responses(
+        (status = 200, body = TriggerReceipt, description = "The run", headers(
+            ("x-trigger-jwt-claims" = Option<String>,
+                description = "To a key: what a public access token for this claims"),
+            ("x-trigger-jwt" = Option<String>,
+                description = "To a token, or an additional key: a public access token for this"),
+        )),
+        ChangeErrors,
+    ),
+)]
 pub(super) async fn trigger(
     State(server): State<Arc<Server>>,
     bearer: Bearer,
@@ -74,7 +98,21 @@ pub(super) async fn request(
     Ok(request)
 }
 
-/// `POST /api/v1/runs/{run}/replay[?environment=staging]`
+/// Runs the payload of a run again, as a new run on the version that is current.
+///
+/// What the body does not name is taken from the source, but for its idempotency key.
+#[utoipa::path(
+    post, path = "/api/v1/runs/{run}/replay", tag = "Runs",
+    security(("key" = []), ("publicToken" = [])),
+    params(
+        ("environment" = Option<String>, Query,
+            description = "Where the new run is to be: another environment takes the admin key"),
+        ("x-trigger-request-idempotency-key" = Option<String>, Header,
+            description = "The same on all tries of one request"),
+    ),
+    request_body = Option<ReplayRequest>,
+    responses((status = 200, body = ReplayReceipt, description = "The new run"), ChangeErrors),
+)]
 pub(super) async fn replay(
     State(server): State<Arc<Server>>,
     bearer: Bearer,

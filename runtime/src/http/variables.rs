@@ -9,6 +9,7 @@ use super::Server;
 use super::auth::{Caller, Owner};
 use super::body::{Body, Segments, json};
 use super::error::{ApiError, Result};
+use super::openapi::{ChangeErrors, ReadErrors};
 use crate::api::{ChangeReceipt, ImportVariablesRequest, SetVariableRequest, UpdateVariableRequest, VariableItem};
 use crate::model::id::EnvironmentId;
 use crate::model::limits::{MAX_VARIABLE_BYTES, MAX_VARIABLES};
@@ -78,7 +79,11 @@ fn check(name: &str, value: &str) -> Result<()> {
     Ok(())
 }
 
-/// `GET /api/v1/projects/{project}/envvars/{environment}`
+/// The variables of an environment. The values of secret ones are not shown.
+#[utoipa::path(
+    get, path = "/api/v1/projects/{project}/envvars/{environment}", tag = "Environment variables",
+    responses((status = 200, body = Vec<VariableItem>, description = "The variables"), ReadErrors),
+)]
 pub(super) async fn list(
     State(server): State<Arc<Server>>,
     Owner(caller): Owner,
@@ -90,7 +95,12 @@ pub(super) async fn list(
     json(shown?)
 }
 
-/// `POST /api/v1/projects/{project}/envvars/{environment}`
+/// Sets a variable.
+#[utoipa::path(
+    post, path = "/api/v1/projects/{project}/envvars/{environment}", tag = "Environment variables",
+    request_body = SetVariableRequest,
+    responses((status = 200, body = ChangeReceipt, description = "It is set"), ChangeErrors),
+)]
 pub(super) async fn create(
     State(server): State<Arc<Server>>,
     Owner(caller): Owner,
@@ -101,7 +111,12 @@ pub(super) async fn create(
     set(&server, environment, vec![(body.name, body.value)], body.is_secret, true).await
 }
 
-/// `POST /api/v1/projects/{project}/envvars/{environment}/import`
+/// Sets many variables, all or none.
+#[utoipa::path(
+    post, path = "/api/v1/projects/{project}/envvars/{environment}/import", tag = "Environment variables",
+    request_body = ImportVariablesRequest,
+    responses((status = 200, body = ChangeReceipt, description = "They are set"), ChangeErrors),
+)]
 pub(super) async fn import(
     State(server): State<Arc<Server>>,
     Owner(caller): Owner,
@@ -117,7 +132,11 @@ async fn find(server: &Server, environment: EnvironmentId, name: &str) -> Result
     variables.into_iter().find(|variable| variable.name == name).ok_or_else(not_found)
 }
 
-/// `GET /api/v1/projects/{project}/envvars/{environment}/{name}`
+/// A variable. The value of a secret one is not shown.
+#[utoipa::path(
+    get, path = "/api/v1/projects/{project}/envvars/{environment}/{name}", tag = "Environment variables",
+    responses((status = 200, body = VariableItem, description = "The variable"), ReadErrors),
+)]
 pub(super) async fn retrieve(
     State(server): State<Arc<Server>>,
     Owner(caller): Owner,
@@ -127,7 +146,12 @@ pub(super) async fn retrieve(
     json(shown(&server, environment, find(&server, environment, &name).await?)?)
 }
 
-/// `PUT /api/v1/projects/{project}/envvars/{environment}/{name}`
+/// Changes the value of a variable. A secret one stays secret.
+#[utoipa::path(
+    put, path = "/api/v1/projects/{project}/envvars/{environment}/{name}", tag = "Environment variables",
+    request_body = UpdateVariableRequest,
+    responses((status = 200, body = ChangeReceipt, description = "It is changed"), ChangeErrors),
+)]
 pub(super) async fn update(
     State(server): State<Arc<Server>>,
     Owner(caller): Owner,
@@ -139,7 +163,11 @@ pub(super) async fn update(
     set(&server, environment, vec![(name, body.value)], is_secret, true).await
 }
 
-/// `DELETE /api/v1/projects/{project}/envvars/{environment}/{name}`
+/// Deletes a variable.
+#[utoipa::path(
+    delete, path = "/api/v1/projects/{project}/envvars/{environment}/{name}", tag = "Environment variables",
+    responses((status = 200, body = ChangeReceipt, description = "It is deleted"), ChangeErrors),
+)]
 pub(super) async fn delete(
     State(server): State<Arc<Server>>,
     Owner(caller): Owner,

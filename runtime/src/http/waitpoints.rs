@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::auth::{Bearer, Caller};
 use super::body::{OptionalBody, Params, Raw, Segments, json};
 use super::error::{ApiError, Result};
+use super::openapi::{ChangeErrors, Pages, ReadErrors, WaitpointConditions};
 use super::{Server, cursor, list, options, origin};
 use crate::api::{
     CompleteWaitpointReceipt, CompleteWaitpointRequest, CreateWaitpointReceipt, CreateWaitpointRequest,
@@ -54,7 +55,21 @@ impl From<WaitpointError> for ApiError {
     }
 }
 
-/// `POST /api/v1/waitpoints/tokens`
+/// Makes a wait token: something that somebody is to complete, once.
+#[utoipa::path(
+    post, path = "/api/v1/waitpoints/tokens", tag = "Wait tokens",
+    security(("key" = []), ("publicToken" = [])),
+    request_body = Option<CreateWaitpointRequest>,
+    responses(
+        (status = 200, body = CreateWaitpointReceipt, description = "The token", headers(
+            ("x-trigger-jwt-claims" = Option<String>,
+                description = "To a key: what a public access token for this claims"),
+            ("x-trigger-jwt" = Option<String>,
+                description = "To a token, or an additional key: a public access token for this"),
+        )),
+        ChangeErrors,
+    ),
+)]
 pub(super) async fn create(
     State(server): State<Arc<Server>>,
     bearer: Bearer,
@@ -85,7 +100,12 @@ fn wish(body: CreateWaitpointRequest) -> Result<Wish> {
     })
 }
 
-/// `GET /api/v1/waitpoints/tokens`
+/// The wait tokens of the environment, newest first, without their outputs.
+#[utoipa::path(
+    get, path = "/api/v1/waitpoints/tokens", tag = "Wait tokens",
+    params(Pages, WaitpointConditions),
+    responses((status = 200, body = WaitpointList, description = "A page"), ReadErrors),
+)]
 pub(super) async fn list(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -112,7 +132,11 @@ pub(super) async fn list(
     json(WaitpointList { data: page.items.into_iter().map(item).collect(), pagination })
 }
 
-/// `GET /api/v1/waitpoints/tokens/{token}`
+/// A wait token, and with what it has ended.
+#[utoipa::path(
+    get, path = "/api/v1/waitpoints/tokens/{token}", tag = "Wait tokens",
+    responses((status = 200, body = WaitpointDetails, description = "The token"), ReadErrors),
+)]
 pub(super) async fn retrieve(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -130,7 +154,13 @@ pub(super) async fn retrieve(
     json(WaitpointDetails { item: item(&server, &origin::of(&headers)?, waitpoint), output })
 }
 
-/// `POST /api/v1/waitpoints/tokens/{token}/complete`
+/// Completes a wait token. The first output counts; to complete one that has ended changes nothing and is no error.
+#[utoipa::path(
+    post, path = "/api/v1/waitpoints/tokens/{token}/complete", tag = "Wait tokens",
+    security(("key" = []), ("publicToken" = [])),
+    request_body = Option<CompleteWaitpointRequest>,
+    responses((status = 200, body = CompleteWaitpointReceipt, description = "It has ended"), ChangeErrors),
+)]
 pub(super) async fn complete(
     State(server): State<Arc<Server>>,
     bearer: Bearer,
@@ -143,7 +173,13 @@ pub(super) async fn complete(
     json(CompleteWaitpointReceipt { success: true })
 }
 
-/// `POST /api/v1/waitpoints/tokens/{token}/callback/{code}`, for whoever knows the address.
+/// Completes a wait token, for whoever knows its address. The body, any JSON, is the output.
+#[utoipa::path(
+    post, path = "/api/v1/waitpoints/tokens/{token}/callback/{code}", tag = "Wait tokens",
+    security(()),
+    request_body = Option<Value>,
+    responses((status = 200, body = CompleteWaitpointReceipt, description = "It has ended"), ChangeErrors),
+)]
 pub(super) async fn callback(
     State(server): State<Arc<Server>>,
     Segments((token, code)): Segments<(String, String)>,

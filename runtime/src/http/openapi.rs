@@ -1,0 +1,360 @@
+//! The OpenAPI document: what these routes take and answer, said by the handlers and the shapes
+//! themselves. It is served at `/openapi.json` to everyone.
+//!
+//! A handler says its method, path, query, body and answers in an attribute, and what it is for in
+//! its documentation. What holds for all of them is added here: what a name in a path means, how
+//! operations are called, and the errors of [`ReadErrors`] and [`ChangeErrors`]. A test compares the
+//! paths with the table of routes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{self, ContentBuilder, Object, Ref, RefOr, Required, ResponseBuilder, Type};
+use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
+
+use super::{
+    admin, batches, bulk, changes, deployments, health, packets, queues, realtime, runs, schedules, streams, tokens,
+    trigger, variables, waitpoints,
+};
+use crate::api::{BatchItemRequest, ErrorBody};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Dacapo",
+        description = "The management API of Trigger.dev as its client 4.8.3 uses it, and what Dacapo adds.\n\nEvery \
+                       answer that is not 2xx has the body `ErrorBody`. A field without a value is left out and \
+                       never `null`, unless it is said. Instants are ISO 8601 in UTC. Durations are texts such as \
+                       `30s`, `10m`, `2h30m`, `7d`.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    paths(
+        admin::environments, admin::set_egress, admin::set_concurrency, admin::keys, admin::create_key,
+        admin::revoke_key,
+        batches::create, batches::items, batches::retrieve, batches::results,
+        bulk::create, bulk::list, bulk::retrieve, bulk::abort, bulk::members,
+        changes::reschedule, changes::add_tags, changes::metadata, changes::change_metadata, changes::reset_key,
+        deployments::deploy, deployments::list, deployments::current, deployments::retrieve, deployments::promote,
+        deployments::rollback,
+        health::live, health::ready, document,
+        packets::upload_link, packets::download_link, packets::of_run, packets::upload, packets::download,
+        queues::list, queues::retrieve, queues::pause, queues::override_limit, queues::reset_limit,
+        realtime::run, realtime::tags, realtime::batch,
+        runs::list, runs::retrieve, runs::result, runs::events, runs::logs, runs::cancel,
+        schedules::create, schedules::list, schedules::retrieve, schedules::update, schedules::activate,
+        schedules::deactivate, schedules::delete, schedules::timezones,
+        streams::read, streams::read_input, streams::open, streams::last, streams::write, streams::append,
+        streams::input,
+        tokens::claims, tokens::create,
+        trigger::trigger, trigger::replay,
+        variables::list, variables::create, variables::import, variables::retrieve, variables::update,
+        variables::delete,
+        waitpoints::create, waitpoints::list, waitpoints::retrieve, waitpoints::complete, waitpoints::callback,
+    ),
+    components(schemas(ErrorBody, BatchItemRequest)),
+    security(("key" = [])),
+    modifiers(&Rest),
+)]
+struct Document;
+
+/// The same thing under an older path.
+const ALIASES: [(&str, &str); 1] = [("/api/v2/batches/{batch}", "/api/v1/batches/{batch}")];
+
+/// What the names in paths mean.
+const SEGMENTS: [(&str, &str); 18] = [
+    ("batch", "A batch: `batch_…`"),
+    ("bulk", "A bulk action: `bulk_…`"),
+    ("code", "The code in the address that the token's maker was given"),
+    ("deployment", "A deployment: its version, such as `20261121.3`, or `deployment_…`"),
+    ("environment", "An environment: `dev`, `stg` or `prod`; in a link, its id"),
+    ("field", "`payload` or `output`"),
+    ("key", "An idempotency key; under `/admin`, the id of an API key: `key_…`"),
+    ("name", "The name of a variable"),
+    ("object", "From the link"),
+    ("path", "What the client calls the payload"),
+    ("project", "Any text: there is one project"),
+    ("queue", "A queue: `queue_…`, a task's id or the queue's name, as `type` says. A slash is encoded twice"),
+    ("run", "A run: `run_…`"),
+    ("schedule", "A schedule: `sched_…`"),
+    ("stream", "The name of a stream, of 1 to 128 characters"),
+    ("target", "Whose stream it is: that of the run (`self`), of its `parent`, or of its `root`"),
+    ("task", "The id of a task"),
+    ("token", "A wait token: `waitpoint_…`"),
+];
+
+/// What cannot be said at the handlers, or would be said at all of them.
+struct Rest;
+
+impl Modify for Rest {
+    fn modify(&self, document: &mut openapi::OpenApi) {
+        let bearer = |description: &str| {
+            let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(description));
+            SecurityScheme::Http(scheme.build())
+        };
+        let components = document.components.get_or_insert_default();
+        components
+            .add_security_scheme("key", bearer("The API key of an environment: `tr_dev_…`, `tr_stg_…`, `tr_prod_…`"));
+        components.add_security_scheme(
+            "adminKey",
+            bearer(
+                "The admin key. With the header `x-dacapo-environment` it also opens what the key of that environment \
+                 opens",
+            ),
+        );
+        components
+            .add_security_scheme("publicToken", bearer("A public access token: a JWT whose scopes say what it opens"));
+        for (path, alias) in ALIASES {
+            if let Some(item) = document.paths.paths.get(path) {
+                document.paths.paths.insert(alias.into(), item.clone());
+            }
+        }
+        for (path, item) in &mut document.paths.paths {
+            let is_alias = ALIASES.iter().any(|(_, alias)| alias == path);
+            for operation in operations_of(item) {
+                complete(path, is_alias, operation);
+            }
+        }
+    }
+}
+
+fn operations_of(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    let PathItem { get, put, post, delete, head, .. } = item;
+    [get, put, post, delete, head].into_iter().flatten()
+}
+
+/// Adds to an operation what holds for all.
+fn complete(path: &str, is_alias: bool, operation: &mut Operation) {
+    if operation.description.is_none() {
+        operation.description.clone_from(&operation.summary);
+    }
+    let tag = operation.tags.iter().flatten().next().cloned().unwrap_or_default();
+    let name = operation.operation_id.clone().unwrap_or_default();
+    let version = if is_alias { "_v1" } else { "" };
+    operation.operation_id = Some(format!("{}_{name}{version}", tag.to_lowercase().replace(' ', "_")));
+    let segments = path.split('{').skip(1).filter_map(|rest| rest.split('}').next());
+    let described = segments.map(|name| {
+        let meaning = SEGMENTS.iter().find(|(known, _)| *known == name).map(|(_, meaning)| *meaning);
+        parameter(name, ParameterIn::Path, Required::True, meaning.unwrap_or_default()).into()
+    });
+    let parameters = operation.parameters.get_or_insert_default();
+    parameters.splice(0..0, described);
+}
+
+fn parameter(name: &str, place: ParameterIn, required: Required, description: &str) -> Parameter {
+    let text = Object::with_type(Type::String);
+    let built = ParameterBuilder::new().name(name).parameter_in(place).required(required);
+    built.description(Some(description)).schema(Some(text)).build()
+}
+
+fn in_query(parameters: &[(&str, &str)]) -> Vec<Parameter> {
+    let optional =
+        |(name, description): &(&str, &str)| parameter(name, ParameterIn::Query, Required::False, description);
+    parameters.iter().map(optional).collect()
+}
+
+/// The page of a list with cursors.
+pub(super) enum Pages {}
+
+impl IntoParams for Pages {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        in_query(&[
+            ("page[size]", "Items on a page, 1 to 100; default 25"),
+            ("page[after]", "The `next` of a page: show the one after it"),
+            ("page[before]", "The `previous` of a page: show the one before it"),
+        ])
+    }
+}
+
+/// The page of a list that is counted.
+pub(super) enum NumberedPages {}
+
+impl IntoParams for NumberedPages {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        in_query(&[("page", "The page, from 1"), ("perPage", "Items on a page, 100 at most; default 25")])
+    }
+}
+
+/// When something was made.
+const CREATED: [(&str, &str); 3] = [
+    ("filter[createdAt][from]", "Only what was made from then on: a date, or milliseconds since 1970"),
+    ("filter[createdAt][to]", "Only what was made until then"),
+    ("filter[createdAt][period]", "Only what was made in this time until now, such as `24h`"),
+];
+
+/// Which runs a list shows.
+pub(super) enum RunConditions {}
+
+impl IntoParams for RunConditions {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let mut parameters = in_query(&[
+            ("filter[status]", "Statuses as in `RunStatus`, separated by commas"),
+            ("filter[taskIdentifier]", "Tasks, separated by commas"),
+            ("filter[version]", "Versions such as `20261121.3`, separated by commas"),
+            ("filter[tag]", "Tags, separated by commas: runs that have any of them"),
+            ("filter[queue]", "Queues by name, separated by commas; a task's own is `task/<id>`"),
+            ("filter[machine]", "Machine presets, separated by commas"),
+            ("filter[region]", "Taken and ignored: there is one region"),
+            ("filter[batch]", "The items of this batch: `batch_…`"),
+            ("filter[schedule]", "What this schedule fired: `sched_…`"),
+            ("filter[bulkAction]", "What this bulk action made: `bulk_…`"),
+            ("filter[isTest]", "`true`: only tests. `false`: none"),
+        ]);
+        parameters.extend(in_query(&CREATED));
+        parameters
+    }
+}
+
+/// Which wait tokens a list shows.
+pub(super) enum WaitpointConditions {}
+
+impl IntoParams for WaitpointConditions {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let mut parameters = in_query(&[
+            ("filter[status]", "`WAITING`, `COMPLETED` and `TIMED_OUT`, separated by commas"),
+            ("filter[idempotencyKey]", "The token that was made with this key"),
+            ("filter[tags]", "Tags, separated by commas: tokens that have any of them"),
+        ]);
+        parameters.extend(in_query(&CREATED));
+        parameters
+    }
+}
+
+/// Answers in the place of what was asked for.
+const READ_ERRORS: [(u16, &str); 7] = [
+    (400, "A parameter is unknown or not good"),
+    (401, "There is no good key"),
+    (403, "The key or token does not open this"),
+    (404, "It does not exist"),
+    (429, "Too much at a time: try again later"),
+    (500, "Something went wrong; the server's log says what"),
+    (503, "The server is overloaded, or shutting down: try again"),
+];
+
+/// What a change can be answered with beside them. Nothing has changed then.
+const CHANGE_ERRORS: [(u16, &str); 5] = [
+    (408, "The body has not arrived in time"),
+    (409, "Somebody else has changed it, or it is over"),
+    (413, "The body, or a part of it, is too large"),
+    (415, "The content type is not offered"),
+    (422, "The request is understood and cannot be done"),
+];
+
+/// How reading can fail.
+pub(super) enum ReadErrors {}
+
+/// How a change can fail.
+pub(super) enum ChangeErrors {}
+
+/// How reading a head can fail: nobody is told why.
+pub(super) enum HeadErrors {}
+
+type Responses = BTreeMap<String, RefOr<openapi::Response>>;
+
+impl IntoResponses for ReadErrors {
+    fn responses() -> Responses {
+        READ_ERRORS.into_iter().map(error).collect()
+    }
+}
+
+impl IntoResponses for ChangeErrors {
+    fn responses() -> Responses {
+        READ_ERRORS.into_iter().chain(CHANGE_ERRORS).map(error).collect()
+    }
+}
+
+impl IntoResponses for HeadErrors {
+    fn responses() -> Responses {
+        let response = |description| ResponseBuilder::new().description(description).build();
+        READ_ERRORS.into_iter().map(|(status, text)| (status.to_string(), response(text).into())).collect()
+    }
+}
+
+fn error((status, description): (u16, &str)) -> (String, RefOr<openapi::Response>) {
+    let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorBody"))).build();
+    let response = ResponseBuilder::new().description(description).content("application/json", body);
+    (status.to_string(), response.build().into())
+}
+
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
+    let mut document = serde_json::to_value(Document::openapi()).expect("texts and numbers can be written as JSON");
+    answer_without_nulls(&mut document);
+    document.to_string()
+});
+
+/// Says of every shape that only answers have that a field without a value is left out. An `Option`
+/// may be `null`, too, which holds for what is sent here.
+fn answer_without_nulls(document: &mut Value) {
+    let mut taken = BTreeSet::new();
+    let operations = document["paths"].as_object().into_iter().flat_map(|paths| paths.values());
+    for operation in operations.flat_map(|item| item.as_object().into_iter().flat_map(|item| item.values())) {
+        names_within(&operation["requestBody"], document, &mut taken);
+        names_within(&operation["parameters"], document, &mut taken);
+    }
+    if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
+        schemas.iter_mut().filter(|(name, _)| !taken.contains(*name)).for_each(|(_, schema)| forbid_nulls(schema));
+    }
+}
+
+/// The shapes that a part of the document is made of.
+fn names_within(part: &Value, document: &Value, names: &mut BTreeSet<String>) {
+    match part {
+        Value::Array(items) => items.iter().for_each(|item| names_within(item, document, names)),
+        Value::Object(object) => object.values().for_each(|item| names_within(item, document, names)),
+        Value::String(text) => {
+            if let Some(name) = text.strip_prefix("#/components/schemas/")
+                && names.insert(name.into())
+            {
+                names_within(&document["components"]["schemas"][name], document, names);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Takes `null` from the fields that may be left out.
+fn forbid_nulls(schema: &mut Value) {
+    let required = schema["required"].clone();
+    let is_required = |name: &str| required.as_array().is_some_and(|names| names.iter().any(|other| other == name));
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        for (_, property) in properties.iter_mut().filter(|(name, _)| !is_required(name)) {
+            for kinds in ["type", "oneOf"] {
+                let Some(Value::Array(kinds)) = property.get_mut(kinds) else { continue };
+                kinds.retain(|kind| kind != "null" && kind["type"] != "null");
+            }
+        }
+    }
+    for parts in ["allOf", "oneOf", "anyOf"] {
+        schema.get_mut(parts).and_then(Value::as_array_mut).into_iter().flatten().for_each(forbid_nulls);
+    }
+}
+
+/// This document.
+#[utoipa::path(
+    get, path = "/openapi.json", tag = "Health", security(()),
+    responses((status = 200, body = Value, description = "An OpenAPI 3.1 document")),
+)]
+pub(super) async fn document() -> Response {
+    let json = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, json)], DOCUMENT.as_str()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::list;
+    use super::*;
+
+    #[test]
+    fn the_list_of_runs_takes_what_is_documented() {
+        let mut documented: Vec<String> = Pages::into_params(|| None).into_iter().map(|page| page.name).collect();
+        documented.extend(RunConditions::into_params(|| None).into_iter().map(|condition| condition.name));
+        documented.sort();
+        let mut known = list::KNOWN.to_vec();
+        known.sort_unstable();
+        assert_eq!(documented, known);
+    }
+}
