@@ -18,7 +18,7 @@ use crate::secrets;
 use crate::storage::{self, Acted, Bulk, MemberAction, NewBulk, Place, RunFilter, Storage};
 
 /// Actions that are worked on at a time.
-const MAX_ACTIVE: u32 = 10;
+const MAX_ACTIVE: u32 = 100;
 
 /// The verbs. Clones share everything.
 #[derive(Clone)]
@@ -89,7 +89,12 @@ impl Bulks {
     pub async fn step(&self) -> Result<bool, storage::Error> {
         let pending = self.storage.pending_bulks(MAX_ACTIVE).await?;
         for bulk in &pending {
-            self.step_of(bulk).await?;
+            match self.step_of(bulk).await {
+                Ok(()) => {}
+                Err(storage::Error::Closed) => return Err(storage::Error::Closed),
+                // The others go on; this one is tried again with the next step.
+                Err(error) => tracing::error!(bulk.id = %bulk.id, %error, "a step of a bulk action failed"),
+            }
         }
         Ok(!pending.is_empty())
     }
@@ -99,7 +104,9 @@ impl Bulks {
             BulkKind::Cancel => limits::MAX_BULK_CANCELS_PER_STEP,
             BulkKind::Replay => {
                 let most = limits::MAX_BULK_REPLAYS_PER_STEP;
-                most - self.storage.ready_runs(self.clock.now(), most).await?
+                let ready = self.storage.ready_runs(self.clock.now(), most).await?;
+                let own = self.storage.unstarted_replays(bulk.id, most).await?;
+                most - ready.max(own)
             }
         };
         if most == 0 {
@@ -181,6 +188,12 @@ impl Bulks {
     }
 
     async fn filter(&self, environment: EnvironmentId, wanted: &BulkFilter) -> Result<RunFilter, BulkError> {
+        let names_nothing = |is_given: bool, count: usize| is_given && count == 0;
+        if names_nothing(wanted.status.is_some(), wanted.status.iter().flatten().count())
+            || names_nothing(wanted.queue.is_some(), wanted.queue.iter().flatten().count())
+        {
+            return Err(BulkError::Refused("`filter.status` or `filter.queue` names nothing: leave it out".into()));
+        }
         let mut filter = RunFilter {
             statuses: wanted.status.iter().flatten().map(|status| status.stored()).collect(),
             tasks: words("taskIdentifier", wanted.task_identifier.as_ref())?,
@@ -230,8 +243,13 @@ fn checked(mut ids: Vec<String>) -> Result<Vec<String>, BulkError> {
     }
 }
 
+/// The values of a condition; one that names nothing would mean everything.
 fn words(name: &str, given: Option<&StringOrList>) -> Result<Vec<String>, BulkError> {
-    let words = given.cloned().map(StringOrList::into_list).unwrap_or_default();
+    let Some(given) = given else { return Ok(Vec::new()) };
+    let words = given.clone().into_list();
+    if words.is_empty() {
+        return Err(BulkError::Refused(format!("`filter.{name}` names nothing: leave it out")));
+    }
     if words.len() > limits::MAX_FILTER_VALUES {
         return Err(BulkError::Refused(format!("`filter.{name}` can name 20 at most")));
     }

@@ -30,8 +30,10 @@ CREATE INDEX runs_ready ON runs (dequeue_at, id) WHERE status = 'queued' AND hel
 CREATE INDEX runs_held ON runs (environment_id, queue, (COALESCE(concurrency_key, '')), dequeue_at, id)
     WHERE status = 'queued' AND held = 1;
 CREATE INDEX runs_held_in_environment ON runs (environment_id, dequeue_at, id) WHERE status = 'queued' AND held = 1;
-CREATE INDEX runs_in_queue ON runs (environment_id, queue) WHERE status = 'queued';
-CREATE INDEX runs_in_place ON runs (environment_id, queue, (COALESCE(concurrency_key, ''))) WHERE status = 'executing';
+-- The status is in them so that counting reads nothing else.
+CREATE INDEX runs_in_queue ON runs (environment_id, queue, status) WHERE status = 'queued';
+CREATE INDEX runs_in_place ON runs (environment_id, queue, (COALESCE(concurrency_key, '')), status)
+    WHERE status = 'executing';
 CREATE INDEX runs_debounced ON runs (environment_id, task_id, debounce_key) WHERE status = 'delayed' AND debounce_key IS NOT NULL;
 CREATE INDEX runs_awaiting ON runs (environment_id, external_deployment)
     WHERE status = 'pending-version' AND external_deployment IS NOT NULL;
@@ -42,6 +44,7 @@ CREATE INDEX runs_by_machine ON runs (environment_id, machine, id) WHERE machine
 CREATE INDEX runs_by_batch ON runs (batch_id, id) WHERE batch_id IS NOT NULL;
 CREATE INDEX runs_by_schedule ON runs (schedule_id, id) WHERE schedule_id IS NOT NULL;
 CREATE INDEX runs_by_bulk ON runs (bulk_id, id) WHERE bulk_id IS NOT NULL;
+CREATE INDEX runs_of_bulk_unstarted ON runs (bulk_id) WHERE bulk_id IS NOT NULL AND started_at IS NULL AND finished_at IS NULL;
 CREATE INDEX runs_by_parent ON runs (parent_id, id) WHERE parent_id IS NOT NULL;
 CREATE INDEX runs_by_root ON runs (root_id, id) WHERE root_id IS NOT NULL;
 CREATE INDEX runs_that_test ON runs (environment_id, id) WHERE is_test = 1;
@@ -155,7 +158,10 @@ CREATE TABLE bulk_actions (
     created_at     BIGINT NOT NULL,
     completed_at   BIGINT,
     -- The last source run that was looked at: where to go on after a crash.
-    last_run       TEXT
+    last_run       TEXT,
+    -- Members to which it was done, and the others.
+    done           BIGINT NOT NULL DEFAULT 0,
+    not_done       BIGINT NOT NULL DEFAULT 0
 );
 CREATE INDEX bulk_actions_by_environment ON bulk_actions (environment_id, id);
 CREATE INDEX bulk_actions_pending ON bulk_actions (id) WHERE status = 'pending';

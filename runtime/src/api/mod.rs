@@ -62,8 +62,8 @@ pub use schedules::{
 pub use streams::{InputRequest, StreamReceipt, StreamVersion};
 pub use tokens::{BaseClaims, CreateTokenRequest, CreatedToken, RealtimeClaims, TokenEnd};
 pub use trace::{
-    AttemptFailure, FlatSpan, SpanData, SpanDetails, SpanEvent, Trace, TraceAnswer, TracePage, TracePagination, TraceSpan,
-    TriggeredRun,
+    AttemptFailure, FlatSpan, SpanData, SpanDetails, SpanEvent, Trace, TraceAnswer, TraceOrPage, TracePage,
+    TracePagination, TraceSpan, TriggeredRun,
 };
 pub use trigger::{
     DebounceOption, IdempotencyKeyOptions, QueueOption, ReplayReceipt, ReplayRequest, StringOrList, TriggerOptions,

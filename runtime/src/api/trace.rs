@@ -5,18 +5,29 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::{RunStatus, serialize_instant};
 
+/// A trace, or a page of it.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum TraceOrPage {
+    /// Without `page[size]`.
+    Tree(TraceAnswer),
+    /// With it.
+    Page(TracePage),
+}
+
 /// `GET /api/v1/runs/{runId}/trace`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct TraceAnswer {
     /// The run, and what lies in it.
     pub trace: Trace,
 }
 
 /// What happened in a run, as a tree.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Trace {
     /// 32 hexadecimal digits: the same for all runs of a tree.
@@ -26,7 +37,7 @@ pub struct Trace {
 }
 
 /// A span, and the spans in it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TraceSpan {
     /// 16 hexadecimal digits.
@@ -39,11 +50,12 @@ pub struct TraceSpan {
     /// What is known of it.
     pub data: SpanData,
     /// The spans in it, in the order in which they began.
+    #[schema(no_recursion)]
     pub children: Vec<TraceSpan>,
 }
 
 /// What is known of a span in a tree.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SpanData {
     /// Its name.
@@ -55,6 +67,7 @@ pub struct SpanData {
     pub events: Vec<SpanEvent>,
     /// When it began.
     #[serde(serialize_with = "serialize_instant")]
+    #[schema(value_type = String, format = DateTime)]
     pub start_time: Timestamp,
     /// How long it lasted, or has lasted until now, in nanoseconds.
     pub duration: u64,
@@ -77,26 +90,30 @@ pub struct SpanData {
     pub machine_preset: Option<String>,
     /// JSON object.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(value_type = Value)]
     pub properties: Option<Value>,
     /// Of the run that the trace is of: what it returned.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(value_type = Value)]
     pub output: Option<Box<RawValue>>,
 }
 
 /// Something that happened in a span: `log`, `status` or `exception`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct SpanEvent {
     /// What kind of thing.
     pub name: String,
     /// When.
     #[serde(serialize_with = "serialize_instant")]
+    #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
     /// JSON object.
+    #[schema(value_type = Value)]
     pub properties: Value,
 }
 
 /// `GET /api/v1/runs/{runId}/trace?page[size]=…`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TracePage {
     /// Each after the span around it.
@@ -108,7 +125,7 @@ pub struct TracePage {
 }
 
 /// A span of a page.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FlatSpan {
     /// 16 hexadecimal digits.
@@ -122,6 +139,7 @@ pub struct FlatSpan {
     pub message: String,
     /// When it began.
     #[serde(serialize_with = "serialize_instant")]
+    #[schema(value_type = String, format = DateTime)]
     pub start_time: Timestamp,
     /// How long it lasted, or has lasted until now, in nanoseconds.
     pub duration: u64,
@@ -139,7 +157,7 @@ pub struct FlatSpan {
 }
 
 /// An attempt that failed.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AttemptFailure {
     /// Its span.
@@ -151,7 +169,7 @@ pub struct AttemptFailure {
 }
 
 /// Where the next page of a trace begins.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct TracePagination {
     /// For `page[after]`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -162,7 +180,7 @@ pub struct TracePagination {
 }
 
 /// `GET /api/v1/runs/{runId}/spans/{spanId}`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SpanDetails {
     /// 16 hexadecimal digits.
@@ -183,11 +201,13 @@ pub struct SpanDetails {
     pub level: String,
     /// When it began.
     #[serde(serialize_with = "serialize_instant")]
+    #[schema(value_type = String, format = DateTime)]
     pub start_time: Timestamp,
     /// How long it lasted, or has lasted until now, in milliseconds.
     pub duration_ms: f64,
     /// JSON object.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(value_type = Value)]
     pub properties: Option<Value>,
     /// What happened in it, in order.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
@@ -200,7 +220,7 @@ pub struct SpanDetails {
 }
 
 /// A run that another run triggered.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TriggeredRun {
     /// `run_…`
@@ -211,5 +231,6 @@ pub struct TriggeredRun {
     pub status: RunStatus,
     /// When it was triggered.
     #[serde(serialize_with = "serialize_instant")]
+    #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
 }

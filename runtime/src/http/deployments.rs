@@ -15,7 +15,7 @@ use super::{Server, cursor};
 use crate::api::{DeployReceipt, DeploymentItem, DeploymentPage, Pagination, PromoteReceipt, RUNTIME, RUNTIME_VERSION};
 use crate::deploy::{Promote, Upload};
 use crate::model::id::EnvironmentId;
-use crate::storage::{Deployment, Promotion};
+use crate::storage::{Deployment, Place, Promotion};
 
 /// The contract's words for where a deployment is in its life.
 const STATUSES: [&str; 7] = ["PENDING", "BUILDING", "DEPLOYING", "DEPLOYED", "FAILED", "CANCELED", "TIMED_OUT"];
@@ -116,6 +116,17 @@ pub(super) async fn current(State(server): State<Arc<Server>>, caller: Caller) -
     let current = server.storage.current_deployment(caller.environment.id).await?;
     let (current, _) = current.ok_or_else(not_found)?;
     json(with_tasks(&server, &current).await?)
+}
+
+/// The deployment that was uploaded last, current or not, with its tasks.
+#[utoipa::path(
+    get, path = "/api/v1/deployments/latest", tag = "Deployments",
+    responses((status = 200, body = DeploymentItem, description = "The deployment, with its tasks"), ReadErrors),
+)]
+pub(super) async fn latest(State(server): State<Arc<Server>>, caller: Caller) -> Result<Json<DeploymentItem>> {
+    let newest = server.storage.deployments(caller.environment.id, (None, None), Place::Start, 1).await?;
+    let latest = newest.items.first().ok_or_else(not_found)?;
+    json(with_tasks(&server, latest).await?)
 }
 
 /// A deployment, with its tasks.

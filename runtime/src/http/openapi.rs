@@ -19,7 +19,7 @@ use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
 
 use super::{
     admin, batches, bulk, changes, deployments, health, packets, queues, realtime, runs, schedules, streams, tokens,
-    trigger, variables, waitpoints,
+    trace, trigger, variables, waitpoints,
 };
 use crate::api::{BatchItemRequest, ErrorBody};
 
@@ -39,7 +39,7 @@ use crate::api::{BatchItemRequest, ErrorBody};
         batches::create, batches::items, batches::retrieve, batches::results,
         bulk::create, bulk::list, bulk::retrieve, bulk::abort, bulk::members,
         changes::reschedule, changes::add_tags, changes::metadata, changes::change_metadata, changes::reset_key,
-        deployments::deploy, deployments::list, deployments::current, deployments::retrieve, deployments::promote,
+        deployments::deploy, deployments::list, deployments::current, deployments::latest, deployments::retrieve, deployments::promote,
         deployments::rollback,
         health::live, health::ready, document,
         packets::upload_link, packets::download_link, packets::of_run, packets::upload, packets::download,
@@ -51,6 +51,7 @@ use crate::api::{BatchItemRequest, ErrorBody};
         streams::read, streams::read_input, streams::open, streams::last, streams::write, streams::append,
         streams::input,
         tokens::claims, tokens::create,
+        trace::trace, trace::span,
         trigger::trigger, trigger::replay,
         variables::list, variables::create, variables::import, variables::retrieve, variables::update,
         variables::delete,
@@ -66,7 +67,7 @@ struct Document;
 const ALIASES: [(&str, &str); 1] = [("/api/v2/batches/{batch}", "/api/v1/batches/{batch}")];
 
 /// What the names in paths mean.
-const SEGMENTS: [(&str, &str); 18] = [
+const SEGMENTS: [(&str, &str); 19] = [
     ("batch", "A batch: `batch_…`"),
     ("bulk", "A bulk action: `bulk_…`"),
     ("code", "The code in the address that the token's maker was given"),
@@ -80,6 +81,7 @@ const SEGMENTS: [(&str, &str); 18] = [
     ("project", "Any text: there is one project"),
     ("queue", "A queue: `queue_…`, a task's id or the queue's name, as `type` says. A slash is encoded twice"),
     ("run", "A run: `run_…`"),
+    ("span", "A span of the run's trace: 16 hexadecimal digits"),
     ("schedule", "A schedule: `sched_…`"),
     ("stream", "The name of a stream, of 1 to 128 characters"),
     ("target", "Whose stream it is: that of the run (`self`), of its `parent`, or of its `root`"),

@@ -138,6 +138,7 @@ fn settings() -> Router<Arc<Server>> {
         .route("/api/v1/waitpoints/tokens/{token}", get(waitpoints::retrieve))
         .route("/api/v1/waitpoints/tokens/{token}/callback/{code}", post(waitpoints::callback))
         .route("/api/v1/deployments/current", get(deployments::current))
+        .route("/api/v1/deployments/latest", get(deployments::latest))
         .route("/api/v1/deployments/rollback", post(deployments::rollback))
         .route("/api/v1/deployments/{deployment}", get(deployments::retrieve))
         .route("/api/v1/deployments/{deployment}/promote", post(deployments::promote))

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -20,9 +19,10 @@ use super::Server;
 use super::auth::Bearer;
 use super::body::{Params, Segments, json};
 use super::error::{ApiError, Result};
+use super::openapi::ReadErrors;
 use super::runs::find_to_read;
 use crate::api::{
-    AttemptFailure, FlatSpan, RunStatus, SpanData, SpanDetails, SpanEvent, Trace, TraceAnswer, TracePage,
+    AttemptFailure, FlatSpan, RunStatus, SpanData, SpanDetails, SpanEvent, Trace, TraceAnswer, TraceOrPage, TracePage,
     TracePagination, TraceSpan, TriggeredRun,
 };
 use crate::model::digest::Digest;
@@ -77,13 +77,23 @@ struct Spans {
     now: Timestamp,
 }
 
-/// `GET /api/v1/runs/{run}/trace[?page[size]=…&page[after]=…]`: a tree, or with a size, pages.
+/// The trace of a run: the run, its attempts, their spans and log lines, as a tree. With a `page[size]`, the same spans
+/// one after another, page by page.
+#[utoipa::path(
+    get, path = "/api/v1/runs/{run}/trace", tag = "Runs",
+    security(("key" = []), ("publicToken" = [])),
+    params(
+        ("page[size]" = Option<u32>, Query, description = "Spans on a page"),
+        ("page[after]" = Option<String>, Query, description = "The `next` of the page before"),
+    ),
+    responses((status = 200, body = TraceOrPage, description = "The tree, or a page"), ReadErrors),
+)]
 pub(super) async fn trace(
     State(server): State<Arc<Server>>,
     bearer: Bearer,
     Segments(run): Segments<String>,
     params: Params,
-) -> Result<Response> {
+) -> Result<Json<TraceOrPage>> {
     params.only(&["page[size]", "page[after]"])?;
     let size = params.number("page[size]")?;
     if size.is_some_and(|size| !(1..=MAX_TRACE_PAGE_SPANS as u64).contains(&size)) {
@@ -92,15 +102,20 @@ pub(super) async fn trace(
     let run = find_to_read(&server, &bearer, &run).await?;
     let spans = spans_of(&server, run).await?;
     match size {
-        Some(size) => Ok(json(page(&spans, size as usize, params.get("page[after]"))?).into_response()),
+        Some(size) => json(TraceOrPage::Page(page(&spans, size as usize, params.get("page[after]"))?)),
         None if params.get("page[after]").is_some() => {
             Err(ApiError::bad_request("`page[after]` needs `page[size]`: without it, the whole tree is shown"))
         }
-        None => Ok(json(tree(spans)).into_response()),
+        None => json(TraceOrPage::Tree(tree(spans))),
     }
 }
 
-/// `GET /api/v1/runs/{run}/spans/{span}`
+/// A span of a run's trace.
+#[utoipa::path(
+    get, path = "/api/v1/runs/{run}/spans/{span}", tag = "Runs",
+    security(("key" = []), ("publicToken" = [])),
+    responses((status = 200, body = SpanDetails, description = "The span"), ReadErrors),
+)]
 pub(super) async fn span(
     State(server): State<Arc<Server>>,
     bearer: Bearer,

@@ -222,7 +222,7 @@ pub fn admit(
         status,
         queue_given: request.queue.is_some(),
         queue: request.queue.clone().unwrap_or_else(own_queue),
-        concurrency_key: request.concurrency_key,
+        concurrency_key: request.concurrency_key.filter(|key| !key.is_empty()),
         priority_ms,
         created_at: now,
         delay_until,

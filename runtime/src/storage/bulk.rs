@@ -95,8 +95,7 @@ pub struct Member {
 macro_rules! bulk_columns {
     () => {
         "b.id, b.environment_id, b.kind, b.status, b.name, b.selection, b.created_at, b.completed_at, b.last_run,
-         (SELECT COUNT(*) FROM bulk_members m WHERE m.bulk_id = b.id AND m.outcome = 'done'),
-         (SELECT COUNT(*) FROM bulk_members m WHERE m.bulk_id = b.id AND m.outcome <> 'done')"
+         b.done, b.not_done"
     };
 }
 
@@ -231,6 +230,15 @@ impl Storage {
         self.read(move |tx| tx.rows(sql, values![bulk], |row| Ok((row.parsed(Status::parse)?, row.column()?)))).await
     }
 
+    /// How many of the runs that a bulk action made have not started, `at_most` or fewer.
+    pub async fn unstarted_replays(&self, bulk: BulkId, at_most: u32) -> Result<u32, Error> {
+        let sql = "SELECT COUNT(*)
+                   FROM   (SELECT id FROM runs
+                           WHERE  bulk_id = ?1 AND started_at IS NULL AND finished_at IS NULL
+                           LIMIT  ?2) AS unstarted";
+        self.read(move |tx| Ok(tx.row(sql, values![bulk, at_most], |row| row.column())?.unwrap_or(0))).await
+    }
+
     /// How many runs could start now, `at_most` or fewer.
     pub async fn ready_runs(&self, now: Timestamp, at_most: u32) -> Result<u32, Error> {
         let sql = "SELECT COUNT(*)
@@ -282,7 +290,13 @@ fn record(
 ) -> Result<bool, Error> {
     let sql = "INSERT INTO bulk_members (bulk_id, source_id, outcome, reason, new_run) VALUES (?1, ?2, ?3, ?4, ?5)
                ON CONFLICT (bulk_id, source_id) DO NOTHING";
-    Ok(tx.execute(sql, values![bulk, source, outcome.as_str(), reason, new_run])? == 1)
+    let count = "UPDATE bulk_actions SET done = done + ?2, not_done = not_done + ?3 WHERE id = ?1";
+    let is_new = tx.execute(sql, values![bulk, source, outcome.as_str(), reason, new_run])? == 1;
+    if is_new {
+        let done = i64::from(outcome == MemberOutcome::Done);
+        tx.execute(count, values![bulk, done, 1 - done])?;
+    }
+    Ok(is_new)
 }
 
 fn read_bulk(row: &mut Row<'_>) -> Result<Bulk, Error> {

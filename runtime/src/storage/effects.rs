@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, broadcast, oneshot};
 
 use super::changes::{Topic, Watchers};
+use super::places::Gate;
 use crate::model::id::{EnvironmentId, RunId};
 use crate::model::run::{End, Status};
 use crate::secrets;
@@ -36,6 +37,10 @@ pub(super) struct Effects {
     may_hold: bool,
     /// Whether any is, as far as was seen here.
     holds: Option<bool>,
+    /// See [`Self::last_gate`].
+    last_gate: Option<Gate>,
+    /// What that is after this.
+    next_gate: Option<Option<Gate>>,
     changed: Vec<RunId>,
     /// Runs of which a stream has grown.
     streams: Vec<RunId>,
@@ -90,11 +95,23 @@ impl Effects {
     /// Begins with what is known of earlier transactions.
     pub(super) fn begin(&mut self, listeners: &Listeners) {
         self.may_hold = listeners.may_hold.load(Ordering::Acquire);
+        self.last_gate.clone_from(&listeners.last_gate.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Whether a run may be held back by its queue.
     pub(super) fn may_hold(&self) -> bool {
         self.may_hold
+    }
+
+    /// The gate of held runs at which the last pass of upkeep stopped.
+    pub(super) fn last_gate(&self) -> Option<Gate> {
+        self.last_gate.clone()
+    }
+
+    /// Where the next pass of upkeep goes on; `None`: at the beginning.
+    pub(super) fn set_last_gate(&mut self, gate: Option<Gate>) {
+        self.last_gate.clone_from(&gate);
+        self.next_gate = Some(gate);
     }
 
     /// A run is held back by its queue.
@@ -190,6 +207,7 @@ pub(super) struct Listeners {
     pub(super) bulk: Notify,
     /// Whether a run may be held back by its queue: where not, nobody waits for a free place.
     may_hold: AtomicBool,
+    last_gate: Mutex<Option<Gate>>,
     pub(super) watchers: Arc<Watchers>,
 }
 
@@ -219,6 +237,7 @@ impl Listeners {
             timers: Notify::new(),
             bulk: Notify::new(),
             may_hold: AtomicBool::new(true),
+            last_gate: Mutex::default(),
             watchers: Arc::new(Watchers::new(u64::from_le_bytes(secrets::random()))),
         }
     }
@@ -289,6 +308,9 @@ impl Listeners {
             }
         }
         self.watchers.changed(&effects.changed, &effects.topics);
+        if let Some(gate) = effects.next_gate {
+            *self.last_gate.lock().unwrap_or_else(PoisonError::into_inner) = gate;
+        }
         if let Some(holds) = effects.holds {
             self.may_hold.store(holds, Ordering::Release);
         }

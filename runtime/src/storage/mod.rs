@@ -23,6 +23,7 @@ mod list;
 mod logs;
 mod packets;
 mod page;
+mod places;
 mod queue;
 mod queues;
 mod readers;

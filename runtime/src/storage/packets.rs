@@ -35,7 +35,6 @@ impl Storage {
                 if count >= MAX_PACKETS || bytes + size_bytes > MAX_PACKETS_BYTES {
                     return Ok(false);
                 }
-                tx.effects.timer_set(now);
                 tx.execute(put, values![environment, &path, upload.format.as_str(), size_bytes, now, data])?;
                 Ok(true)
             })

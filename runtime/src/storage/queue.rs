@@ -15,9 +15,9 @@ use tokio::sync::oneshot;
 use super::effects::Effects;
 use super::logs::{LogRow, append_logs};
 use super::packets::forget_packets;
-use super::queues::{Gates, hold, let_go_of_held, place_is_free};
+use super::places::{Places, hold, let_go_of_held, place_is_free};
 use super::runs::{Event, add_event, packet, read_run, release_parked, run_columns};
-use super::sql::{Tx, values};
+use super::sql::{Row, Tx, values};
 use super::waitpoints::time_out;
 use super::{Error, Storage};
 use crate::model::attempt::{Settlement, Usage, after_loss};
@@ -25,6 +25,8 @@ use crate::model::id::{DeploymentId, EnvironmentId, RunId, WorkerId};
 use crate::model::limits::{MAX_CLAIMED_PAYLOAD_BYTES, PARKED_TTL};
 use crate::model::run::{End, Packet, Run, RunError, Status, later};
 
+/// Runs that one claim looks at, where queues hold some of them back.
+const MAX_CLAIM_CANDIDATES: usize = 1_000;
 /// Runs that one pass of upkeep changes at most.
 pub(super) const MAX_UPKEEP_RUNS: u32 = 500;
 
@@ -200,27 +202,38 @@ pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest, now: Timestamp) -> 
          ORDER BY dequeue_at, id
          LIMIT  ?2"
     );
-    let found = tx.rows(find, values![now, request.max_runs as i64], |row| {
-        let run = read_run(row)?;
-        let lease = Lease { run: run.id, environment: run.environment, number: row.column()?, attempt: run.attempt };
-        Ok(Candidate { run, lease, losses: row.column()?, current: row.column()? })
-    })?;
-    let mut claimed = Vec::with_capacity(found.len());
-    let mut payload_bytes = 0;
-    let mut gates = Gates::default();
-    for candidate in found {
-        if payload_bytes > MAX_CLAIMED_PAYLOAD_BYTES {
+    let mut claimed = Vec::with_capacity(request.max_runs);
+    let (mut payload_bytes, mut looked_at) = (0, 0);
+    let mut places = Places::default();
+    // Runs that are held on the way are out of the way of the next look.
+    while claimed.len() < request.max_runs && looked_at < MAX_CLAIM_CANDIDATES {
+        let wanted = request.max_runs - claimed.len();
+        let found = tx.rows(find, values![now, wanted as i64], read_candidate)?;
+        let is_last = found.len() < wanted;
+        looked_at += found.len();
+        for candidate in found {
+            if payload_bytes > MAX_CLAIMED_PAYLOAD_BYTES {
+                return Ok(claimed);
+            }
+            if !places.take(tx, &candidate.run)? {
+                hold(tx, candidate.run.id)?;
+                continue;
+            }
+            let taken = take(tx, request.worker, candidate, now)?;
+            payload_bytes += taken.as_ref().and_then(|taken| taken.payload.data.as_ref()).map_or(0, String::len);
+            claimed.extend(taken);
+        }
+        if is_last {
             break;
         }
-        if !gates.pass(tx, &candidate.run)? {
-            hold(tx, candidate.run.id)?;
-            continue;
-        }
-        let taken = take(tx, request.worker, candidate, now)?;
-        payload_bytes += taken.as_ref().and_then(|taken| taken.payload.data.as_ref()).map_or(0, String::len);
-        claimed.extend(taken);
     }
     Ok(claimed)
+}
+
+fn read_candidate(row: &mut Row<'_>) -> Result<Candidate, Error> {
+    let run = read_run(row)?;
+    let lease = Lease { run: run.id, environment: run.environment, number: row.column()?, attempt: run.attempt };
+    Ok(Candidate { run, lease, losses: row.column()?, current: row.column()? })
 }
 
 /// A run whose turn it is.
@@ -413,9 +426,9 @@ fn upkeep(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId, parked_left: bool) -
     let timed_out = time_out(tx, now)?;
     let held_left = let_go_of_held(tx)?;
     requeue_lost(tx, now, alive)?;
-    tx.execute("DELETE FROM trigger_keys WHERE expires_at <= ?1", values![now])?;
+    let forgotten = forget_keys(tx, now)?;
     forget_packets(tx, now)?;
-    if held_left || [due, expired, released, timed_out].contains(&(MAX_UPKEEP_RUNS as usize)) {
+    if held_left || [due, expired, released, timed_out, forgotten].contains(&(MAX_UPKEEP_RUNS as usize)) {
         tx.effects.upkept(Some(now));
         return Ok(Some(now));
     }
@@ -433,6 +446,18 @@ fn upkeep(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId, parked_left: bool) -
     let next = tx.row(sql, &[], |row| row.column())?.flatten();
     tx.effects.upkept(next);
     Ok(next)
+}
+
+/// Keys that count no more are forgotten.
+fn forget_keys(tx: &Tx<'_>, now: Timestamp) -> Result<usize, Error> {
+    let sql = "DELETE FROM trigger_keys
+               WHERE  (environment_id, kind, task_id, key) IN (
+                          SELECT environment_id, kind, task_id, key
+                          FROM   trigger_keys
+                          WHERE  expires_at <= ?1
+                          ORDER BY expires_at
+                          LIMIT  ?2)";
+    tx.execute(sql, values![now, MAX_UPKEEP_RUNS])
 }
 
 /// Delayed runs whose time has come are queued, or wait for a version. Their ttl begins.

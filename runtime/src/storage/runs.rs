@@ -8,10 +8,11 @@ use super::delays::push_back;
 use super::effects::RunEnd;
 use super::list::list;
 use super::page::{Page, Place};
+use super::places::place_is_free;
 use super::queue::expiry;
-use super::queues::{know_queue, place_is_free};
+use super::queues::know_queue;
 use super::sql::{Row, Tx, values};
-use super::tokens::use_token;
+use super::tokens::{give_token_back, use_token};
 use super::{Error, Storage};
 use crate::model::id::{BatchId, BulkId, DeploymentId, EnvironmentId, RunId, ScheduleId};
 use crate::model::limits;
@@ -220,10 +221,14 @@ pub(super) fn insert_run(tx: &mut Tx<'_>, run: &NewRun, waiting: u64, max_waitin
     {
         return Ok(Inserted::TokenUsed);
     }
-    if let Some(run) = push_back(tx, run)? {
-        return Ok(Inserted::Existing { run, by_idempotency_key: false });
+    if let Some(pushed) = push_back(tx, run)? {
+        insert_keys(tx, run, pushed)?;
+        return Ok(Inserted::Existing { run: pushed, by_idempotency_key: false });
     }
     if waiting >= max_waiting {
+        if let Some(token) = &run.one_time_token {
+            give_token_back(tx, token)?;
+        }
         return Ok(Inserted::QueueFull { waiting });
     }
     insert_row(tx, run)?;
@@ -234,7 +239,7 @@ pub(super) fn insert_run(tx: &mut Tx<'_>, run: &NewRun, waiting: u64, max_waitin
         "INSERT INTO run_payloads (run_id, data, format, metadata) VALUES (?1, ?2, ?3, ?4)",
         values![run.id, run.payload.data.as_ref(), run.payload.format.as_str(), run.metadata.as_ref()],
     )?;
-    insert_keys(tx, run)?;
+    insert_keys(tx, run, run.id)?;
     insert_tags(tx, run.environment, run.id, &run.tags)?;
     tx.effects.waiting(run.environment, 1);
     add_event(tx, run.id, Event { at: run.created_at, status: run.status, attempt: 0, detail: None })?;
@@ -345,13 +350,14 @@ pub(super) fn insert_tags(tx: &Tx<'_>, environment: EnvironmentId, run: RunId, t
     tags.iter().try_for_each(|tag| tx.execute(sql, values![environment, tag, run]).map(drop))
 }
 
-fn insert_keys(tx: &Tx<'_>, run: &NewRun) -> Result<(), Error> {
+/// Lets the keys of a trigger find `stored`.
+fn insert_keys(tx: &Tx<'_>, run: &NewRun, stored: RunId) -> Result<(), Error> {
     let sql = "INSERT INTO trigger_keys (environment_id, kind, task_id, key, run_id, expires_at)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                ON CONFLICT (environment_id, kind, task_id, key)
                DO UPDATE SET run_id = excluded.run_id, expires_at = excluded.expires_at";
     for (kind, key, expires_at) in keys_of(run) {
-        tx.execute(sql, values![run.environment, kind, &run.task, key, run.id, expires_at])?;
+        tx.execute(sql, values![run.environment, kind, &run.task, key, stored, expires_at])?;
     }
     Ok(())
 }
@@ -404,7 +410,7 @@ pub(super) fn cancel(
     run: RunId,
     now: Timestamp,
 ) -> Result<Canceled, Error> {
-    let children = "SELECT id FROM runs WHERE parent_id = ?1 AND finished_at IS NULL ORDER BY id LIMIT ?2";
+    let children = "SELECT id FROM runs WHERE parent_id = ?1 ORDER BY id LIMIT ?2";
     let canceled = cancel_one(tx, environment, run, now)?;
     if canceled != Canceled::Now {
         return Ok(canceled);

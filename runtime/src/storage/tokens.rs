@@ -44,3 +44,9 @@ pub(super) fn use_token(tx: &Tx<'_>, token: &OneTimeToken, now: jiff::Timestamp)
     tx.execute(forget, values![hash, now])?;
     Ok(is_new)
 }
+
+/// Undoes [`use_token`], where nothing was made after all.
+pub(super) fn give_token_back(tx: &Tx<'_>, token: &OneTimeToken) -> Result<(), Error> {
+    let hash: &[u8] = &token.hash;
+    tx.execute("DELETE FROM used_tokens WHERE hash = ?1", values![hash]).map(drop)
+}
