@@ -23,7 +23,7 @@ use crate::bulk::Bulks;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::deploy::Deploys;
-use crate::http::{self, Auth, ConnectionLimits, Server};
+use crate::http::{self, Auth, ConnectionLimits, Rates, Server};
 use crate::keys::{self, KeyKind};
 use crate::model::digest::Digest;
 use crate::model::egress::EgressPolicy;
@@ -146,6 +146,7 @@ impl App {
             runs,
             deploys: Deploys::new(storage.clone(), artifacts, sandbox.clone(), clock.clone()),
             auth: Auth::new(storage.clone(), server_key.clone(), clock.clone(), &admin),
+            rates: Rates::new(config.rate_limit),
             storage: storage.clone(),
             server_key: server_key.clone(),
             clock: clock.clone(),

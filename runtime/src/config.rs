@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::model::admission::DefaultTtl;
 use crate::model::duration;
+use crate::model::limits::MAX_RATE;
 use crate::secrets::ServerKey;
 
 /// How long a run of an environment for development waits in its queue, where nobody says.
@@ -49,6 +50,13 @@ pub struct ServerArgs {
     /// Memory of all tasks together [default: three quarters of the machine's]
     #[arg(long, env = "DACAPO_MAX_TASK_MEMORY", value_name = "SIZE")]
     pub max_task_memory: Option<String>,
+    /// Requests a second that each API key may send to /api routes; more are answered 429; 0 for no limit, because a
+    /// server's keys belong to one operator [default: 0]
+    #[arg(long, env = "DACAPO_RATE_LIMIT", value_name = "N")]
+    pub rate_limit: Option<u32>,
+    /// Requests that it may send at once, where there is such a limit [default: twice the limit]
+    #[arg(long, env = "DACAPO_RATE_LIMIT_BURST", value_name = "N")]
+    pub rate_limit_burst: Option<u32>,
     /// How long a shutdown waits for running attempts [default: 30s]
     #[arg(long, env = "DACAPO_SHUTDOWN_GRACE", value_name = "DURATION")]
     pub shutdown_grace: Option<String>,
@@ -91,12 +99,23 @@ pub struct Config {
     pub scratch_quota_bytes: u64,
     /// Linear memory of all attempts.
     pub max_task_memory_bytes: u64,
+    /// How often a key may ask; `None`: as often as it likes.
+    pub rate_limit: Option<RateLimit>,
     /// How long a shutdown waits.
     pub shutdown_grace: Duration,
     /// Encrypts secrets at rest; `None`: the data directory's own.
     pub server_key: Option<ServerKey>,
     /// The operator's key; `None`: the data directory's own.
     pub admin_key: Option<AdminKey>,
+}
+
+/// How often a key may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Requests a second, 1 at least.
+    pub per_second: u32,
+    /// Requests at once, 1 at least.
+    pub burst: u32,
 }
 
 /// The operator's key. Never printed.
@@ -164,6 +183,7 @@ impl ServerArgs {
             max_host_wait: length("max-host-wait", args.max_host_wait, 3_600)?,
             scratch_quota_bytes: size("scratch-quota", args.scratch_quota, 512 << 20)?,
             max_task_memory_bytes: size("max-task-memory", args.max_task_memory, machine_bytes / 4 * 3)?,
+            rate_limit: rate_limit(args.rate_limit, args.rate_limit_burst)?,
             shutdown_grace: length("shutdown-grace", args.shutdown_grace, 30)?,
             server_key: server_key.map_err(|_| wrong("server-key", "write 64 hexadecimal digits"))?,
             admin_key: args.admin_key.map(admin_key).transpose()?,
@@ -182,6 +202,8 @@ impl ServerArgs {
             max_host_wait: self.max_host_wait.or(other.max_host_wait),
             scratch_quota: self.scratch_quota.or(other.scratch_quota),
             max_task_memory: self.max_task_memory.or(other.max_task_memory),
+            rate_limit: self.rate_limit.or(other.rate_limit),
+            rate_limit_burst: self.rate_limit_burst.or(other.rate_limit_burst),
             shutdown_grace: self.shutdown_grace.or(other.shutdown_grace),
             ..self
         }
@@ -191,11 +213,12 @@ impl ServerArgs {
 impl Config {
     /// The settings in effect, in the form of the file, secrets masked.
     pub fn print(&self) -> String {
+        let burst = self.rate_limit.map(|limit| format!("rate-limit-burst = {}\n", limit.burst)).unwrap_or_default();
         let masked = |is_set: bool| if is_set { "(set)" } else { "(from the data directory)" };
         format!(
             "listen = \"{}\"\ndata-dir = \"{}\"\nmax-concurrent-runs = {}\nmax-waiting-runs = {}\n\
              default-ttl = \"{}\"\ndefault-max-duration = \"{}s\"\nmax-host-wait = \"{}s\"\nscratch-quota = \"{}B\"\n\
-             max-task-memory = \"{}B\"\nshutdown-grace = \"{}s\"\n# server-key {}\n# admin-key {}\n",
+             max-task-memory = \"{}B\"\nshutdown-grace = \"{}s\"\nrate-limit = {}\n{}# server-key {}\n# admin-key {}\n",
             self.listen,
             self.data_dir.display(),
             self.max_concurrent_runs,
@@ -206,6 +229,8 @@ impl Config {
             self.scratch_quota_bytes,
             self.max_task_memory_bytes,
             self.shutdown_grace.as_secs(),
+            self.rate_limit.map_or(0, |limit| limit.per_second),
+            burst,
             masked(self.server_key.is_some()),
             masked(self.admin_key.is_some()),
         )
@@ -227,6 +252,22 @@ fn within(name: &'static str, value: u32, least: u32, most: u32) -> Result<u32, 
         return Ok(value);
     }
     Err(Error::Value { name, problem: format!("write a number from {least} to {most}") })
+}
+
+fn rate_limit(per_second: Option<u32>, burst: Option<u32>) -> Result<Option<RateLimit>, Error> {
+    match per_second.filter(|per_second| *per_second > 0) {
+        None if burst.is_some() => Err(wrong("rate-limit-burst", "it needs a `rate-limit`")),
+        None => Ok(None),
+        Some(per_second) => Ok(Some(RateLimit {
+            per_second: within("rate-limit", per_second, 1, MAX_RATE)?,
+            burst: within(
+                "rate-limit-burst",
+                burst.unwrap_or(per_second.saturating_mul(2).min(MAX_RATE)),
+                1,
+                MAX_RATE,
+            )?,
+        })),
+    }
 }
 
 fn admin_key(key: String) -> Result<AdminKey, Error> {
@@ -292,6 +333,15 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_limit_is_off_unless_given_and_printed_in_the_form_of_the_file() {
+        assert_eq!(ServerArgs::default().into_config().unwrap().rate_limit, None);
+        let given = ServerArgs { rate_limit: Some(10), ..ServerArgs::default() }.into_config().unwrap();
+        assert_eq!(given.rate_limit, Some(RateLimit { per_second: 10, burst: 20 }));
+        let again: ServerArgs = toml::from_str(&given.print()).unwrap();
+        assert_eq!(again.into_config().unwrap().rate_limit, given.rate_limit);
+    }
+
+    #[test]
     fn wrong_values_are_named() {
         let check = |args: ServerArgs, expected: &str| {
             assert!(args.into_config().unwrap_err().to_string().starts_with(expected));
@@ -299,6 +349,8 @@ mod tests {
         check(ServerArgs { listen: Some("x".into()), ..ServerArgs::default() }, "`listen`: write an address");
         check(ServerArgs { shutdown_grace: Some("5".into()), ..ServerArgs::default() }, "`shutdown-grace`: `5` is not");
         check(ServerArgs { max_concurrent_runs: Some(0), ..ServerArgs::default() }, "`max-concurrent-runs`: write");
+        check(ServerArgs { rate_limit: Some(2_000_000), ..ServerArgs::default() }, "`rate-limit`: write a number");
+        check(ServerArgs { rate_limit_burst: Some(5), ..ServerArgs::default() }, "`rate-limit-burst`: it needs");
         check(ServerArgs { server_key: Some("0".into()), ..ServerArgs::default() }, "`server-key`: write 64");
     }
 

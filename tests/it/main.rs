@@ -27,6 +27,7 @@ mod packets;
 mod parsers;
 mod process;
 mod queues;
+mod rate;
 mod realtime;
 mod replay;
 mod rules;

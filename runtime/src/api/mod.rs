@@ -15,6 +15,7 @@ mod metadata;
 mod packet;
 mod packets;
 mod queues;
+mod rate;
 mod realtime;
 mod runs;
 mod schedules;
@@ -50,6 +51,7 @@ pub use packets::{DownloadLink, STORED_PACKET, UploadLink};
 pub use queues::{
     OverrideLimit, PageNumber, PauseAction, PauseQueue, QueueConcurrency, QueueItem, QueueKind, QueueList, ResetLimit,
 };
+pub use rate::RateProblem;
 pub use realtime::{RealtimeRun, ShapeMessage};
 pub use runs::{
     EnvironmentRef, EventItem, EventList, LogItem, LogPage, Pagination, RelatedRun, RelatedRuns, RunCommon, RunDetails,

@@ -150,6 +150,20 @@ impl Auth {
         Ok(found)
     }
 
+    /// Whose request this is, where it is let in. `None`: the operator's.
+    pub(super) async fn holder(&self, parts: &Parts) -> Result<Option<Holder>> {
+        let text = bearer_text(parts)?;
+        if tokens::is_token(text) {
+            return Ok(Some(Holder::Tokens(self.bearer_of_token(text).await?.caller.environment.id)));
+        }
+        let hash = secrets::hash(text);
+        if secrets::same(&hash, &self.admin_key_hash) {
+            return Ok(None);
+        }
+        self.environment_of(hash).await?.ok_or_else(invalid_key)?;
+        Ok(Some(Holder::Key(hash)))
+    }
+
     /// Who shows what, and where they want to be.
     async fn open(&self, parts: &Parts) -> Result<(Bearer, Place)> {
         let text = bearer_text(parts)?;
@@ -206,6 +220,15 @@ pub(super) struct Caller {
 /// Whoever sent a request on a route where also the parent of branches may be meant: that of what
 /// its branches share.
 pub(super) struct Owner(pub(super) Caller);
+
+/// Whose requests are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Holder {
+    /// Those with the key of this hash.
+    Key([u8; 32]),
+    /// Those with public access tokens of this environment.
+    Tokens(EnvironmentId),
+}
 
 /// Where somebody may deploy to, a branch that does not exist yet included.
 pub(super) struct Deployer(pub(super) Target);

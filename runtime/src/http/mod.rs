@@ -22,6 +22,7 @@ mod options;
 mod origin;
 mod packets;
 mod queues;
+mod rate;
 mod realtime;
 mod routes;
 mod runs;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -52,6 +54,7 @@ use crate::waitpoints::Waitpoints;
 
 pub use auth::Auth;
 pub use listen::{ConnectionLimits, serve};
+pub use rate::Rates;
 
 /// What handlers use.
 pub struct Server {
@@ -71,6 +74,8 @@ pub struct Server {
     pub deploys: Deploys,
     /// Who may do what.
     pub auth: Auth,
+    /// How often they may.
+    pub rates: Rates,
     /// Encrypts what is stored secretly.
     pub server_key: Arc<ServerKey>,
     /// The time.
@@ -83,7 +88,11 @@ pub struct Server {
 
 /// What answers requests.
 pub fn router(server: Arc<Server>) -> Router {
-    routes::all()
+    let mut routes = routes::all();
+    if server.rates.is_limited() {
+        routes = routes.route_layer(from_fn_with_state(server.clone(), rate::count));
+    }
+    routes
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(CatchPanicLayer::custom(error::panicked))

@@ -22,6 +22,11 @@ pub const MAX_CONNECTIONS: usize = 2_048;
 /// Longest time from when a connection may send a request until the head of it is there. Idle
 /// connections are closed after it, too.
 pub const MAX_HEAD_WAIT: Duration = Duration::from_secs(30);
+/// Keys whose requests are counted at a time, where there is a rate limit; when there are more, all
+/// are counted anew.
+pub const MAX_RATE_BUCKETS: usize = 10_000;
+/// Most requests a second, and at once, that a rate limit can be.
+pub const MAX_RATE: u32 = 1_000_000;
 /// Most bytes of the head of a request.
 pub const MAX_HEAD_BYTES: usize = 64 * KIB;
 /// Most bytes of a component.
