@@ -1,7 +1,7 @@
 //! First pages of the list of runs, by every filter, over one keep-alive connection: what somebody
 //! waits who opens a page.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
@@ -15,6 +15,8 @@ use crate::variety;
 
 /// Requests of each filter that are not counted: they bring what they need into memory.
 const WARMUP: u64 = 5;
+/// Longest time for the requests of one filter.
+const MAX_TIME: Duration = Duration::from_secs(10);
 
 /// Runs the measurement.
 pub(crate) fn run(options: &Options) -> Result<Value> {
@@ -46,6 +48,9 @@ async fn measure(options: &Options) -> Result<Value> {
             let sent = Instant::now();
             ask(&mut stream, &request).await?;
             latencies.add(sent.elapsed());
+            if started.elapsed() > MAX_TIME {
+                break;
+            }
         }
         let mut summary = latencies.summary(started.elapsed());
         summary["found"] = json!(found);

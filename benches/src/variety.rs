@@ -67,7 +67,7 @@ pub(crate) fn kind(number: u64) -> Kind {
         version: usize::try_from(draw(0x85eb_ca6b) % 10).ok().filter(|version| *version < VERSIONS.len()),
         machine: one_of(0x27d4_eb2f, &MACHINES),
         tags,
-        batch: (number / BATCH % 10 == 0).then(|| batch(number / BATCH)),
+        batch: (number / BATCH).is_multiple_of(10).then(|| batch(number / BATCH)),
         schedule: (number % 20 == 3).then(|| schedule(draw(0x1656_67b1) % SCHEDULES)),
         bulk: (number / BULK % 50 == 1).then(|| bulk(number / BULK)),
         is_test: draw(0xf58b_4f23) % 100 == 0,
@@ -111,5 +111,8 @@ pub(crate) fn queries(task: &str, version: &str) -> Vec<(&'static str, String)> 
         ("createdAt: the last hour", filter("createdAt][period", "1h")),
         ("status and taskIdentifier", both("FAILED", task)),
         ("status, 1 in 100,000, and taskIdentifier", both("SYSTEM_FAILURE", task)),
+        ("status, nearly all, and taskIdentifier, 1 in 1,000", both("COMPLETED", "rare-task")),
+        // The worst that two can do: one index has many, of which the other condition leaves few.
+        ("tag, 3 in 10, and status, 1 in 100,000", filter("tag", "common") + "&" + &filter("status", "SYSTEM_FAILURE")),
     ]
 }

@@ -61,7 +61,7 @@ pub use schedules::{
     CreateScheduleRequest, DeletedSchedule, Generator, RunSchedule, ScheduleEnvironment, ScheduleItem, ScheduleKind,
     ScheduleList, SchedulePlan, ScheduledPayload, TimezoneList,
 };
-pub use streams::{InputRequest, StreamReceipt, StreamVersion};
+pub use streams::{InputRequest, StreamEvent, StreamReceipt, StreamVersion};
 pub use tokens::{BaseClaims, CreateTokenRequest, CreatedToken, RealtimeClaims, TokenEnd};
 pub use trace::{
     AttemptFailure, FlatSpan, SpanData, SpanDetails, SpanEvent, Trace, TraceAnswer, TraceOrPage, TracePage,

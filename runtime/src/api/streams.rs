@@ -11,6 +11,15 @@ pub struct StreamVersion {
     pub version: String,
 }
 
+/// An event by which the reader of a stream gets a chunk.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct StreamEvent {
+    /// For `last-event-id`, to go on after it.
+    pub id: String,
+    /// The chunk.
+    pub data: String,
+}
+
 /// The answer to what was written.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct StreamReceipt {

@@ -110,6 +110,7 @@ pub struct WaitpointDetails {
     pub item: WaitpointItem,
     /// With what it has ended.
     #[serde(flatten)]
+    #[schema(value_type = WaitpointOutput)]
     pub output: Option<WaitpointOutput>,
 }
 
@@ -117,11 +118,14 @@ pub struct WaitpointDetails {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WaitpointOutput {
-    /// JSON text.
+    /// JSON text. This and the other fields are there when it has ended.
+    #[schema(required = false)]
     pub output: String,
     /// `application/json`
+    #[schema(required = false)]
     pub output_type: String,
     /// Whether the text says why nobody completed it.
+    #[schema(required = false)]
     pub output_is_error: bool,
 }
 

@@ -37,7 +37,7 @@ fn not_found() -> ApiError {
         ("externalId" = Option<String>, Query,
             description = "The caller's own name for the deployment, such as a commit"),
     ),
-    request_body(content = Vec<u8>, content_type = "application/wasm", description = "The component"),
+    request_body(content_type = "application/wasm", description = "The component"),
     responses(
         (status = 200, body = DeployReceipt, description = "The deployment that has these bytes already"),
         (status = 201, body = DeployReceipt, description = "The new deployment"),

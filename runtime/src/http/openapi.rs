@@ -284,21 +284,41 @@ fn error((status, description): (u16, &str)) -> (String, RefOr<openapi::Response
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
     let mut document = serde_json::to_value(Document::openapi()).expect("texts and numbers can be written as JSON");
-    answer_without_nulls(&mut document);
+    allow_nulls_where_they_are_taken(&mut document);
     document.to_string()
 });
 
-/// Says of every shape that only answers have that a field without a value is left out. An `Option`
-/// may be `null`, too, which holds for what is sent here.
-fn answer_without_nulls(document: &mut Value) {
+/// An `Option` may be `null`: that is right for the fields of what is sent here. What only answers
+/// have is left out where it has no value, as are parameters and bodies.
+fn allow_nulls_where_they_are_taken(document: &mut Value) {
     let mut taken = BTreeSet::new();
-    let operations = document["paths"].as_object().into_iter().flat_map(|paths| paths.values());
-    for operation in operations.flat_map(|item| item.as_object().into_iter().flat_map(|item| item.values())) {
+    for operation in every_operation(&document["paths"]) {
         names_within(&operation["requestBody"], document, &mut taken);
-        names_within(&operation["parameters"], document, &mut taken);
+    }
+    let paths = document["paths"].as_object_mut().into_iter().flat_map(|paths| paths.values_mut());
+    for operation in paths.flat_map(|item| item.as_object_mut().into_iter().flat_map(|item| item.values_mut())) {
+        let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten();
+        parameters.for_each(|parameter| drop_null(&mut parameter["schema"]));
+        if let Some(schema) = operation.pointer_mut("/requestBody/content/application~1json/schema") {
+            drop_null(schema);
+        }
     }
     if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
         schemas.iter_mut().filter(|(name, _)| !taken.contains(*name)).for_each(|(_, schema)| forbid_nulls(schema));
+    }
+}
+
+fn every_operation(paths: &Value) -> impl Iterator<Item = &Value> {
+    let items = paths.as_object().into_iter().flat_map(|paths| paths.values());
+    items.flat_map(|item| item.as_object().into_iter().flat_map(|item| item.values()))
+}
+
+/// Takes `null` from the types of a value.
+fn drop_null(schema: &mut Value) {
+    for kinds in ["type", "oneOf"] {
+        if let Some(Value::Array(kinds)) = schema.get_mut(kinds) {
+            kinds.retain(|kind| kind != "null" && kind["type"] != "null");
+        }
     }
 }
 
@@ -324,10 +344,7 @@ fn forbid_nulls(schema: &mut Value) {
     let is_required = |name: &str| required.as_array().is_some_and(|names| names.iter().any(|other| other == name));
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         for (_, property) in properties.iter_mut().filter(|(name, _)| !is_required(name)) {
-            for kinds in ["type", "oneOf"] {
-                let Some(Value::Array(kinds)) = property.get_mut(kinds) else { continue };
-                kinds.retain(|kind| kind != "null" && kind["type"] != "null");
-            }
+            drop_null(property);
         }
     }
     for parts in ["allOf", "oneOf", "anyOf"] {

@@ -30,7 +30,7 @@ use super::ndjson::{Line, Lines};
 use super::openapi::{ChangeErrors, HeadErrors, ReadErrors};
 use super::realtime::stopped;
 use super::runs::{find, find_to_read};
-use crate::api::{InputRequest, StreamReceipt, StreamVersion};
+use crate::api::{InputRequest, StreamEvent, StreamReceipt, StreamVersion};
 use crate::model::id::{EnvironmentId, RunId};
 use crate::model::limits;
 use crate::model::run::Run;
@@ -63,7 +63,7 @@ fn too_many() -> ApiError {
             description = "After how many quiet seconds the answer ends: 1 to 600, default 60"),
     ),
     responses(
-        (status = 200, body = String, content_type = "text/event-stream",
+        (status = 200, body = StreamEvent, content_type = "text/event-stream",
             description = "Server-sent events: a chunk each, with its id"),
         ReadErrors,
     ),
@@ -88,7 +88,7 @@ pub(super) async fn read(
             description = "After how many quiet seconds the answer ends: 1 to 600, default 60"),
     ),
     responses(
-        (status = 200, body = String, content_type = "text/event-stream",
+        (status = 200, body = StreamEvent, content_type = "text/event-stream",
             description = "Server-sent events: a chunk each, with its id"),
         ReadErrors,
     ),
