@@ -7,13 +7,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::terminal::heading;
 use crate::workspace::Workspace;
-use crate::{build, programs, steps, test};
+use crate::{build, fuzz, programs, steps, test};
 
 /// The version that the checks were written for.
 const CARGO_DENY_VERSION: &str = "0.20.2";
-/// Debian's package of the PostgreSQL that has to understand our SQL (`tests/it/dialect.rs`).
-const POSTGRES_PACKAGE: &str = "postgresql-15";
-/// A program of that package.
+/// A program of Debian's package of the PostgreSQL that has to understand our SQL (`tests/it/dialect.rs`).
 const POSTGRES_PROGRAM: &str = "/usr/lib/postgresql/15/bin/initdb";
 
 /// Runs the command.
@@ -27,7 +25,8 @@ pub(crate) fn run(workspace: &Workspace, options: &[String]) -> Result<ExitCode>
         ensure_component(component)?;
     }
     ensure_cargo_deny(workspace)?;
-    ensure_postgres()?;
+    ensure_debian("postgresql-15", Path::new(POSTGRES_PROGRAM).is_file())?;
+    ensure_debian("python3-venv", fuzz::has_venv())?;
     println!("Everything is here.");
     test::run(workspace, &[])
 }
@@ -54,19 +53,20 @@ fn ensure_cargo_deny(workspace: &Workspace) -> Result<()> {
     programs::run(&mut command)
 }
 
-fn ensure_postgres() -> Result<()> {
-    if Path::new(POSTGRES_PROGRAM).is_file() {
+/// Installs a package of Debian unless what is needed of it is there.
+fn ensure_debian(package: &str, is_there: bool) -> Result<()> {
+    if is_there {
         return Ok(());
     }
     if !rustix::process::geteuid().is_root() {
-        bail!("{POSTGRES_PROGRAM} is missing. Install it with `sudo apt-get install {POSTGRES_PACKAGE}`");
+        bail!("{package} is missing. Install it with `sudo apt-get install {package}`");
     }
-    println!("Installing {POSTGRES_PACKAGE}");
+    println!("Installing {package}");
     let apt_get = || {
         let mut command = Command::new("apt-get");
         command.env("DEBIAN_FRONTEND", "noninteractive");
         command
     };
     programs::run(apt_get().arg("update"))?;
-    programs::run(apt_get().args(["install", "--yes", "--no-install-recommends", POSTGRES_PACKAGE]))
+    programs::run(apt_get().args(["install", "--yes", "--no-install-recommends", package]))
 }

@@ -8,6 +8,7 @@ mod build;
 mod ci;
 mod client;
 mod demo;
+mod fuzz;
 mod programs;
 mod report;
 mod server;

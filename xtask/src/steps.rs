@@ -28,7 +28,7 @@ pub(crate) enum Passed {
 }
 
 /// All of them.
-pub(crate) static STEPS: [Step; 12] = [
+pub(crate) static STEPS: [Step; 13] = [
     Step { name: "fmt", title: "the code is formatted", run: fmt },
     Step { name: "clippy", title: "clippy has nothing to say", run: clippy },
     Step { name: "doc", title: "the documentation builds without a warning", run: doc },
@@ -39,6 +39,7 @@ pub(crate) static STEPS: [Step; 12] = [
     Step { name: "rust", title: "the Rust tests pass", run: rust_tests },
     Step { name: "doctest", title: "the examples in the documentation run", run: doc_tests },
     Step { name: "sdk", title: "the official client works against a real server", run: sdk },
+    Step { name: "fuzz", title: "random requests get answers that the OpenAPI document describes", run: fuzz },
     Step { name: "demo", title: "the demo tells its story", run: demo },
     Step { name: "deny", title: "licences, sources and advisories of dependencies", run: deny },
 ];
@@ -119,6 +120,13 @@ fn sdk(workspace: &Workspace) -> Result<Passed> {
     let mut command = Command::new("npm");
     command.args(["run", "--silent", "test"]).current_dir(&folder);
     passed(with_artifacts(workspace, &mut command)?)
+}
+
+fn fuzz(workspace: &Workspace) -> Result<Passed> {
+    if !crate::fuzz::has_venv() {
+        return Ok(Passed::Skipped("python3-venv is missing; `cargo xtask ci` installs it".into()));
+    }
+    crate::fuzz::run(workspace).map(|()| Passed::Yes)
 }
 
 fn demo(workspace: &Workspace) -> Result<Passed> {

@@ -186,6 +186,7 @@ pub struct SpanDetails {
     /// 16 hexadecimal digits.
     pub span_id: String,
     /// The span around it; `null`: there is none. The client wants it to be there.
+    #[schema(required)]
     pub parent_id: Option<String>,
     /// The run it is of.
     pub run_id: String,
