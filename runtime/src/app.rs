@@ -150,6 +150,7 @@ impl App {
             storage: storage.clone(),
             server_key: server_key.clone(),
             clock: clock.clone(),
+            feed_hold: config.feed_hold,
             ready: ready.clone(),
             stopping: stop_listening.clone(),
         });

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::model::admission::DefaultTtl;
 use crate::model::duration;
-use crate::model::limits::MAX_RATE;
+use crate::model::limits::{MAX_FEED_HOLD, MAX_RATE};
 use crate::secrets::ServerKey;
 
 /// How long a run of an environment for development waits in its queue, where nobody says.
@@ -103,6 +103,9 @@ pub struct Config {
     pub rate_limit: Option<RateLimit>,
     /// How long a shutdown waits.
     pub shutdown_grace: Duration,
+    /// How long a realtime request is held while nothing changes: [`MAX_FEED_HOLD`], unless a test
+    /// has less patience.
+    pub feed_hold: Duration,
     /// Encrypts secrets at rest; `None`: the data directory's own.
     pub server_key: Option<ServerKey>,
     /// The operator's key; `None`: the data directory's own.
@@ -185,6 +188,7 @@ impl ServerArgs {
             max_task_memory_bytes: size("max-task-memory", args.max_task_memory, machine_bytes / 4 * 3)?,
             rate_limit: rate_limit(args.rate_limit, args.rate_limit_burst)?,
             shutdown_grace: length("shutdown-grace", args.shutdown_grace, 30)?,
+            feed_hold: MAX_FEED_HOLD,
             server_key: server_key.map_err(|_| wrong("server-key", "write 64 hexadecimal digits"))?,
             admin_key: args.admin_key.map(admin_key).transpose()?,
         })

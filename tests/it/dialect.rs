@@ -311,6 +311,14 @@ async fn send_to_a_full_queue() {
     let request = Request::post(format!("/api/v3/batches/{}/items", text(&batch, "id")));
     let request = request.header("content-type", "application/x-ndjson");
     app.send(&app.key, request, item(0) + &item(1)).await.error(429);
+    // A debounced trigger finds out late that there is no place, and gives its token back.
+    let environment = app.post_empty("/api/v1/auth/jwt/claims").await.ok()["sub"].clone();
+    let now = dacapo::clock::Clock::system().now().as_millisecond();
+    let mut once = claims(&environment, &["trigger:tasks"], now);
+    once["otu"] = json!(true);
+    let debounced = json!({ "options": { "debounce": { "key": "d", "delay": "1h" } } }).to_string();
+    let trigger = Request::post("/api/v1/tasks/echo/trigger");
+    app.send(&sign(&app.key, &once), trigger, debounced).await.error(429);
 }
 
 /// Batches, tokens, feeds and streams.

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use dacapo::app::App;
 use dacapo::clock::Clock;
-use dacapo::config::ServerArgs;
+use dacapo::config::{Config, ServerArgs};
 use dacapo::sandbox::Sandbox;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -72,6 +72,16 @@ impl TestApp {
         app
     }
 
+    /// A server that holds realtime requests for so long.
+    pub async fn start_holding(feed_hold: Duration) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let data_dir = dir.path().join("data");
+        let config = Config { feed_hold, ..config(&data_dir, ServerArgs::default()) };
+        let mut app = Self::open_with(data_dir, config, None, Clock::system()).await;
+        app._dir = Some(dir);
+        app
+    }
+
     /// A server on a data directory that may have been used before.
     pub async fn open(data_dir: PathBuf, args: ServerArgs, sandbox: Option<Arc<dyn Sandbox>>) -> Self {
         Self::open_at(data_dir, args, sandbox, Clock::system()).await
@@ -79,15 +89,12 @@ impl TestApp {
 
     /// The same, by a clock that may have been advanced before.
     pub async fn open_at(data_dir: PathBuf, args: ServerArgs, sandbox: Option<Arc<dyn Sandbox>>, clock: Clock) -> Self {
+        let config = config(&data_dir, args);
+        Self::open_with(data_dir, config, sandbox, clock).await
+    }
+
+    async fn open_with(data_dir: PathBuf, config: Config, sandbox: Option<Arc<dyn Sandbox>>, clock: Clock) -> Self {
         share_compiled_code(&data_dir);
-        let args = ServerArgs {
-            listen: Some("127.0.0.1:0".into()),
-            data_dir: Some(data_dir.clone()),
-            server_key: Some(SERVER_KEY.into()),
-            max_concurrent_runs: args.max_concurrent_runs.or(Some(16)),
-            ..args
-        };
-        let config = args.into_config().expect("good settings");
         let app = App::start_with(config, clock, sandbox).await.expect("the server starts");
         let key = std::fs::read_to_string(data_dir.join("dev.key")).expect("a key").trim().to_owned();
         let admin_key = app.keys().admin.clone();
@@ -230,6 +237,17 @@ impl TestApp {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
+}
+
+fn config(data_dir: &Path, args: ServerArgs) -> Config {
+    let args = ServerArgs {
+        listen: Some("127.0.0.1:0".into()),
+        data_dir: Some(data_dir.to_owned()),
+        server_key: Some(SERVER_KEY.into()),
+        max_concurrent_runs: args.max_concurrent_runs.or(Some(16)),
+        ..args
+    };
+    args.into_config().expect("good settings")
 }
 
 /// Compiling a component in every test would take most of the time of the tests.

@@ -68,6 +68,11 @@ impl Feed {
         messages.into_iter().map(row).collect()
     }
 
+    /// Its place in the sequence of changes.
+    fn number(&self) -> u64 {
+        self.offset.strip_suffix("_0").unwrap().parse().unwrap()
+    }
+
     /// Waits for news.
     async fn next(&mut self, app: &TestApp) -> Vec<Value> {
         let request = Request::get(self.url("&live=true&cursor=1"));
@@ -88,6 +93,10 @@ impl Feed {
             rows = self.next(app).await;
         }
     }
+}
+
+fn batch_feed(batch: &str) -> String {
+    format!("/realtime/v1/batches/{batch}")
 }
 
 #[tokio::test]
@@ -241,6 +250,61 @@ async fn who_goes_away_leaves_nothing_behind_and_a_stop_answers_who_waits() {
 
     let answer = tokio::time::timeout(Duration::from_secs(10), two).await.expect("a stop ends held requests");
     assert_eq!(answer.unwrap().unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn who_hears_nothing_goes_on_from_where_the_changes_are_by_then() {
+    let app = TestApp::start_holding(Duration::from_secs(1)).await;
+    let later = |tag: &str| json!({ "delay": "1h", "tags": [tag] });
+    let mine = app.trigger_with("echo", json!(1), later("mine")).await;
+    let batch = app.post("/api/v3/batches", json!({ "runCount": 2 })).await.ok()["id"].as_str().unwrap().to_owned();
+    let paths = ["/realtime/v1/runs?tags=mine".into(), format!("/realtime/v1/runs/{mine}"), batch_feed(&batch)];
+    for path in paths {
+        let (mut feed, _) = Feed::open(&app, &path).await;
+        let mut is_there = false;
+        // On a busy machine a hold may end before the others are done.
+        for _ in 0..20 {
+            let others = async {
+                while app.app().watched_topics() == 0 {
+                    tokio::task::yield_now().await;
+                }
+                app.trigger_with("echo", json!(1), later("theirs")).await;
+                Feed::open(&app, "/realtime/v1/runs?tags=none").await.0.number()
+            };
+            let (rows, by_then) = tokio::join!(feed.next(&app), others);
+            assert_eq!(rows, Vec::<Value>::new(), "{path}: nothing of it has changed");
+            is_there = feed.number() == by_then;
+            if is_there {
+                break;
+            }
+        }
+        assert!(is_there, "{path}: the position must be that of the end of the hold");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_missed_between_holds_that_end() {
+    const RUNS: usize = 40;
+    let app = TestApp::start_holding(Duration::ZERO).await;
+    let mut runs = Vec::new();
+    for _ in 0..RUNS {
+        runs.push(app.trigger_with("echo", json!(1), json!({ "delay": "1h", "tags": ["t"] })).await);
+    }
+    let (mut feed, _) = Feed::open(&app, "/realtime/v1/runs?tags=t").await;
+    let cancel = async {
+        for run in &runs {
+            app.post_empty(&format!("/api/v2/runs/{run}/cancel")).await.ok();
+        }
+    };
+    let hear = async {
+        let mut heard = std::collections::BTreeSet::new();
+        while heard.len() < RUNS {
+            let rows = feed.next(&app).await;
+            heard.extend(rows.iter().filter(|row| row["status"] == "CANCELED").map(|row| row["id"].to_string()));
+        }
+    };
+    let both = async { tokio::join!(cancel, hear) };
+    tokio::time::timeout(PATIENCE, both).await.expect("every change is heard of");
 }
 
 #[tokio::test]

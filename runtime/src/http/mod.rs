@@ -36,6 +36,7 @@ mod waitpoints;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -80,6 +81,8 @@ pub struct Server {
     pub server_key: Arc<ServerKey>,
     /// The time.
     pub clock: Clock,
+    /// How long a realtime request is held while nothing changes.
+    pub feed_hold: Duration,
     /// Whether requests are welcome: false while the server shuts down.
     pub ready: Arc<AtomicBool>,
     /// Becomes true when the server stops: requests that are held are answered then.

@@ -252,7 +252,7 @@ impl Feed {
 
     /// What came after `seen`; to a live request, as soon as there is something.
     async fn news(&self, request: &ShapeRequest, seen: Position) -> Result<(Vec<FeedRow>, Position)> {
-        let deadline = Instant::now() + limits::MAX_FEED_HOLD;
+        let deadline = Instant::now() + self.server.feed_hold;
         let mut stopping = self.server.stopping.clone();
         let mut changes = self.watch.since(seen);
         loop {
@@ -266,7 +266,10 @@ impl Feed {
                 () = stopped(&mut stopping) => false,
             };
             if !has_changed {
-                return Ok((Vec::new(), changes.position));
+                // The next request begins from here: a position that stayed where this one began
+                // would be forgotten behind the changes of others.
+                changes = self.watch.next();
+                return Ok((self.rows(Some(changes.runs)).await?, changes.position));
             }
             if !self.gather.is_zero() {
                 tokio::time::sleep(self.gather).await;

@@ -57,7 +57,7 @@ pub struct Position {
 /// What changed, and up to where that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changes {
-    /// The runs; `None`: not known any more, everything may have changed.
+    /// The runs, perhaps with others; `None`: not known any more, everything may have changed.
     pub runs: Option<Vec<RunId>>,
     /// Everything up to here is in `runs`.
     pub position: Position,
@@ -137,7 +137,8 @@ impl Watch {
         Changes { runs: runs.map(without_repetitions), position: now }
     }
 
-    /// The runs of the watched topics that have changed since the last time.
+    /// The runs of the watched topics that have changed since the last time: none that changed up to
+    /// the position of the answer is missing.
     pub fn next(&self) -> Changes {
         let state = self.watchers.state();
         let runs = self.watcher.waiting().replace(Vec::new());
@@ -203,8 +204,9 @@ impl Watchers {
         }
     }
 
-    /// Wakes whoever watches these runs, or one of the topics that [`find_topics`] found.
-    pub(super) fn changed(&self, runs: &[RunId], found: &[(RunId, Topic)]) {
+    /// Wakes whoever watches these runs, or one of the topics that [`find_topics`] found. Where it
+    /// did not look, whoever has begun to watch such topics meanwhile hears of all of them.
+    pub(super) fn changed(&self, runs: &[RunId], found: Option<&[(RunId, Topic)]>) {
         if runs.is_empty() {
             return;
         }
@@ -226,16 +228,26 @@ impl Watchers {
             wake(*run, &Topic::Run(*run));
             wake(*run, &Topic::Any);
         }
-        found.iter().for_each(|(run, topic)| wake(*run, topic));
+        if let Some(found) = found {
+            found.iter().for_each(|(run, topic)| wake(*run, topic));
+        } else if state.to_look_for > 0 {
+            for topic in state.watching.keys().filter(|topic| topic.needs_a_look()) {
+                runs.iter().for_each(|run| wake(*run, topic));
+            }
+        }
     }
 }
 
-/// The topics of the runs that a transaction changed, where anybody watches such topics. Called
+/// The topics of the runs that a transaction changed; `None`: nobody watches such topics. Called
 /// after the commit: who begins to watch later finds the change when they look.
-pub(super) fn find_topics(tx: &Tx<'_>, runs: &[RunId], watchers: &Watchers) -> Result<Vec<(RunId, Topic)>, Error> {
+pub(super) fn find_topics(
+    tx: &Tx<'_>,
+    runs: &[RunId],
+    watchers: &Watchers,
+) -> Result<Option<Vec<(RunId, Topic)>>, Error> {
     let sql = "SELECT environment_id, batch_id, tags FROM runs WHERE id = ?1";
     if runs.is_empty() || watchers.state().to_look_for == 0 {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let mut found = Vec::new();
     for run in without_repetitions(runs.to_vec()) {
@@ -248,7 +260,7 @@ pub(super) fn find_topics(tx: &Tx<'_>, runs: &[RunId], watchers: &Watchers) -> R
         })?;
         found.extend(topics.into_iter().flatten().map(|topic| (run, topic)));
     }
-    Ok(found)
+    Ok(Some(found))
 }
 
 impl Storage {
@@ -284,7 +296,7 @@ mod tests {
         let (run, other) = (RunId::from_bits(1), RunId::from_bits(2));
         let watch = |topic: Topic| watchers.watch(vec![topic]);
         let (of_run, of_other, of_all) = (watch(Topic::Run(run)), watch(Topic::Run(other)), watch(Topic::Any));
-        watchers.changed(&[run], &[]);
+        watchers.changed(&[run], None);
         of_run.changed().await;
         of_all.changed().await;
         assert!(is_pending(&of_other));
@@ -300,7 +312,7 @@ mod tests {
         let watch = watchers.watch(vec![batch.clone()]);
         let start = watch.position();
         let (one, two) = (RunId::from_bits(1), RunId::from_bits(2));
-        watchers.changed(&[two, one, two], &[(two, batch.clone())]);
+        watchers.changed(&[two, one, two], Some(&[(two, batch.clone())]));
         let next = watch.next();
         assert_eq!(next.runs, Some(vec![two]), "of its topic");
         drop(watch);
@@ -312,13 +324,29 @@ mod tests {
         assert_eq!(watchers.state().to_look_for, 1);
     }
 
+    /// They watch when the change is made known, and did not when its topics were looked for: what
+    /// they are told must be as far as the position that they get.
+    #[test]
+    fn who_begins_to_watch_while_a_change_is_made_known_hears_of_it() {
+        let watchers = Arc::new(Watchers::new(1));
+        let run = RunId::from_bits(1);
+        let of_batch = watchers.watch(vec![Topic::Batch(BatchId::from_bits(9))]);
+        let of_other = watchers.watch(vec![Topic::Run(RunId::from_bits(2))]);
+        let start = of_batch.position();
+        assert_eq!(of_batch.since(start).runs, Some(Vec::new()), "it is not there yet");
+        watchers.changed(&[run], None);
+        let next = of_batch.next();
+        assert_eq!((next.runs, next.position.number), (Some(vec![run]), start.number + 1));
+        assert_eq!(of_other.next().runs, Some(Vec::new()), "who watches a run is told of that one");
+    }
+
     #[test]
     fn what_is_too_much_is_not_kept() {
         let watchers = Arc::new(Watchers::new(1));
         let watch = watchers.watch(vec![Topic::Any]);
         let start = watch.position();
         let runs: Vec<RunId> = (0..=MAX_KEPT_CHANGES as u128).map(RunId::from_bits).collect();
-        watchers.changed(&runs, &[]);
+        watchers.changed(&runs, None);
         assert_eq!(watch.next().runs, None);
         assert_eq!(watch.next().runs, Some(Vec::new()), "and then goes on");
         assert_eq!(watch.since(start).runs, None);

@@ -44,8 +44,8 @@ pub(super) struct Effects {
     changed: Vec<RunId>,
     /// Runs of which a stream has grown.
     streams: Vec<RunId>,
-    /// Watched topics of those, where they were looked for.
-    topics: Vec<(RunId, Topic)>,
+    /// Topics of those, where they were looked for.
+    topics: Option<Vec<(RunId, Topic)>>,
 }
 
 impl Effects {
@@ -146,8 +146,8 @@ impl Effects {
         &self.changed
     }
 
-    /// The watched topics of the runs that changed.
-    pub(super) fn set_topics(&mut self, topics: Vec<(RunId, Topic)>) {
+    /// The topics of the runs that changed, where they were looked for.
+    pub(super) fn set_topics(&mut self, topics: Option<Vec<(RunId, Topic)>>) {
         self.topics = topics;
     }
 
@@ -307,7 +307,7 @@ impl Listeners {
                 *waiting.entry(environment).or_default() += change;
             }
         }
-        self.watchers.changed(&effects.changed, &effects.topics);
+        self.watchers.changed(&effects.changed, effects.topics.as_deref());
         if let Some(gate) = effects.next_gate {
             *self.last_gate.lock().unwrap_or_else(PoisonError::into_inner) = gate;
         }

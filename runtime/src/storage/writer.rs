@@ -260,7 +260,7 @@ impl State {
                 self.ready_at = ready_at;
                 match find_topics(&tx, tx.effects.changed_runs(), &self.listeners.watchers) {
                     Ok(topics) => tx.effects.set_topics(topics),
-                    Err(error) => tracing::error!(%error, "feeds are not told of a change"),
+                    Err(error) => tracing::error!(%error, "the topics of a change are not known"),
                 }
                 self.listeners.committed(std::mem::take(&mut tx.effects));
                 claims.extend(self.parked.drain(..claimed.len()).zip(claimed));
