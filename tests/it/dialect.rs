@@ -303,7 +303,7 @@ async fn send_a_batch(app: &TestApp) {
     app.finished(shown["runs"][0].as_str().expect("the first item has a run")).await;
 }
 
-/// An item that finds the queue full leaves nothing behind.
+/// An item that finds the queue full leaves nothing behind, nor does a trigger with a one-time token.
 async fn send_to_a_full_queue() {
     let app = TestApp::start_with(ServerArgs { max_waiting_runs: Some(1), ..ServerArgs::default() }).await;
     let batch = app.post("/api/v3/batches", json!({ "runCount": 2 })).await.ok();
@@ -312,25 +312,22 @@ async fn send_to_a_full_queue() {
     let request = request.header("content-type", "application/x-ndjson");
     app.send(&app.key, request, item(0) + &item(1)).await.error(429);
     // A debounced trigger finds out late that there is no place, and gives its token back.
+    let token = one_time_token(&app, &["trigger:tasks"]).await;
+    let debounced = json!({ "payload": 1, "options": { "debounce": { "key": "d", "delay": "1h" } } });
+    app.send(&token, Request::post("/api/v1/tasks/nobody/trigger"), debounced.to_string()).await.error(429);
+}
+
+/// A token that opens its scopes once.
+async fn one_time_token(app: &TestApp, scopes: &[&str]) -> String {
     let environment = app.post_empty("/api/v1/auth/jwt/claims").await.ok()["sub"].clone();
-    let now = dacapo::clock::Clock::system().now().as_millisecond();
-    let mut once = claims(&environment, &["trigger:tasks"], now);
+    let mut once = claims(&environment, scopes, dacapo::clock::Clock::system().now().as_millisecond());
     once["otu"] = json!(true);
-    let debounced = json!({ "options": { "debounce": { "key": "d", "delay": "1h" } } }).to_string();
-    let trigger = Request::post("/api/v1/tasks/echo/trigger");
-    app.send(&sign(&app.key, &once), trigger, debounced).await.error(429);
+    sign(&app.key, &once)
 }
 
 /// Batches, tokens, feeds and streams.
 async fn realtime(app: &TestApp) {
-    let environment = app.post_empty("/api/v1/auth/jwt/claims").await.ok()["sub"].clone();
-    let mut once = claims(
-        &environment,
-        &["trigger:tasks", "batchTrigger:tasks"],
-        dacapo::clock::Clock::system().now().as_millisecond(),
-    );
-    once["otu"] = json!(true);
-    let token = sign(&app.key, &once);
+    let token = one_time_token(app, &["trigger:tasks", "batchTrigger:tasks"]).await;
     let delayed = json!({ "payload": 1, "options": { "delay": "1h", "tags": ["t"] } }).to_string();
     let run = app.send(&token, Request::post("/api/v1/tasks/echo/trigger"), delayed).await.ok();
     let run = text(&run, "id");
