@@ -14,7 +14,7 @@ use super::{RunStatus, serialize_instant};
 #[serde(untagged)]
 pub enum TraceOrPage {
     /// Without `page[size]`.
-    Tree(TraceAnswer),
+    Tree(Box<TraceAnswer>),
     /// With it.
     Page(TracePage),
 }

@@ -106,7 +106,7 @@ pub(super) async fn trace(
         None if params.get("page[after]").is_some() => {
             Err(ApiError::bad_request("`page[after]` needs `page[size]`: without it, the whole tree is shown"))
         }
-        None => json(TraceOrPage::Tree(tree(spans))),
+        None => json(TraceOrPage::Tree(Box::new(tree(spans)))),
     }
 }
 
