@@ -336,7 +336,7 @@ async fn the_options_of_every_task_are_shown() {
     let run = app.call("everything", json!({ "timestamp": "2026-11-21T00:00:00Z" })).await;
     assert_eq!(run["output"], "everything", "{run}");
     assert_eq!(run["queue"], "shared");
-    assert_eq!(run["ttl"], "600s");
+    assert_eq!(run["ttl"], "10m");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::TaskRunError;
+use crate::model::duration;
 use crate::model::run::{Packet, Run, Status};
 
 /// One message of a shape's log.
@@ -146,7 +147,7 @@ impl RealtimeRun {
             usage_duration_ms: Some(u64::try_from(run.cpu.as_millis()).unwrap_or(u64::MAX)),
             cost_in_cents: Some(0.0),
             base_cost_in_cents: Some(0.0),
-            ttl: run.ttl.map(|ttl| format!("{}s", ttl.as_secs())),
+            ttl: run.ttl.map(duration::text),
             payload_type: Some(payload.format.as_str()),
             payload: payload.data,
             metadata_type: run.metadata.is_some().then_some("application/json"),

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{SerializedError, TaskRunError, serialize_instant, serialize_instant_option};
+use crate::model::duration;
 use crate::model::id::RunId as RunName;
 use crate::model::run::{End, Run, Status};
 
@@ -189,7 +190,7 @@ impl From<&Run> for RunCommon {
             finished_at: run.finished_at,
             delayed_until: run.delay_until,
             expired_at: run.finished_at.filter(|_| status == Status::Expired),
-            ttl: run.ttl.map(|ttl| format!("{}s", ttl.as_secs())),
+            ttl: run.ttl.map(duration::text),
             tags,
             cost_in_cents: 0.0,
             base_cost_in_cents: 0.0,

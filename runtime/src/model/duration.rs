@@ -1,5 +1,6 @@
 //! Lengths of time as the contract writes them: `30s`, `2h30m`, `4w`.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 /// Text that is not a length of time.
@@ -15,6 +16,26 @@ pub struct BadDuration(pub String);
 /// ```
 pub fn parse(text: &str) -> Result<Duration, BadDuration> {
     seconds(text).map(Duration::from_secs).ok_or_else(|| BadDuration(text.chars().take(100).collect()))
+}
+
+/// Writes a length of time in whole seconds, in the largest units: what [`parse`] reads.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use dacapo::model::duration;
+/// assert_eq!(duration::text(Duration::from_secs(9_000)), "2h30m");
+/// ```
+pub fn text(length: Duration) -> String {
+    let mut rest = length.as_secs();
+    let mut text = String::new();
+    for (unit, seconds) in [("w", 604_800), ("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)] {
+        let number = rest / seconds;
+        rest %= seconds;
+        if number > 0 || unit == "s" && text.is_empty() {
+            write!(text, "{number}{unit}").expect("a text takes what is written to it");
+        }
+    }
+    text
 }
 
 fn seconds(text: &str) -> Option<u64> {
@@ -52,6 +73,13 @@ mod tests {
         check("4w", Some(2_419_200));
         check("1d1d", Some(172_800));
         check("0s", Some(0));
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for text in ["0s", "1s", "10m", "1m30s", "2h30m", "1d", "4w", "1w6d23h59m59s"] {
+            assert_eq!(super::text(parse(text).unwrap()), text);
+        }
     }
 
     #[test]

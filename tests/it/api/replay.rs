@@ -32,7 +32,7 @@ async fn an_empty_replay_keeps_what_the_source_was_given() {
         assert_eq!(replay["replayedFrom"], source["id"]);
         assert_eq!(replay["depth"], 0);
         assert!(replay.get("idempotencyKey").is_none(), "{replay}");
-        assert_eq!(replay["ttl"], "600s", "the default, and not that of its source");
+        assert_eq!(replay["ttl"], "10m", "the default, and not that of its source");
         assert_eq!(replay["metadata"], json!({ "a": "changed" }));
         // What the replay began with shows in a replay that does not change it.
         let untouched = app.post(&path, json!({ "payload": [] })).await.ok();
@@ -63,7 +63,7 @@ async fn the_body_of_a_replay_overrides_every_field() {
     assert_eq!(replay["tags"], json!(["z"]));
     assert_eq!(replay["queue"], "other");
     assert_eq!(replay["version"], version, "a locked run shows its version before it starts");
-    assert_eq!(replay["ttl"], "7200s");
+    assert_eq!(replay["ttl"], "2h");
     assert_eq!(replay["idempotencyKey"], "replay-key");
     let again = app.post(&path, body).await.ok();
     assert_eq!(again, json!({ "id": receipt["id"], "isCached": true }), "the key found the first replay");

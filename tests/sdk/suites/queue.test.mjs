@@ -77,5 +77,5 @@ test("an expired run can be replayed", async () => {
   const run = await finished(replay.id);
   assert.equal(run.status, "COMPLETED");
   assert.deepEqual(run.output.payload, { n: 3 });
-  assert.equal(run.ttl, undefined, "the time to live is not taken over");
+  assert.equal(run.ttl, "10m", "the default of development, and not that of its source");
 });
