@@ -1,6 +1,7 @@
 //! Queues: limits on what executes at a time, pausing, and what is in them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use dacapo::config::ServerArgs;
 use dacapo::model::task::{QueueDefinition, TaskDefinition};
@@ -12,11 +13,17 @@ use crate::harness::TestApp;
 /// A server whose task `t` joins the queue `few`, of which two runs may execute at a time, and whose
 /// task `own` has its own queue without a limit.
 async fn with_limit() -> (TestApp, Arc<ScriptedSandbox>) {
+    let (app, sandbox) = undeployed().await;
+    app.upload("scripted", b"any bytes", "").await.ok();
+    (app, sandbox)
+}
+
+/// The same before its tasks are deployed.
+async fn undeployed() -> (TestApp, Arc<ScriptedSandbox>) {
     let mut limited = TaskDefinition::new("t");
     limited.queue = Some(QueueDefinition { name: "few".into(), concurrency_limit: Some(2) });
     let sandbox = Arc::new(ScriptedSandbox::new(vec![limited, TaskDefinition::new("own")]));
     let app = TestApp::start_sandboxed(ServerArgs::default(), Some(sandbox.clone())).await;
-    app.upload("scripted", b"any bytes", "").await.ok();
     (app, sandbox)
 }
 
@@ -159,4 +166,72 @@ async fn queues_are_listed_by_name_and_what_is_not_one_is_a_404() {
     }
     let bad = app.post("/api/v1/queues/few/concurrency/override", json!({ "type": "custom", "concurrencyLimit": -1 }));
     assert!(bad.await.error(400).starts_with("Invalid body: "));
+}
+
+#[tokio::test]
+async fn runs_that_waited_for_their_task_join_the_queue_that_it_declares() {
+    let (app, sandbox) = undeployed().await;
+    let mut runs = Vec::new();
+    for n in 0..3 {
+        sandbox.then(Step::Hang);
+        runs.push(app.trigger("t", json!(n)).await);
+    }
+    let chosen = app.trigger_with("t", json!(3), json!({ "queue": { "name": "mine" } })).await;
+    assert_eq!(app.run(&runs[0]).await["queue"], "task/t", "nothing else is known of the task");
+    sandbox.then(Step::Hang);
+
+    app.upload("scripted", b"any bytes", "").await.ok();
+
+    sandbox.called(3).await;
+    for (run, queue, status) in [
+        (&runs[0], "few", "EXECUTING"),
+        (&runs[1], "few", "EXECUTING"),
+        (&runs[2], "few", "QUEUED"),
+        (&chosen, "mine", "EXECUTING"),
+    ] {
+        let run = app.run(run).await;
+        assert_eq!((&run["queue"], &run["status"]), (&json!(queue), &json!(status)));
+    }
+    cancel(&app, &runs[1]).await;
+    app.until_status(&runs[2], "EXECUTING").await;
+}
+
+#[tokio::test]
+async fn delayed_runs_join_the_queue_that_their_task_declares_when_they_start() {
+    let (app, sandbox) = undeployed().await;
+    let delayed = json!({ "delay": "1m" });
+    let mut runs = Vec::new();
+    for n in 0..3 {
+        sandbox.then(Step::Hang);
+        runs.push(app.trigger_with("t", json!(n), delayed.clone()).await);
+    }
+    let chosen = json!({ "delay": "1m", "queue": { "name": "mine" } });
+    let chosen = app.trigger_with("t", json!(3), chosen).await;
+    sandbox.then(Step::Hang);
+    app.upload("scripted", b"any bytes", "").await.ok();
+
+    app.app().advance(Duration::from_secs(61));
+
+    sandbox.called(3).await;
+    let (mut queues, mut executing) = (Vec::new(), 0);
+    for run in &runs {
+        let run = app.run(run).await;
+        queues.push(run["queue"].clone());
+        executing += usize::from(run["status"] == "EXECUTING");
+    }
+    assert_eq!(queues, ["few", "few", "few"]);
+    assert_eq!(executing, 2);
+    assert_eq!(app.run(&chosen).await["queue"], "mine");
+}
+
+#[tokio::test]
+async fn a_run_that_waited_for_a_labelled_deployment_joins_the_queue_that_it_declares() {
+    let (app, sandbox) = undeployed().await;
+    sandbox.then(Step::Hang);
+    let run = app.trigger_with("t", json!(1), json!({ "externalDeploymentId": "commit" })).await;
+    assert_eq!(app.run(&run).await["queue"], "task/t");
+
+    app.upload("scripted", b"any bytes", "&externalId=commit&skipPromotion=true").await.ok();
+
+    assert_eq!(app.until_status(&run, "EXECUTING").await["queue"], "few");
 }

@@ -370,29 +370,45 @@ fn keys_of(run: &NewRun) -> impl Iterator<Item = (&'static str, &String, Timesta
     by_request.into_iter().chain(by_caller)
 }
 
-/// Queues a parked run if a deployment runs its task, and answers whether it did.
+/// The newest deployment with the label that a run waits for, if there is one with its task.
+macro_rules! labelled_deployment {
+    () => {
+        "(SELECT d.id
+          FROM   deployments d
+          JOIN   deployment_tasks t ON t.deployment_id = d.id AND t.task_id = runs.task_id
+          WHERE  d.environment_id = runs.environment_id AND d.external_id = runs.external_deployment
+          ORDER BY d.id DESC
+          LIMIT  1)"
+    };
+}
+
+/// Queues a parked run if a deployment runs its task, and answers whether it did. Unless its caller
+/// chose a queue, it joins the one that the deployment declares, whatever was known at the trigger.
 pub(super) fn release_parked(tx: &mut Tx<'_>, run: RunId, now: Timestamp) -> Result<bool, Error> {
-    let sql = "UPDATE runs
-               SET    status = 'queued', queued_at = COALESCE(queued_at, ?2), dequeue_at = ?2 - priority_ms, updated_at = ?2,
-                      expires_at = CASE WHEN ttl_ms IS NULL THEN NULL ELSE ?2 + ttl_ms END,
-                      deployment_id = COALESCE(deployment_id, (
-                          SELECT d.id
-                          FROM   deployments d
-                          JOIN   deployment_tasks t ON t.deployment_id = d.id AND t.task_id = runs.task_id
-                          WHERE  d.environment_id = runs.environment_id AND d.external_id = runs.external_deployment
-                          ORDER BY d.id DESC
-                          LIMIT  1))
-               WHERE  id = ?1 AND status = 'pending-version'
-               AND    (deployment_id IS NOT NULL
-                       OR (external_deployment IS NULL AND EXISTS (
-                          SELECT 1 FROM current_tasks c
-                          WHERE  c.environment_id = runs.environment_id AND c.task_id = runs.task_id))
-                       OR EXISTS (
-                          SELECT 1
-                          FROM   deployments d
-                          JOIN   deployment_tasks t ON t.deployment_id = d.id AND t.task_id = runs.task_id
-                          WHERE  d.environment_id = runs.environment_id AND d.external_id = runs.external_deployment))
-               RETURNING dequeue_at, ttl_ms";
+    let sql = concat!(
+        "UPDATE runs
+         SET    status = 'queued', queued_at = COALESCE(queued_at, ?2), dequeue_at = ?2 - priority_ms, updated_at = ?2,
+                expires_at = CASE WHEN ttl_ms IS NULL THEN NULL ELSE ?2 + ttl_ms END,
+                queue = CASE WHEN queue_given = 1 THEN queue ELSE COALESCE((
+                    SELECT COALESCE(q.queue_name, 'task/' || q.task_id)
+                    FROM   deployment_tasks q
+                    WHERE  q.task_id = runs.task_id AND q.deployment_id = COALESCE(
+                               runs.deployment_id, ",
+        labelled_deployment!(),
+        ", (SELECT c.deployment_id FROM current_tasks c
+            WHERE  c.environment_id = runs.environment_id AND c.task_id = runs.task_id))
+                ), queue) END,
+                deployment_id = COALESCE(deployment_id, ",
+        labelled_deployment!(),
+        ") WHERE  id = ?1 AND status = 'pending-version'
+           AND    (deployment_id IS NOT NULL
+                   OR (external_deployment IS NULL AND EXISTS (
+                      SELECT 1 FROM current_tasks c
+                      WHERE  c.environment_id = runs.environment_id AND c.task_id = runs.task_id))
+                   OR ",
+        labelled_deployment!(),
+        " IS NOT NULL) RETURNING dequeue_at, ttl_ms"
+    );
     let released = tx.row(sql, values![run, now], |row| Ok((row.column()?, row.column()?)))?;
     let Some((dequeue_at, ttl)) = released else {
         return Ok(false);
