@@ -99,6 +99,46 @@ async fn metadata_are_changed_by_operations_also_of_parent_and_root() {
 }
 
 #[tokio::test]
+async fn metadata_of_several_runs_change_together_or_not_at_all() {
+    let app = with_echo().await;
+    let metadata = json!({ "n": 1, "word": "x" });
+    let root = app.trigger_with("echo", json!(1), json!({ "delay": "1h", "metadata": metadata.clone() })).await;
+    let child = json!({ "delay": "1h", "parentRunId": root, "metadata": metadata.clone() });
+    let child = app.trigger_with("echo", json!(2), child).await;
+    let grandchild = json!({ "delay": "1h", "parentRunId": child, "metadata": metadata.clone() });
+    let grandchild = app.trigger_with("echo", json!(3), grandchild).await;
+    let path = format!("/api/v1/runs/{grandchild}/metadata");
+    let add = |key: &str| json!([{ "type": "increment", "key": key, "value": 1 }]);
+    let large = json!([{ "type": "set", "key": "k", "value": "x".repeat(256 * 1_024) }]);
+    for (bad, status) in [(add("word"), 422), (large, 413)] {
+        let body = json!({ "operations": add("n"), "parentOperations": add("n"), "rootOperations": bad });
+        put(&app, &path, body).await.error(status);
+        for run in [&root, &child, &grandchild] {
+            assert_eq!(app.run(run).await["metadata"], metadata, "{status}");
+        }
+    }
+
+    // Many at once, of which each finds that another has changed what it was to change.
+    let all = json!({ "operations": add("n"), "parentOperations": add("n"), "rootOperations": add("n") });
+    let (app, path) = (std::sync::Arc::new(app), std::sync::Arc::new(path));
+    let requests: Vec<_> = (0..8)
+        .map(|_| {
+            let (app, path, all) = (app.clone(), path.clone(), all.clone());
+            tokio::spawn(async move { while put(&app, &path, all.clone()).await.status == 409 {} })
+        })
+        .collect();
+    for request in requests {
+        request.await.unwrap();
+    }
+    for run in [&root, &child, &grandchild] {
+        assert_eq!(app.run(run).await["metadata"]["n"], json!(9));
+    }
+    // Of a run without parents, all three are its own.
+    let alone = put(&app, &format!("/api/v1/runs/{root}/metadata"), all).await.ok();
+    assert_eq!(alone["metadata"]["n"], json!(12));
+}
+
+#[tokio::test]
 async fn runs_below_a_run_are_shown_with_it_and_canceled_with_it() {
     let app = with_echo().await;
     let root = app.trigger_with("echo", json!(1), json!({ "delay": "1h", "test": true })).await;

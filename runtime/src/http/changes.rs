@@ -21,7 +21,7 @@ use crate::model::admission::Delay;
 use crate::model::id::RunId;
 use crate::model::limits;
 use crate::model::run::{Run, later};
-use crate::storage::{Edited, Rescheduled};
+use crate::storage::{Edited, MetadataChange, Rescheduled};
 
 /// Tries to change metadata that others change at the same time.
 const METADATA_TRIES: usize = 20;
@@ -95,7 +95,8 @@ pub(super) async fn metadata(
     json(MetadataAnswer { metadata: parsed(&run) })
 }
 
-/// Changes the metadata of a run, of its parent and of its root. While a run executes, its task's own next change wins.
+/// Changes the metadata of a run, of its parent and of its root: all that is asked for, or nothing. While a run executes,
+/// its task's own next change wins.
 #[utoipa::path(
     put, path = "/api/v1/runs/{run}/metadata", tag = "Runs",
     request_body = ChangeMetadataRequest,
@@ -111,33 +112,44 @@ pub(super) async fn change_metadata(
     let replaced = body.metadata.map(|value| Operation::Update { value });
     let own: Vec<Operation> = replaced.into_iter().chain(body.operations).collect();
     let (parent, root) = (run.origin.parent.unwrap_or(run.id), run.origin.root.unwrap_or(run.id));
-    for (target, operations) in [(run.id, own), (parent, body.parent_operations), (root, body.root_operations)] {
-        if !operations.is_empty() {
-            change(&server, &caller, target, operations).await?;
-        }
-    }
-    let run = find(&server, &caller, &run.id.to_string()).await?;
-    json(MetadataAnswer { metadata: parsed(&run) })
-}
-
-async fn change(server: &Server, caller: &Caller, run: RunId, operations: Vec<Operation>) -> Result<()> {
-    let operations: Vec<MetadataOperation> = operations.into_iter().map(Into::into).collect();
+    let wanted = by_run([(run.id, own), (parent, body.parent_operations), (root, body.root_operations)]);
     for _ in 0..METADATA_TRIES {
-        let found = find(server, caller, &run.to_string()).await?;
-        let mut metadata = parsed(&found);
-        for operation in &operations {
-            metadata =
-                api::apply(&metadata, operation.clone()).map_err(|error| ApiError::unprocessable(error.to_string()))?;
+        let mut changes = Vec::with_capacity(wanted.len());
+        for (target, operations) in &wanted {
+            changes.push(changed(find(&server, &caller, &target.to_string()).await?, operations)?);
         }
-        let text = Value::Object(metadata).to_string();
-        if text.len() > limits::MAX_METADATA_BYTES {
-            return Err(ApiError::too_large("metadata is larger than 256 KiB"));
-        }
-        if server.storage.replace_metadata(run, found.metadata, text, server.runs.now()).await? {
-            return Ok(());
+        if server.storage.replace_metadata(changes, server.runs.now()).await? {
+            let run = find(&server, &caller, &run.id.to_string()).await?;
+            return json(MetadataAnswer { metadata: parsed(&run) });
         }
     }
     Err(ApiError::conflict("the metadata are changed by others all the time; try again"))
+}
+
+/// What is to be done to each run, in order: a run may be its own parent and root here.
+fn by_run(wanted: [(RunId, Vec<Operation>); 3]) -> Vec<(RunId, Vec<MetadataOperation>)> {
+    let mut by_run: Vec<(RunId, Vec<MetadataOperation>)> = Vec::new();
+    for (run, operations) in wanted.into_iter().filter(|(_, operations)| !operations.is_empty()) {
+        let operations = operations.into_iter().map(Into::into);
+        match by_run.iter_mut().find(|(known, _)| *known == run) {
+            Some((_, before)) => before.extend(operations),
+            None => by_run.push((run, operations.collect())),
+        }
+    }
+    by_run
+}
+
+fn changed(run: Run, operations: &[MetadataOperation]) -> Result<MetadataChange> {
+    let mut metadata = parsed(&run);
+    for operation in operations {
+        metadata =
+            api::apply(&metadata, operation.clone()).map_err(|error| ApiError::unprocessable(error.to_string()))?;
+    }
+    let metadata = Value::Object(metadata).to_string();
+    if metadata.len() > limits::MAX_METADATA_BYTES {
+        return Err(ApiError::too_large("metadata is larger than 256 KiB"));
+    }
+    Ok(MetadataChange { run: run.id, found: run.metadata, metadata })
 }
 
 fn parsed(run: &Run) -> Map<String, Value> {

@@ -19,6 +19,17 @@ pub enum Edited {
     NoSuchRun,
 }
 
+/// Metadata that are to be put in the place of others.
+#[derive(Debug, Clone)]
+pub struct MetadataChange {
+    /// Whose.
+    pub run: RunId,
+    /// What they were.
+    pub found: Option<String>,
+    /// What they are to be: a JSON object, as text.
+    pub metadata: String,
+}
+
 impl Storage {
     /// Adds tags to a run, [`MAX_TAGS`] in all at most.
     pub async fn add_tags(
@@ -48,27 +59,33 @@ impl Storage {
             .await
     }
 
-    /// Replaces the metadata of a run, if they still are as they were `found`.
-    pub async fn replace_metadata(
-        &self,
-        run: RunId,
-        found: Option<String>,
-        metadata: String,
-        now: Timestamp,
-    ) -> Result<bool, Error> {
+    /// Replaces the metadata of runs, if those of all are as they were found. `false`: some are not,
+    /// and nothing changed.
+    pub async fn replace_metadata(&self, changes: Vec<MetadataChange>, now: Timestamp) -> Result<bool, Error> {
+        let same = "SELECT 1 FROM runs WHERE id = ?1 AND COALESCE(metadata, '') = ?2";
         let sql = "UPDATE runs
                    SET    metadata = ?3, updated_at = ?4
                    WHERE  id = ?1 AND COALESCE(metadata, '') = ?2";
         self.writer
             .write(move |tx| {
-                let found = found.as_deref().unwrap_or_default();
-                let replaced = tx.execute(sql, values![run, found, &metadata, now])? == 1;
-                if replaced {
-                    tx.effects.run_changed(run);
+                let found = |change: &MetadataChange| change.found.clone().unwrap_or_default();
+                for change in &changes {
+                    let is_same: Option<i64> = tx.row(same, values![change.run, found(change)], |row| row.column())?;
+                    if is_same.is_none() {
+                        return Ok(false);
+                    }
                 }
-                Ok(replaced)
+                for change in &changes {
+                    if tx.execute(sql, values![change.run, found(change), &change.metadata, now])? == 0 {
+                        // Another process came between: take back what was changed before.
+                        return Err(Error::RolledBack);
+                    }
+                    tx.effects.run_changed(change.run);
+                }
+                Ok(true)
             })
             .await
+            .or_else(|error| if matches!(error, Error::RolledBack) { Ok(false) } else { Err(error) })
     }
 
     /// Frees an idempotency key: the next trigger with it makes a new run. `false`: it names none.

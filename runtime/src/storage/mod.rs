@@ -47,7 +47,7 @@ pub use bulk::{Acted, Bulk, Member, MemberAction, NewBulk};
 pub use changes::{Changes, Position, Topic, Watch};
 pub use delays::Rescheduled;
 pub use deployments::{Deployed, Deployment, NewDeployment, Promotion};
-pub use edits::Edited;
+pub use edits::{Edited, MetadataChange};
 pub use effects::RunEnd;
 pub use environments::{ApiKey, Branch, Environment, EnvironmentKind, Variable};
 pub use feeds::FeedRow;
