@@ -268,6 +268,43 @@ async fn a_batch_takes_a_scope_for_every_task_of_its_items() {
 }
 
 #[tokio::test]
+async fn the_announcement_of_a_batch_can_be_tried_again_with_its_one_time_token() {
+    let (app, environment) = with_echo().await;
+    let once = |number: i64| {
+        let mut once = claims(&environment, &["batchTrigger:tasks:echo"], now_ms());
+        (once["otu"], once["jti"]) = (json!(true), json!(number));
+        sign(&app.key, &once)
+    };
+    let create = async |bearer: &str, key: &str, body: &Value| {
+        let request = Request::post("/api/v3/batches").header("x-trigger-request-idempotency-key", key);
+        app.send(bearer, request, body.to_string()).await
+    };
+    let used = "the one-time token has been used already";
+    let body = json!({ "runCount": 1 });
+    let bearer = once(1);
+    let first = create(&bearer, "a", &body).await.ok();
+
+    assert_eq!(create(&bearer, "a", &body).await.ok(), first, "its answer was lost");
+
+    assert_eq!(first["isCached"], false);
+    assert_eq!(create(&bearer, "b", &body).await.error(422), used, "another request");
+    assert_eq!(post(&app, &bearer, "/api/v3/batches", body.clone()).await.error(422), used);
+    let other = create(&bearer, "a", &json!({ "runCount": 2 })).await.error(422);
+    assert!(other.starts_with("x-trigger-request-idempotency-key belongs to another request"), "{other}");
+    assert_ne!(create(&app.key, "c", &body).await.ok()["id"], first["id"]);
+    // The caller's own key has the same effect.
+    let (bearer, body) = (once(2), json!({ "runCount": 1, "idempotencyKey": "k" }));
+    let first = create(&bearer, "d", &body).await.ok();
+    assert_eq!(create(&bearer, "d", &body).await.ok(), first);
+    assert_eq!(post(&app, &bearer, "/api/v3/batches", body).await.ok(), first);
+    // A day later it is another request.
+    let body = json!({ "runCount": 1 });
+    let first = create(&app.key, "e", &body).await.ok();
+    app.app().advance(Duration::from_secs(86_401));
+    assert_ne!(create(&app.key, "e", &body).await.ok()["id"], first["id"]);
+}
+
+#[tokio::test]
 async fn other_routes_take_no_token_whatever_its_scopes() {
     let (app, environment) = with_echo().await;
     let run = app.trigger("echo", json!(1)).await;

@@ -78,6 +78,8 @@ CREATE TABLE batches (
     -- Items that its maker announced.
     run_count       BIGINT NOT NULL,
     idempotency_key TEXT,
+    -- The same on all tries of the request that announced it.
+    request_key     TEXT,
     parent_id       TEXT,
     created_at      BIGINT NOT NULL,
     -- When the last announced item had arrived.
@@ -87,6 +89,7 @@ CREATE TABLE batches (
 );
 CREATE INDEX batches_by_environment ON batches (environment_id, id);
 CREATE UNIQUE INDEX batches_by_key ON batches (environment_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
+CREATE UNIQUE INDEX batches_by_request ON batches (environment_id, request_key) WHERE request_key IS NOT NULL;
 
 -- One row for every item that arrived: the run it made, or found, or why there is none.
 CREATE TABLE batch_items (

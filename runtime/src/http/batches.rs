@@ -27,12 +27,16 @@ use crate::model::run::NewRun;
 use crate::model::scope::{Action, Resource};
 use crate::runs::TriggerError;
 use crate::secrets;
-use crate::storage::{Batch, NewBatch, NewBatchItem};
+use crate::storage::{Announced, Batch, NewBatch, NewBatchItem};
 
 /// Announces a batch, whose items are sent next.
 #[utoipa::path(
     post, path = "/api/v3/batches", tag = "Batches",
     security(("key" = []), ("publicToken" = [])),
+    params(
+        ("x-trigger-request-idempotency-key" = Option<String>, Header,
+            description = "The same on all tries of one request"),
+    ),
     request_body = CreateBatchRequest,
     responses(
         (status = 202, body = CreateBatchReceipt, description = "The batch", headers(
@@ -47,42 +51,24 @@ use crate::storage::{Batch, NewBatch, NewBatchItem};
 pub(super) async fn create(
     State(server): State<Arc<Server>>,
     bearer: Bearer,
+    headers: HeaderMap,
     Body(body): Body<CreateBatchRequest>,
 ) -> Result<Response> {
-    if !(1..=limits::MAX_BATCH_ITEMS).contains(&body.run_count) {
-        return Err(ApiError::bad_request("`runCount` must be 1 to 1000"));
-    }
-    let key = body.idempotency_key;
-    if key.as_ref().is_some_and(|key| !(1..=limits::MAX_IDEMPOTENCY_KEY_CHARS).contains(&key.chars().count())) {
-        return Err(ApiError::bad_request("`idempotencyKey` must have 1 to 2048 characters"));
-    }
-    let parent = body.parent_run_id.map(|run| run.parse::<RunId>()).transpose();
-    let parent = parent.map_err(|_| ApiError::bad_request("`parentRunId` is not the id of a run"))?;
-    // Each item is looked at again when it comes: nobody has to name the tasks here.
-    bearer.may_some(Action::BatchTrigger)?;
-    body.task_identifiers.iter().flatten().try_for_each(|task| may_trigger(&bearer, task))?;
-    let now = server.runs.now();
-    let environment = bearer.caller.environment.id;
-    if let Some(parent) = parent
-        && server.storage.run(environment, parent).await?.is_none()
-    {
-        return Err(ApiError::unprocessable(TriggerError::NoSuchParent(parent).to_string()));
-    }
-    let announced = NewBatch {
-        id: secrets::batch_id(now),
-        environment,
-        run_count: body.run_count,
-        idempotency_key: key,
-        keys_count_since: now.checked_sub(limits::DEFAULT_IDEMPOTENCY_KEY_TTL).unwrap_or(now),
-        parent,
-        created_at: now,
-        one_time_token: bearer.one_time_token(),
+    let announced = announced(&server, &bearer, &headers, body).await?;
+    let run_count = announced.run_count;
+    let (batch, is_new) = match server.storage.insert_batch(announced).await? {
+        Announced::New(batch) => (batch, true),
+        Announced::Existing(batch) => (batch, false),
+        Announced::OtherRequest => {
+            let text =
+                "x-trigger-request-idempotency-key belongs to another request: give each request a key of its own";
+            return Err(ApiError::unprocessable(text));
+        }
+        Announced::TokenUsed => return Err(TriggerError::TokenUsed.into()),
     };
-    let announced = server.storage.insert_batch(announced).await?;
-    let (batch, is_new) = announced.ok_or(TriggerError::TokenUsed)?;
     // The first sender has not come to the end: this one may.
     let is_cached = !is_new && batch.sealed_at.is_some();
-    if !is_new && !is_cached && batch.run_count != body.run_count {
+    if !is_new && !is_cached && batch.run_count != run_count {
         let text = "the idempotency key belongs to a batch with another `runCount` whose items have not all arrived";
         return Err(ApiError::unprocessable(text));
     }
@@ -94,6 +80,46 @@ pub(super) async fn create(
     };
     let scopes = vec![format!("read:batch:{}", receipt.id)];
     Ok((StatusCode::ACCEPTED, bearer.pass(&server, scopes)?, Json(receipt)).into_response())
+}
+
+/// The batch that the bearer announces, if it may and can be.
+async fn announced(
+    server: &Server,
+    bearer: &Bearer,
+    headers: &HeaderMap,
+    body: CreateBatchRequest,
+) -> Result<NewBatch> {
+    if !(1..=limits::MAX_BATCH_ITEMS).contains(&body.run_count) {
+        return Err(ApiError::bad_request("`runCount` must be 1 to 1000"));
+    }
+    let key = body.idempotency_key;
+    if key.as_ref().is_some_and(|key| !(1..=limits::MAX_IDEMPOTENCY_KEY_CHARS).contains(&key.chars().count())) {
+        return Err(ApiError::bad_request("`idempotencyKey` must have 1 to 2048 characters"));
+    }
+    let parent = body.parent_run_id.map(|run| run.parse::<RunId>()).transpose();
+    let parent = parent.map_err(|_| ApiError::bad_request("`parentRunId` is not the id of a run"))?;
+    // Each item is looked at again when it comes: nobody has to name the tasks here.
+    bearer.may_some(Action::BatchTrigger)?;
+    body.task_identifiers.iter().flatten().try_for_each(|task| may_trigger(bearer, task))?;
+    let now = server.runs.now();
+    let environment = bearer.caller.environment.id;
+    if let Some(parent) = parent
+        && server.storage.run(environment, parent).await?.is_none()
+    {
+        return Err(ApiError::unprocessable(TriggerError::NoSuchParent(parent).to_string()));
+    }
+    Ok(NewBatch {
+        id: secrets::batch_id(now),
+        environment,
+        run_count: body.run_count,
+        idempotency_key: key,
+        keys_count_since: now.checked_sub(limits::DEFAULT_IDEMPOTENCY_KEY_TTL).unwrap_or(now),
+        request_key: trigger::request_key(headers),
+        requests_count_since: now.checked_sub(limits::REQUEST_KEY_TTL).unwrap_or(now),
+        parent,
+        created_at: now,
+        one_time_token: bearer.one_time_token(),
+    })
 }
 
 fn may_trigger(bearer: &Bearer, task: &str) -> Result<()> {

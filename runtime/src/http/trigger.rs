@@ -149,7 +149,8 @@ async fn target(server: &Server, caller: &Caller, slug: Option<&str>) -> Result<
     Ok(target.id)
 }
 
-fn request_key(headers: &HeaderMap) -> Option<String> {
+/// What the tries of a request have in common.
+pub(super) fn request_key(headers: &HeaderMap) -> Option<String> {
     let key = headers.get(REQUEST_KEY_HEADER)?.to_str().ok()?;
     (1..=MAX_IDEMPOTENCY_KEY_CHARS).contains(&key.len()).then(|| key.to_owned())
 }

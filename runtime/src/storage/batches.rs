@@ -28,12 +28,29 @@ pub struct NewBatch {
     pub idempotency_key: Option<String>,
     /// A batch that was announced before then is no longer found by its key.
     pub keys_count_since: Timestamp,
+    /// The same on all tries of one request: a second try finds the batch of the first.
+    pub request_key: Option<String>,
+    /// A batch that was announced before then is no longer found by its request.
+    pub requests_count_since: Timestamp,
     /// The run that triggers it.
     pub parent: Option<RunId>,
     /// When it is announced.
     pub created_at: Timestamp,
     /// Is used up by it.
     pub one_time_token: Option<OneTimeToken>,
+}
+
+/// What became of a batch that was to be announced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Announced {
+    /// It is stored.
+    New(Batch),
+    /// One of its keys names this older batch, which stands for it; nothing was stored.
+    Existing(Batch),
+    /// The key of its request names a batch that another request announced; nothing was stored.
+    OtherRequest,
+    /// The token that it takes was used before; nothing was stored.
+    TokenUsed,
 }
 
 /// A batch as it is stored.
@@ -107,9 +124,8 @@ pub struct Arrived {
 }
 
 impl Storage {
-    /// Stores a batch, unless its key names an older one, and answers with the batch that counts and
-    /// whether it is this one. `None`: its one-time token was used before.
-    pub async fn insert_batch(&self, batch: NewBatch) -> Result<Option<(Batch, bool)>, Error> {
+    /// Stores a batch, unless one of its keys names an older one.
+    pub async fn insert_batch(&self, batch: NewBatch) -> Result<Announced, Error> {
         self.writer.write(move |tx| insert_batch(tx, &batch)).await
     }
 
@@ -169,42 +185,74 @@ impl Storage {
     }
 }
 
-fn insert_batch(tx: &Tx<'_>, batch: &NewBatch) -> Result<Option<(Batch, bool)>, Error> {
-    let forget = "UPDATE batches
-                  SET    idempotency_key = NULL
-                  WHERE  environment_id = ?1 AND idempotency_key = ?2 AND created_at < ?3";
-    let insert = "INSERT INTO batches (id, environment_id, run_count, idempotency_key, parent_id, created_at)
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+fn insert_batch(tx: &Tx<'_>, batch: &NewBatch) -> Result<Announced, Error> {
+    let insert =
+        "INSERT INTO batches (id, environment_id, run_count, idempotency_key, request_key, parent_id, created_at)
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
                   ON CONFLICT (environment_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING";
     let by_key = "SELECT id, run_count, idempotency_key, parent_id, created_at, sealed_at
                   FROM   batches
                   WHERE  environment_id = ?1 AND idempotency_key = ?2";
-    let key = batch.idempotency_key.as_ref();
-    if key.is_some() {
-        tx.execute(forget, values![batch.environment, key, batch.keys_count_since])?;
+    let (environment, key) = (batch.environment, batch.idempotency_key.as_ref());
+    forget_old_keys(tx, batch)?;
+    // A try that comes again has used up its token.
+    if let Some(older) = batch_of_request(tx, batch)? {
+        let is_same = older.run_count == batch.run_count
+            && older.idempotency_key == batch.idempotency_key
+            && older.parent == batch.parent;
+        return Ok(if is_same { Announced::Existing(older) } else { Announced::OtherRequest });
     }
-    let values = values![batch.id, batch.environment, batch.run_count, key, batch.parent, batch.created_at];
+    let request = batch.request_key.as_ref();
+    let values = values![batch.id, environment, batch.run_count, key, request, batch.parent, batch.created_at];
     if tx.execute(insert, values)? == 0 {
-        let older = tx.row(by_key, values![batch.environment, key], read_batch)?;
-        let older = older.ok_or_else(|| Error::Corrupt("a batch that is in the way is gone".into()))?;
-        return Ok(Some((older, false)));
+        let older = tx.row(by_key, values![environment, key], read_batch)?;
+        return older
+            .map(Announced::Existing)
+            .ok_or_else(|| Error::Corrupt("a batch that is in the way is gone".into()));
     }
     if let Some(token) = &batch.one_time_token
         && !use_token(tx, token, batch.created_at)?
     {
         let undo = "DELETE FROM batches WHERE id = ?1";
         tx.execute(undo, values![batch.id])?;
-        return Ok(None);
+        return Ok(Announced::TokenUsed);
     }
-    let stored = Batch {
+    Ok(Announced::New(Batch {
         id: batch.id,
         run_count: batch.run_count,
         idempotency_key: batch.idempotency_key.clone(),
         parent: batch.parent,
         created_at: batch.created_at,
         sealed_at: None,
-    };
-    Ok(Some((stored, true)))
+    }))
+}
+
+/// Frees the keys of a batch where what they name is too old.
+fn forget_old_keys(tx: &Tx<'_>, batch: &NewBatch) -> Result<(), Error> {
+    let keys = "UPDATE batches
+                SET    idempotency_key = NULL
+                WHERE  environment_id = ?1 AND idempotency_key = ?2 AND created_at < ?3";
+    let requests = "UPDATE batches
+                    SET    request_key = NULL
+                    WHERE  environment_id = ?1 AND request_key = ?2 AND created_at < ?3";
+    for (sql, key, since) in [
+        (keys, &batch.idempotency_key, batch.keys_count_since),
+        (requests, &batch.request_key, batch.requests_count_since),
+    ] {
+        if let Some(key) = key {
+            tx.execute(sql, values![batch.environment, key, since])?;
+        }
+    }
+    Ok(())
+}
+
+/// The batch that an earlier try of the same request announced.
+fn batch_of_request(tx: &Tx<'_>, batch: &NewBatch) -> Result<Option<Batch>, Error> {
+    let sql = "SELECT id, run_count, idempotency_key, parent_id, created_at, sealed_at
+               FROM   batches
+               WHERE  environment_id = ?1 AND request_key = ?2";
+    let Some(key) = &batch.request_key else { return Ok(None) };
+    tx.row(sql, values![batch.environment, key], read_batch)
 }
 
 fn insert_batch_item(

@@ -42,7 +42,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use backup::backup;
-pub use batches::{Arrived, Batch, BatchItem, ItemInserted, NewBatch, NewBatchItem};
+pub use batches::{Announced, Arrived, Batch, BatchItem, ItemInserted, NewBatch, NewBatchItem};
 pub use bulk::{Acted, Bulk, Member, MemberAction, NewBulk};
 pub use changes::{Changes, Position, Topic, Watch};
 pub use delays::Rescheduled;
