@@ -17,6 +17,7 @@ mod cli;
 mod crashes;
 mod deploy;
 mod dialect;
+mod fairness;
 mod floors;
 mod jwt;
 mod lifecycle;

@@ -26,13 +26,14 @@ use proptest::test_runner::{Config, TestRunner};
 use self::steps::any_step;
 use self::world::World;
 
-/// Stories, and the steps of the longest.
+/// Stories, unless `DACAPO_STORIES` says how many, and the steps of the longest.
 const STORIES: u32 = 16;
 const STEPS: usize = 40;
 
 #[test]
 fn no_order_of_events_breaks_the_rules() {
-    let config = Config { cases: STORIES, max_shrink_iters: 60, failure_persistence: None, ..Config::default() };
+    let stories = std::env::var("DACAPO_STORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(STORIES);
+    let config = Config { cases: stories, max_shrink_iters: 60, failure_persistence: None, ..Config::default() };
     // One clock: the ids of one process never go back.
     let clock = Clock::system();
     let told = TestRunner::new(config).run(&vec(any_step(), 1..STEPS), |steps| {

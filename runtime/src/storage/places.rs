@@ -36,14 +36,40 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// Takes a place for a run whose turn it is. `false`: there is none.
-    pub(super) fn take(&mut self, tx: &Tx<'_>, run: &Run) -> Result<bool, Error> {
+    /// Takes a place for a run whose turn it is, behind the gate that it answers with. `None`: there
+    /// is no place.
+    pub(super) fn take(&mut self, tx: &Tx<'_>, run: &Run) -> Result<Option<Gate>, Error> {
         let gate = gate_of(run);
-        let is_free = self.free(tx, &gate)? > 0;
-        if is_free {
-            self.took(&gate, 1);
+        if self.free(tx, &gate)? == 0 {
+            return Ok(None);
         }
-        Ok(is_free)
+        let known = [self.environments.get_mut(&gate.0), self.queues.get_mut(&gate)];
+        for places in known.into_iter().flatten() {
+            *places = places.map(|free| free.saturating_sub(1));
+        }
+        Ok(Some(gate))
+    }
+
+    /// Puts a place back that was taken for `run`, which needs none after all, and offers it to
+    /// those who were held before.
+    pub(super) fn put_back(&mut self, tx: &mut Tx<'_>, gate: &Gate, run: RunId) -> Result<(), Error> {
+        let known = [self.environments.get_mut(&gate.0), self.queues.get_mut(gate)];
+        for places in known.into_iter().flatten() {
+            *places = places.map(|free| free + 1);
+        }
+        place_is_free(tx, run)
+    }
+
+    /// Takes a place of an environment. `false`: there is none.
+    fn take_in_environment(&mut self, environment: EnvironmentId) -> bool {
+        match self.environments.get_mut(&environment) {
+            Some(Some(0)) => false,
+            Some(Some(free)) => {
+                *free -= 1;
+                true
+            }
+            Some(None) | None => true,
+        }
     }
 
     /// Free places behind a gate, as many as anyone asks for.
@@ -57,13 +83,6 @@ impl Places {
             Entry::Vacant(unknown) => *unknown.insert(free_in_queue(tx, gate)?),
         };
         Ok(in_environment.unwrap_or(u64::MAX).min(in_queue.unwrap_or(u64::MAX)))
-    }
-
-    fn took(&mut self, gate: &Gate, count: u64) {
-        let known = [self.environments.get_mut(&gate.0), self.queues.get_mut(gate)];
-        for places in known.into_iter().flatten() {
-            *places = places.map(|free| free.saturating_sub(count));
-        }
     }
 }
 
@@ -109,7 +128,7 @@ pub(super) fn place_is_free(tx: &mut Tx<'_>, run: RunId) -> Result<(), Error> {
     let Some(gate) = tx.row(gate, values![run], read_gate)? else { return Ok(()) };
     let mut places = Places::default();
     let is_limited = free_in_environment(tx, gate.0)?.is_some();
-    let gates = if is_limited { gates_of(tx, gate.0)? } else { vec![gate] };
+    let gates = if is_limited { gates_after(tx, &gate)? } else { vec![gate] };
     let mut oldest: Option<(Timestamp, RunId)> = None;
     for gate in gates {
         if places.free(tx, &gate)? > 0 {
@@ -122,16 +141,24 @@ pub(super) fn place_is_free(tx: &mut Tx<'_>, run: RunId) -> Result<(), Error> {
     }
 }
 
-/// Gates of an environment at which runs are held, [`MAX_OFFERS`] at most.
-fn gates_of(tx: &Tx<'_>, environment: EnvironmentId) -> Result<Vec<Gate>, Error> {
+/// Gates of an environment at which runs are held, [`MAX_OFFERS`] at most: those after `start`, then
+/// those from the first on, so that each of many has its turn.
+fn gates_after(tx: &Tx<'_>, start: &Gate) -> Result<Vec<Gate>, Error> {
     let mut gates = Vec::new();
-    let mut before = (environment, String::new(), String::new());
-    while gates.len() < MAX_OFFERS
-        && let Some(gate) = next_gate(tx, &before)?
-        && gate.0 == environment
-    {
-        before.clone_from(&gate);
-        gates.push(gate);
+    let mut before = start.clone();
+    let mut is_second_round = false;
+    while gates.len() < MAX_OFFERS {
+        match next_gate(tx, &before)?.filter(|gate| gate.0 == start.0) {
+            Some(gate) if !is_second_round || gate <= *start => {
+                before.clone_from(&gate);
+                gates.push(gate);
+            }
+            None if !is_second_round => {
+                is_second_round = true;
+                before = (start.0, String::new(), String::new());
+            }
+            _ => break,
+        }
     }
     Ok(gates)
 }
@@ -176,31 +203,36 @@ fn let_go(tx: &mut Tx<'_>, run: RunId, dequeue_at: Timestamp) -> Result<(), Erro
     Ok(())
 }
 
-/// Lets go of held runs for which there are places, gate after gate from where the last pass
-/// stopped; `true` where there are more gates to look at now.
+/// Lets go of held runs for which there are places, the oldest first, gate after gate from where the
+/// last pass stopped; `true` where there are more gates to look at now.
 pub(super) fn let_go_of_held(tx: &mut Tx<'_>) -> Result<bool, Error> {
     let start = tx.effects.last_gate();
     let is_first = start.is_none();
     let mut before = start.unwrap_or((EnvironmentId::FIRST, String::new(), String::new()));
     let mut places = Places::default();
+    let mut next: Vec<(Timestamp, RunId, EnvironmentId)> = Vec::new();
+    let mut is_last = false;
     for looked_at in 0..MAX_UPKEEP_GATES {
         let Some(gate) = next_gate(tx, &before)? else {
             if is_first && looked_at == 0 {
                 tx.effects.none_held();
             }
-            tx.effects.set_last_gate(None);
-            return Ok(false);
+            is_last = true;
+            break;
         };
         let free = places.free(tx, &gate)?.min(u64::from(MAX_UPKEEP_RUNS));
-        let next = heads(tx, &gate, u32::try_from(free).unwrap_or(MAX_UPKEEP_RUNS))?;
-        places.took(&gate, next.len() as u64);
-        for (dequeue_at, run) in next {
-            let_go(tx, run, dequeue_at)?;
-        }
+        let heads = heads(tx, &gate, u32::try_from(free).unwrap_or(MAX_UPKEEP_RUNS))?;
+        next.extend(heads.into_iter().map(|(dequeue_at, run)| (dequeue_at, run, gate.0)));
         before = gate;
     }
-    tx.effects.set_last_gate(Some(before));
-    Ok(true)
+    next.sort_unstable();
+    for (dequeue_at, run, environment) in next {
+        if places.take_in_environment(environment) {
+            let_go(tx, run, dequeue_at)?;
+        }
+    }
+    tx.effects.set_last_gate((!is_last).then_some(before));
+    Ok(!is_last)
 }
 
 fn read_gate(row: &mut Row<'_>) -> Result<Gate, Error> {

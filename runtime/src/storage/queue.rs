@@ -215,13 +215,17 @@ pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest, now: Timestamp) -> 
             if payload_bytes > MAX_CLAIMED_PAYLOAD_BYTES {
                 return Ok(claimed);
             }
-            if !places.take(tx, &candidate.run)? {
-                hold(tx, candidate.run.id)?;
+            let run = candidate.run.id;
+            let Some(gate) = places.take(tx, &candidate.run)? else {
+                hold(tx, run)?;
                 continue;
-            }
-            let taken = take(tx, request.worker, candidate, now)?;
-            payload_bytes += taken.as_ref().and_then(|taken| taken.payload.data.as_ref()).map_or(0, String::len);
-            claimed.extend(taken);
+            };
+            let Some(taken) = take(tx, request.worker, candidate, now)? else {
+                places.put_back(tx, &gate, run)?;
+                continue;
+            };
+            payload_bytes += taken.payload.data.as_ref().map_or(0, String::len);
+            claimed.push(taken);
         }
         if is_last {
             break;
