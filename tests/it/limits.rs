@@ -82,6 +82,18 @@ async fn a_busy_loop_ends_when_its_cpu_time_is_used_up() {
 }
 
 #[tokio::test]
+async fn a_busy_loop_gets_its_machine_s_share_of_a_core() {
+    let app = app_with(guests::SPIN).await;
+    let run = call_with(&app, "spin", json!(null), json!({ "machine": "micro", "maxDuration": 1 })).await;
+
+    assert_eq!(run["status"], "TIMED_OUT", "{run}");
+    let moment = |field: &str| text(&run[field]).parse::<jiff::Timestamp>().unwrap();
+    let wall_ms = (moment("finishedAt") - moment("startedAt")).total(jiff::Unit::Millisecond).unwrap();
+    let cpu_ms = run["durationMs"].as_f64().unwrap();
+    assert!(wall_ms > 2.0 * cpu_ms, "a quarter of a core takes four times as long: {run}");
+}
+
+#[tokio::test]
 async fn busy_loops_do_not_keep_other_runs_from_finishing() {
     let app = app_with(guests::SPIN).await;
     app.deploy(guests::ECHO_V1).await;

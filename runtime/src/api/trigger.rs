@@ -61,7 +61,8 @@ pub struct TriggerOptions {
     /// CPU seconds of an attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_duration: Option<f64>,
-    /// A machine preset.
+    /// A machine preset, from `micro` to `large-2x`: its memory, and its share of a core in every 100 ms
+    /// where that is less than a whole one. Without one here or in the task: the memory of `small-1x`, and a whole core.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
     /// A deployed version.
@@ -193,7 +194,8 @@ pub struct ReplayRequest {
     /// As in a trigger.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<Value>,
-    /// A machine preset.
+    /// A machine preset, from `micro` to `large-2x`: its memory, and its share of a core in every 100 ms
+    /// where that is less than a whole one. Without one here or in the task: the memory of `small-1x`, and a whole core.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
     /// A deployed version, promoted or not. Default: the current one.

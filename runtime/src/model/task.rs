@@ -99,6 +99,11 @@ impl Machine {
         }
     }
 
+    /// Virtual CPUs, in thousandths.
+    pub fn millicores(self) -> u32 {
+        (self.cpus() * 1_000.0) as u32
+    }
+
     /// Memory in GiB.
     pub fn memory_gib(self) -> f64 {
         match self {

@@ -49,7 +49,7 @@ impl Guest {
         let mut store = Store::new(pre.engine(), State { task, memory });
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(limits.output_bytes + HOST_CALL_SLACK_BYTES);
-        let meter = Arc::new(Meter::new(limits.cpu, Arc::clone(&sandbox.turns)));
+        let meter = Arc::new(Meter::new(limits.cpu, limits.millicores, Arc::clone(&sandbox.turns)));
         let ticks = Arc::clone(&meter);
         store.epoch_deadline_callback(move |_| Ok(ticks.tick()?));
         store.set_epoch_deadline(1);
@@ -182,7 +182,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_of_the_host_is_an_end_like_others() {
-        let meter = Meter::new(Duration::MAX, super::super::cpu::turns());
+        let meter = Meter::new(Duration::MAX, super::super::quota::WHOLE_CORE, super::super::cpu::turns());
         let end = run::<()>(&meter, Duration::from_secs(1), async { panic!("on purpose") }).await;
         assert!(matches!(end, End::Panicked));
     }

@@ -2,7 +2,8 @@
 //!
 //! **Measured** is the CPU time of the thread while it polls a call: the guest and what the host
 //! does for it there. **Limited**: once a millisecond every running guest comes to
-//! [`Meter::tick`], which ends it if its limit has passed. So a limit is kept within 1-2 ms.
+//! [`Meter::tick`], which ends it if its limit has passed. So a limit is kept within 1-2 ms. There,
+//! too, it rests where it was faster than its machine (`quota`).
 //!
 //! **Shared**: at each tick a guest yields to whatever else is ready on its thread. A guest that
 //! has used more than 10 ms is *heavy*: to go on it needs one of as many turns as there are cores,
@@ -19,11 +20,13 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{Engine, EngineWeak, UpdateDeadline};
+
+use super::quota::Quota;
 
 /// How often guests come to the host.
 const TICK: Duration = Duration::from_millis(1);
@@ -126,8 +129,8 @@ pub(super) struct Meter {
     turn: Mutex<Turn>,
 }
 
-#[derive(Default)]
 struct Turn {
+    quota: Quota,
     permit: Option<OwnedSemaphorePermit>,
     ends_at_used_ns: u64,
     /// The guest is ready to go on, and only lets others go first.
@@ -135,13 +138,14 @@ struct Turn {
 }
 
 impl Meter {
-    pub(super) fn new(limit: Duration, turns: Arc<Semaphore>) -> Self {
+    pub(super) fn new(limit: Duration, millicores: u32, turns: Arc<Semaphore>) -> Self {
+        let turn = Turn { quota: Quota::new(millicores), permit: None, ends_at_used_ns: 0, yielding: false };
         Self {
             limit_ns: nanos(limit),
             used_ns: AtomicU64::new(0),
             poll_began_ns: AtomicU64::new(0),
             turns,
-            turn: Mutex::default(),
+            turn: Mutex::new(turn),
         }
     }
 
@@ -180,10 +184,15 @@ impl Meter {
         if used >= self.limit_ns {
             return Err(CpuTimeUsedUp);
         }
+        let mut turn = self.turn();
+        if let Some(rest) = turn.quota.rest(used, Instant::now()) {
+            turn.permit = None;
+            let meter = Arc::clone(self);
+            return Ok(UpdateDeadline::YieldCustom(1, Box::pin(async move { meter.rest(rest, used).await })));
+        }
         if used < nanos(HEAVY) {
             return Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())));
         }
-        let mut turn = self.turn();
         turn.yielding = true;
         let goes_on = turn.permit.is_some() && used < turn.ends_at_used_ns;
         if !goes_on {
@@ -191,6 +200,11 @@ impl Meter {
         }
         let meter = Arc::clone(self);
         Ok(UpdateDeadline::YieldCustom(1, Box::pin(async move { meter.next_turn(goes_on, used).await })))
+    }
+
+    async fn rest(&self, rest: Duration, used: u64) {
+        tokio::time::sleep(rest).await;
+        self.next_turn(false, used).await;
     }
 
     async fn next_turn(&self, goes_on: bool, used: u64) {
@@ -225,6 +239,7 @@ fn thread_cpu_ns() -> u64 {
 mod tests {
     use std::time::Duration;
 
+    use super::super::quota::WHOLE_CORE;
     use super::*;
 
     /// Ticks that busy loops are granted, on one core, before a fresh call gets its next one.
@@ -253,7 +268,8 @@ mod tests {
     async fn busy_core(count: u64) -> (Arc<Semaphore>, Granted) {
         let (turns, granted) = (Arc::new(Semaphore::new(1)), Granted::default());
         for _ in 0..count {
-            let (meter, granted) = (Arc::new(Meter::new(Duration::MAX, Arc::clone(&turns))), Arc::clone(&granted));
+            let (meter, granted) =
+                (Arc::new(Meter::new(Duration::MAX, WHOLE_CORE, Arc::clone(&turns))), Arc::clone(&granted));
             tokio::spawn(guest(meter, u64::MAX, move || {
                 granted.fetch_add(1, Ordering::Relaxed);
             }));
@@ -270,7 +286,7 @@ mod tests {
         let (turns, granted) = busy_core(loops).await;
         let worst = Arc::new(AtomicU64::new(0));
         for _ in 0..200 {
-            let meter = Arc::new(Meter::new(Duration::MAX, Arc::clone(&turns)));
+            let meter = Arc::new(Meter::new(Duration::MAX, WHOLE_CORE, Arc::clone(&turns)));
             let (seen, worst, mut before) = (Arc::clone(&granted), Arc::clone(&worst), granted.load(Ordering::Relaxed));
             let fresh = guest(meter, work_ms, move || {
                 let now = seen.load(Ordering::Relaxed);

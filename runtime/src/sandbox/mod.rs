@@ -27,6 +27,7 @@ mod egress;
 mod engine;
 mod inspect;
 mod memory;
+mod quota;
 pub mod scripted;
 mod state;
 mod trap;
@@ -90,6 +91,9 @@ pub struct Limits {
     pub memory_bytes: usize,
     /// CPU time.
     pub cpu: Duration,
+    /// How fast it may use that: thousandths of a core, in every 100 ms. A guest has one thread, so
+    /// that 1,000 and more do not hold it back.
+    pub millicores: u32,
     /// Time from start to end, waiting included; loading the component is not counted.
     pub wall: Duration,
     /// Files; each name costs 4 KiB.
@@ -107,13 +111,14 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Those of `model::limits`, 512 MiB of memory and of files, 5 minutes of CPU, an hour of wall
+    /// Those of `model::limits`, 512 MiB of memory and of files, 5 minutes of a whole core, an hour of wall
     /// time.
     fn default() -> Self {
         use crate::model::limits;
         Self {
             memory_bytes: 512 << 20,
             cpu: Duration::from_secs(300),
+            millicores: quota::WHOLE_CORE,
             wall: Duration::from_secs(3_600),
             scratch_bytes: 512 << 20,
             output_bytes: limits::MAX_OUTPUT_BYTES,

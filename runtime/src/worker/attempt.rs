@@ -249,12 +249,17 @@ pub(super) fn max_duration(claimed: &Claimed, task: &TaskDefinition, limits: &Li
     seconds.map_or(limits.default_max_duration, |seconds| Duration::from_secs(seconds.into()))
 }
 
+/// A machine that nobody named gives its memory, and does not hold back: it is not what anyone chose.
 fn limits_of(claimed: &Claimed, task: &TaskDefinition, limits: &Limits) -> sandbox::Limits {
     let cpu = max_duration(claimed, task, limits);
+    let machine = claimed.run.machine.or(task.machine);
+    let whole_core = sandbox::Limits::default().millicores;
+    let millicores = machine.map_or(whole_core, |machine| machine.millicores().min(whole_core));
     sandbox::Limits {
-        memory_bytes: claimed.run.machine.or(task.machine).unwrap_or_default().memory_bytes(),
+        memory_bytes: machine.unwrap_or_default().memory_bytes(),
         cpu,
-        wall: cpu + limits.max_host_wait,
+        millicores,
+        wall: cpu * whole_core / millicores + limits.max_host_wait,
         scratch_bytes: limits.scratch_bytes,
         ..sandbox::Limits::default()
     }
