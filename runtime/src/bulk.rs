@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::api::{BulkFilter, BulkRequest, BulkSelection, QueueKind, StringOrList};
 use crate::clock::Clock;
+use crate::model::admission::{Refusal, stored_queue_name};
 use crate::model::bulk::{BulkKind, BulkStatus};
 use crate::model::id::{BulkId, DeploymentId, EnvironmentId, Id, RunId};
 use crate::model::run::Origin;
@@ -35,6 +36,9 @@ pub enum BulkError {
     /// It asks for something that cannot be.
     #[error("{0}")]
     Refused(String),
+    /// It names a queue that cannot be.
+    #[error("`filter.queue`: {0}")]
+    BadQueue(#[from] Refusal),
     /// There is none of this name.
     #[error("Bulk action not found")]
     NoSuchBulk,
@@ -209,8 +213,8 @@ impl Bulks {
         };
         for queue in wanted.queue.iter().flatten() {
             filter.queues.push(match queue.kind {
-                QueueKind::Task => format!("task/{}", queue.name),
-                QueueKind::Custom => queue.name.clone(),
+                QueueKind::Task => stored_queue_name(&format!("task/{}", queue.name))?,
+                QueueKind::Custom => stored_queue_name(&queue.name)?,
                 QueueKind::Id => {
                     let text = "`filter.queue.type` must be `task` or `custom`";
                     return Err(BulkError::Refused(text.into()));

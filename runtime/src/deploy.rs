@@ -106,7 +106,8 @@ impl Deploys {
         }
         let size_bytes = component.len() as u64;
         let inspection = self.sandbox.inspect(component.clone()).await?;
-        let tasks = inspection.tasks.clone();
+        let described: Vec<_> = inspection.tasks.into_iter().map(TaskDefinition::with_stored_names).collect();
+        let tasks = described.clone();
         // Compiling schemas takes its time, and some schemas take it on purpose.
         let problems = tokio::task::spawn_blocking(move || check_grammars(&tasks)).await;
         let problems = problems.map_err(std::io::Error::from)?;
@@ -127,7 +128,7 @@ impl Deploys {
             digest,
             size_bytes,
             imports: inspection.imports,
-            tasks: inspection.tasks,
+            tasks: described,
             external_id,
             created_at: now,
         };

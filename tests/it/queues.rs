@@ -235,3 +235,55 @@ async fn a_run_that_waited_for_a_labelled_deployment_joins_the_queue_that_it_dec
 
     assert_eq!(app.until_status(&run, "EXECUTING").await["queue"], "few");
 }
+
+/// The queue of a run that was triggered with these options.
+async fn queue_of(app: &TestApp, task: &str, options: Value) -> Value {
+    let run = app.trigger_with(task, json!(1), options).await;
+    app.finished(&run).await["queue"].clone()
+}
+
+#[tokio::test]
+async fn the_name_of_a_queue_is_reduced_wherever_it_is_named() {
+    let mut task = TaskDefinition::new("t");
+    task.queue = Some(QueueDefinition { name: "e mails!".into(), concurrency_limit: Some(2) });
+    let own = TaskDefinition::new("send it ✉");
+    let sandbox = Arc::new(ScriptedSandbox::new(vec![task, own]));
+    let app = TestApp::start_sandboxed(ServerArgs::default(), Some(sandbox)).await;
+    app.upload("scripted", b"any bytes", "").await.ok();
+
+    assert_eq!(queue_of(&app, "t", json!({})).await, "emails", "as its definition says");
+    let named = |name: &str| json!({ "queue": { "name": name } });
+    assert_eq!(queue_of(&app, "t", named("my (own) queue/ü")).await, "myownqueue/");
+    assert_eq!(queue_of(&app, "t", named(&"q".repeat(200))).await, "q".repeat(128));
+    assert_eq!(queue_of(&app, "send%20it%20%E2%9C%89", json!({})).await, "task/send it ✉", "ids stay whole");
+    let source = app.trigger("t", json!(1)).await;
+    let replay = app.post(&format!("/api/v1/runs/{source}/replay"), json!({ "queue": "an other" })).await.ok();
+    assert_eq!(app.finished(replay["id"].as_str().unwrap()).await["queue"], "another");
+    assert_eq!(queue(&app, "an%20other?type=custom").await["name"], "another");
+    assert_eq!(queue(&app, "e%20mails!?type=custom").await["concurrencyLimit"], 2);
+    assert_eq!(queue(&app, "send%20it%20%E2%9C%89?type=task").await["name"], "send it ✉");
+    let limit = json!({ "type": "custom", "concurrencyLimit": 7 });
+    app.post("/api/v1/queues/e%20mails/concurrency/override", limit).await.ok();
+    assert_eq!(queue(&app, "emails?type=custom").await["concurrencyLimit"], 7);
+    let listed = app.get("/api/v1/runs?filter[queue]=an%20other").await.ok();
+    assert_eq!(listed["data"].as_array().unwrap().len(), 1);
+    let filter = json!({ "queue": { "type": "custom", "name": "an other" } });
+    let bulk = app.post("/api/v1/bulk-actions", json!({ "action": "cancel", "filter": filter })).await.ok();
+    let bulk = format!("/api/v1/bulk-actions/{}", bulk["id"].as_str().unwrap());
+    while app.get(&bulk).await.ok()["status"] == "PENDING" {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(app.get(&bulk).await.ok()["counts"]["total"], 1);
+
+    let filter = json!({ "queue": [{ "type": "custom", "name": "?" }] });
+    for answer in [
+        app.post("/api/v1/tasks/t/trigger", json!({ "payload": 1, "options": named("! ?") })).await,
+        app.post(&format!("/api/v1/runs/{source}/replay"), json!({ "queue": "" })).await,
+        app.get("/api/v1/queues/%3F?type=custom").await,
+        app.post("/api/v1/queues/%3F/pause", json!({ "type": "custom", "action": "pause" })).await,
+        app.get("/api/v1/runs?filter[queue]=%3F").await,
+        app.post("/api/v1/bulk-actions", json!({ "action": "cancel", "filter": filter })).await,
+    ] {
+        assert!(answer.error(422).contains("a queue's name must have at least one of the characters"));
+    }
+}

@@ -26,6 +26,7 @@ impl From<BulkError> for ApiError {
     fn from(error: BulkError) -> Self {
         match error {
             BulkError::Refused(text) => Self::bad_request(text),
+            BulkError::BadQueue(_) => Self::unprocessable(error.to_string()),
             BulkError::NoSuchBulk => not_found(),
             BulkError::Over => Self::conflict(error.to_string()),
             BulkError::Storage(error) => error.into(),

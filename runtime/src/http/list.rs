@@ -6,6 +6,7 @@ use super::body::Params;
 use super::cursor;
 use super::error::{ApiError, Result};
 use crate::api::RunStatus;
+use crate::model::admission::stored_queue_name;
 use crate::model::version::Version;
 use crate::model::{Timestamp, duration, limits};
 use crate::storage::{Place, RunFilter};
@@ -53,7 +54,8 @@ pub(super) fn parse(params: &Params, now: Timestamp) -> Result<ListQuery> {
     }
     filter.tasks = words(params, "filter[taskIdentifier]")?;
     filter.tags = words(params, "filter[tag]")?;
-    filter.queues = words(params, "filter[queue]")?;
+    let queues = words(params, "filter[queue]")?;
+    filter.queues = queues.iter().map(|name| stored_queue_name(name)).collect::<std::result::Result<_, _>>()?;
     filter.machines = words(params, "filter[machine]")?;
     filter.batch = id(params, "filter[batch]")?;
     filter.schedule = id(params, "filter[schedule]")?;

@@ -14,6 +14,7 @@ use super::openapi::{ChangeErrors, NumberedPages, ReadErrors};
 use crate::api::{
     OverrideLimit, PageNumber, PauseAction, PauseQueue, QueueConcurrency, QueueItem, QueueKind, QueueList, ResetLimit,
 };
+use crate::model::admission::stored_queue_name;
 use crate::model::limits;
 use crate::storage::{Queue, QueueChange};
 
@@ -51,7 +52,11 @@ pub(super) fn page_number(page: u64, per_page: u32, count: u64) -> PageNumber {
 #[utoipa::path(
     get, path = "/api/v1/queues/{queue}", tag = "Queues",
     params(("type" = Option<QueueKind>, Query, description = "How the path names the queue; default `id`")),
-    responses((status = 200, body = QueueItem, description = "The queue"), ReadErrors),
+    responses(
+        (status = 200, body = QueueItem, description = "The queue"),
+        (status = 422, body = crate::api::ErrorBody, description = "No queue can have the name"),
+        ReadErrors,
+    ),
 )]
 pub(super) async fn retrieve(
     State(server): State<Arc<Server>>,
@@ -132,8 +137,8 @@ fn no_such_queue() -> ApiError {
 async fn name_of(server: &Server, caller: &Caller, kind: QueueKind, queue: &str) -> Result<String> {
     let name = queue.replace("%2F", "/");
     match kind {
-        QueueKind::Custom => Ok(name),
-        QueueKind::Task => Ok(format!("{TASK_PREFIX}{name}")),
+        QueueKind::Custom => Ok(stored_queue_name(&name)?),
+        QueueKind::Task => Ok(stored_queue_name(&format!("{TASK_PREFIX}{name}"))?),
         QueueKind::Id => {
             let id = queue.parse().map_err(|_| no_such_queue())?;
             server.storage.queue_name(caller.environment.id, id).await?.ok_or_else(no_such_queue)

@@ -119,7 +119,11 @@ fn related_run(run: &Run) -> RelatedRun {
     get, path = "/api/v1/runs", tag = "Runs",
     security(("key" = []), ("publicToken" = [])),
     params(Pages, RunConditions),
-    responses((status = 200, body = RunList, description = "A page"), ReadErrors),
+    responses(
+        (status = 200, body = RunList, description = "A page"),
+        (status = 422, body = crate::api::ErrorBody, description = "No queue can have a name of `filter[queue]`"),
+        ReadErrors,
+    ),
 )]
 pub(super) async fn list(State(server): State<Arc<Server>>, bearer: Bearer, params: Params) -> Result<Json<RunList>> {
     let now = server.runs.now();

@@ -10,7 +10,7 @@ use super::id::{DeploymentId, EnvironmentId, RunId};
 use super::limits;
 use super::run::{Debounce, IdempotencyKey, NewRun, Origin, Packet, Run, Status, later};
 use super::scope::OneTimeToken;
-use super::task::{Machine, TaskDefinition, is_queue_name, is_task_id};
+use super::task::{Machine, TaskDefinition, is_task_id, reduced_queue_name};
 
 /// What a caller asks for. `None` leaves it to the task or to the server.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +23,7 @@ pub struct Request {
     pub metadata: Option<String>,
     /// Labels.
     pub tags: Vec<String>,
-    /// The stored name of a queue.
+    /// What the caller calls a queue; see [`reduced_queue_name`].
     pub queue: Option<String>,
     /// One virtual copy of the queue per key.
     pub concurrency_key: Option<String>,
@@ -195,6 +195,7 @@ pub fn admit(
 ) -> Result<NewRun, Refusal> {
     let now = id.made_at();
     check(&request, now)?;
+    let queue = request.queue.as_deref().map(stored_queue_name).transpose()?;
     let delay = request.debounce.as_ref().map(|debounce| Delay::For(debounce.delay)).or(request.delay);
     let delay_until = match delay {
         Some(Delay::For(delay)) if !delay.is_zero() => Some(later(now, delay)),
@@ -220,8 +221,8 @@ pub fn admit(
         id,
         environment,
         status,
-        queue_given: request.queue.is_some(),
-        queue: request.queue.clone().unwrap_or_else(own_queue),
+        queue_given: queue.is_some(),
+        queue: queue.unwrap_or_else(own_queue),
         concurrency_key: request.concurrency_key.filter(|key| !key.is_empty()),
         priority_ms,
         created_at: now,
@@ -254,6 +255,12 @@ pub fn queue_order(queued_at: Timestamp, priority_ms: i64) -> Timestamp {
     queued_at.checked_sub(jiff::SignedDuration::from_millis(priority_ms)).unwrap_or(Timestamp::MIN)
 }
 
+/// What a queue that a caller names is called inside.
+pub fn stored_queue_name(text: &str) -> Result<String, Refusal> {
+    let nothing_left = "a queue's name must have at least one of the characters A-Z a-z 0-9 _ - /; others are left out";
+    reduced_queue_name(text).ok_or_else(|| Refusal(nothing_left.into()))
+}
+
 fn check(request: &Request, now: Timestamp) -> Result<(), Refusal> {
     let refuse = |text: &str| Err(Refusal(text.into()));
     if !is_task_id(&request.task) {
@@ -270,9 +277,6 @@ fn check(request: &Request, now: Timestamp) -> Result<(), Refusal> {
     }
     if request.tags.iter().any(|tag| tag.is_empty() || tag.chars().count() > limits::MAX_TAG_CHARS) {
         return refuse("a tag must have 1 to 128 characters");
-    }
-    if request.queue.as_ref().is_some_and(|name| !is_queue_name(name)) {
-        return refuse("a queue's name must have 1 to 128 of the characters A-Z a-z 0-9 _ - /");
     }
     if request.concurrency_key.as_ref().is_some_and(|key| key.chars().count() > limits::MAX_CONCURRENCY_KEY_CHARS) {
         return refuse("a concurrency key can have 512 characters at most");
@@ -405,6 +409,7 @@ mod tests {
         hello.queue = Some(QueueDefinition { name: "mail".into(), concurrency_limit: None });
         assert_eq!(queue(request(), Some(&hello)), "mail");
         assert_eq!(queue(Request { queue: Some("fast".into()), ..request() }, Some(&hello)), "fast");
+        assert_eq!(queue(Request { queue: Some("very fast!".into()), ..request() }, Some(&hello)), "veryfast");
     }
 
     #[test]
@@ -413,7 +418,7 @@ mod tests {
             Request { tags: vec!["t".into(); 11], ..request() },
             Request { tags: vec![String::new()], ..request() },
             Request { task: String::new(), ..request() },
-            Request { queue: Some("a b".into()), ..request() },
+            Request { queue: Some("! ?".into()), ..request() },
             Request { priority_seconds: f64::NAN, ..request() },
             Request { max_attempts: Some(0), ..request() },
             Request { max_duration_seconds: Some(0), ..request() },

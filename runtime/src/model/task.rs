@@ -155,6 +155,16 @@ impl TaskDefinition {
         }
     }
 
+    /// The same with its queue called as it is stored; see [`reduced_queue_name`].
+    pub fn with_stored_names(mut self) -> Self {
+        if let Some(queue) = &mut self.queue
+            && let Some(name) = reduced_queue_name(&queue.name)
+        {
+            queue.name = name;
+        }
+        self
+    }
+
     /// The queue that runs of this task join when the caller names none, as it is stored:
     /// `task/<id>` for the task's own.
     pub fn queue_name(&self) -> String {
@@ -203,8 +213,8 @@ pub fn check(tasks: &[TaskDefinition]) -> Vec<DefinitionProblem> {
             check_retry(retry, &mut report);
         }
         if let Some(queue) = &task.queue {
-            if !is_queue_name(&queue.name) {
-                report("its queue's name must have 1 to 128 of the characters A-Z a-z 0-9 _ - /");
+            if reduced_queue_name(&queue.name).is_none() {
+                report("its queue's name must have at least one of the characters A-Z a-z 0-9 _ - /");
             }
             if queue.concurrency_limit == Some(0) {
                 report("its queue's concurrency limit must be at least 1");
@@ -243,13 +253,22 @@ pub fn is_task_id(text: &str) -> bool {
     (1..=limits::MAX_TASK_ID_CHARS).contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 
-/// Whether this can be the name of a queue, as it is stored: a task's own queue carries the task's id,
-/// which may have characters that other names may not.
-pub fn is_queue_name(text: &str) -> bool {
-    text.strip_prefix("task/").map_or_else(|| is_plain_name(text), is_task_id)
+/// What a queue is called inside that somebody calls `text`: only the characters `A-Z a-z 0-9 _ - /`
+/// are left of its name, and of these the first 128. `None`: nothing is left.
+///
+/// A task's own queue is `task/` and the task's id, which may have other characters: it stays as it is,
+/// so that two tasks never share what is their own.
+pub fn reduced_queue_name(text: &str) -> Option<String> {
+    let own = text.strip_prefix("task/");
+    if own.is_some_and(is_task_id) {
+        return Some(text.into());
+    }
+    let is_kept = |letter: &char| letter.is_ascii_alphanumeric() || ['_', '-', '/'].contains(letter);
+    let name: String = text.chars().filter(is_kept).take(limits::MAX_QUEUE_NAME_CHARS).collect();
+    Some(name).filter(|name| !["", "task/"].contains(&name.as_str()))
 }
 
-/// Whether this can be the name of a component, or of a queue that tasks share.
+/// Whether this can be the name of a component.
 pub fn is_plain_name(text: &str) -> bool {
     (1..=limits::MAX_QUEUE_NAME_CHARS).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-/".contains(&byte))
@@ -286,10 +305,10 @@ mod tests {
             "task `t`: its retry policy must allow 1 to 1000 attempts; \
              task `t`: the factor of its retry policy must be a number from 1 to 1000",
         );
-        let queue = QueueDefinition { name: "a b".into(), concurrency_limit: Some(0) };
+        let queue = QueueDefinition { name: "! ✉".into(), concurrency_limit: Some(0) };
         check_one(
             |task| task.queue = Some(queue),
-            "task `t`: its queue's name must have 1 to 128 of the characters A-Z a-z 0-9 _ - /; \
+            "task `t`: its queue's name must have at least one of the characters A-Z a-z 0-9 _ - /; \
              task `t`: its queue's concurrency limit must be at least 1",
         );
     }
@@ -300,7 +319,28 @@ mod tests {
             let queue = QueueDefinition { name: format!("task/{id}"), concurrency_limit: Some(2) };
             check_one(|task| (task.id, task.queue) = (id.into(), Some(queue)), "");
         }
-        assert!(!is_queue_name("task/") && !is_queue_name("orders.import"));
+    }
+
+    #[test]
+    fn the_name_of_a_queue_is_reduced_to_what_it_may_have() {
+        let long = "q".repeat(129);
+        for (called, stored) in [
+            ("mail", Some("mail")),
+            ("e-mails, please!", Some("e-mailsplease")),
+            ("a/b_c-D9", Some("a/b_c-D9")),
+            ("ünï ✉ cöde", Some("ncde")),
+            ("orders.import", Some("ordersimport")),
+            (" .mail\n", Some("mail")),
+            (&long, Some(&long[..128])),
+            ("task/orders.import", Some("task/orders.import")),
+            ("task/a\nb", Some("task/ab")),
+            ("ta.sk/", None),
+            ("task/", None),
+            ("! ✉", None),
+            ("", None),
+        ] {
+            assert_eq!(reduced_queue_name(called).as_deref(), stored, "{called:?}");
+        }
     }
 
     #[test]

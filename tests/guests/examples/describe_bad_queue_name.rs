@@ -1,5 +1,5 @@
-//! Has a task whose queue has a name that is not allowed.
+//! Has a task whose queue has a name of which nothing is left.
 
 use dacapo::prelude::*;
 
-dacapo::tasks![task("bad", |_, _: Value| Ok(())).queue("e-mails, please!")];
+dacapo::tasks![task("bad", |_, _: Value| Ok(())).queue("!?")];
