@@ -197,6 +197,9 @@ impl Runs {
 
     /// Runs the payload of `source` again: a new run of the same task, on the version that is
     /// current in `target`, whatever became of the source.
+    ///
+    /// A queue that is known where the source is and not in `target` means nothing there: such a
+    /// replay joins the queue of its task, unless `overrides` names one.
     pub async fn replay(
         &self,
         environment: EnvironmentId,
@@ -204,8 +207,14 @@ impl Runs {
         target: EnvironmentId,
         overrides: Overrides,
     ) -> Result<Triggered, TriggerError> {
-        let request = overrides.apply(self.request_to_replay(environment, source).await?);
-        self.trigger(self.new_id(), target, request).await
+        let mut request = self.request_to_replay(environment, source).await?;
+        if target != environment
+            && let Some(queue) = request.queue.clone()
+            && self.storage.queue(target, queue).await?.is_none()
+        {
+            request.queue = None;
+        }
+        self.trigger(self.new_id(), target, overrides.apply(request)).await
     }
 
     /// The replay of `source` in its own environment, to be stored; it comes from `origin`.

@@ -112,7 +112,8 @@ pub struct DebounceOption {
 /// `{"name": "…"}`
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct QueueOption {
-    /// The queue's name.
+    /// The queue's name, of which the characters `A-Z a-z 0-9 _ - /` are kept, and of these the first 128. A queue that
+    /// is not known yet is made.
     pub name: String,
 }
 
@@ -188,7 +189,8 @@ pub struct ReplayRequest {
     /// Instead of the source's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<StringOrList>,
-    /// A queue's name.
+    /// A queue's name, as in a trigger. Default: the source's queue where its caller chose one and it is known where the
+    /// replay goes, else the queue that the task declares there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
     /// As in a trigger.

@@ -106,7 +106,8 @@ pub(super) async fn request(
     security(("key" = []), ("publicToken" = [])),
     params(
         ("environment" = Option<String>, Query,
-            description = "Where the new run is to be: another environment takes the admin key"),
+            description = "Where the new run is to be: another environment takes the admin key. A queue of the source that is \
+                           not known there is left to the task, as is the version; a queue that the body names is made"),
         ("x-trigger-request-idempotency-key" = Option<String>, Header,
             description = "The same on all tries of one request"),
     ),

@@ -123,3 +123,29 @@ async fn a_replay_into_another_environment_takes_the_admin_key() {
     let unknown = format!("/api/v1/runs/{}/replay?environment=moon", id(&source));
     admin_in(&app, "dev", "POST", &unknown, Value::Null).await.error(404);
 }
+
+#[tokio::test]
+async fn a_replay_elsewhere_joins_a_queue_that_is_known_there_or_that_it_names() {
+    let app = with_echo().await;
+    upload_to(&app, "staging", guests::ECHO_V2).await;
+    let queue_of_replay = async |source: &str, body: Value| {
+        let path = format!("/api/v1/runs/{source}/replay?environment=staging");
+        let receipt = admin_in(&app, "dev", "POST", &path, body).await.ok();
+        let run = format!("/api/v3/runs/{}", id(&receipt));
+        admin_in(&app, "stg", "GET", &run, Value::Null).await.ok()["queue"].clone()
+    };
+    let source = app.trigger_with("echo", json!(1), json!({ "queue": { "name": "q" } })).await;
+
+    assert_eq!(queue_of_replay(&source, json!({})).await, "task/echo", "nobody knows `q` there");
+
+    admin_in(&app, "stg", "GET", "/api/v1/queues/q?type=custom", Value::Null).await.error(404);
+    assert_eq!(queue_of_replay(&source, json!({ "queue": "mine" })).await, "mine", "made, as by a trigger");
+    admin_in(&app, "stg", "GET", "/api/v1/queues/mine?type=custom", Value::Null).await.ok();
+    assert_eq!(queue_of_replay(&source, json!({ "queue": "q" })).await, "q");
+    assert_eq!(queue_of_replay(&source, json!({})).await, "q", "it is known now");
+    let here = app.replay(&source).await;
+    assert_eq!(app.run(&here).await["queue"], "q");
+    let path = format!("/api/v1/runs/{source}/replay?environment=staging");
+    let text = admin_in(&app, "dev", "POST", &path, json!({ "queue": "?" })).await.error(422);
+    assert!(text.starts_with("a queue's name must have"), "{text}");
+}
