@@ -203,13 +203,13 @@ pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest, now: Timestamp) -> 
          LIMIT  ?2"
     );
     let mut claimed = Vec::with_capacity(request.max_runs);
-    let (mut payload_bytes, mut looked_at) = (0, 0);
+    let (mut payload_bytes, mut looked_at, mut is_last) = (0, 0, false);
     let mut places = Places::default();
     // Runs that are held on the way are out of the way of the next look.
-    while claimed.len() < request.max_runs && looked_at < MAX_CLAIM_CANDIDATES {
+    while !is_last && claimed.len() < request.max_runs && looked_at < MAX_CLAIM_CANDIDATES {
         let wanted = request.max_runs - claimed.len();
         let found = tx.rows(find, values![now, wanted as i64], read_candidate)?;
-        let is_last = found.len() < wanted;
+        is_last = found.len() < wanted;
         looked_at += found.len();
         for candidate in found {
             if payload_bytes > MAX_CLAIMED_PAYLOAD_BYTES {
@@ -226,9 +226,6 @@ pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest, now: Timestamp) -> 
             };
             payload_bytes += taken.payload.data.as_ref().map_or(0, String::len);
             claimed.push(taken);
-        }
-        if is_last {
-            break;
         }
     }
     Ok(claimed)
