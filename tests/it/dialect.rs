@@ -203,9 +203,9 @@ fn walk() {
         let sandbox = Arc::new(ScriptedSandbox::new(Vec::new()));
         sandbox.then(Step::Panic);
         let mut app = TestApp::open(data_dir.clone(), ServerArgs::default(), Some(sandbox)).await;
-        app.finished(&lost).await;
         // The first life's clock was ahead.
         app.app().advance(Duration::from_secs(3_700));
+        app.finished(&lost).await;
         app.until_status(&left, "PENDING_VERSION").await;
         app.app().advance(Duration::from_secs(7_201));
         assert_eq!(app.finished(&left).await["status"], "EXPIRED");

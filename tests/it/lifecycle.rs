@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dacapo::config::ServerArgs;
+use dacapo::model::Timestamp;
 use dacapo::model::attempt::{Crash, Outcome, RetryDecision, TaskError, TimeLimit};
 use dacapo::model::task::TaskDefinition;
 use dacapo::sandbox::scripted::{ScriptedSandbox, Step};
@@ -191,6 +192,12 @@ async fn a_delay_can_be_a_date_and_a_past_date_is_no_delay() {
     let at = dacapo::clock::Clock::system().now() + Duration::from_secs(7_200);
     let run = app.trigger_with("echo", json!(1), json!({ "delay": at.to_string() })).await;
     assert_eq!(app.run(&run).await["delayedUntil"], at.to_string());
+    let day = at.to_string()[..10].to_owned();
+    let midnight = format!("{day}T00:00:00Z").parse::<Timestamp>().unwrap() + Duration::from_secs(86_400);
+    for date in [midnight.to_string()[..10].to_owned(), midnight.to_string()[..19].to_owned()] {
+        let run = app.trigger_with("echo", json!(1), json!({ "delay": date })).await;
+        assert_eq!(app.run(&run).await["delayedUntil"], midnight.to_string().replace('Z', ".000Z"), "in UTC: {date}");
+    }
     let run = app.trigger_with("echo", json!(1), json!({ "delay": "2020-01-01T00:00:00Z" })).await;
     assert_eq!(app.finished(&run).await["status"], "COMPLETED");
     assert_eq!(app.history(&run).await, ["QUEUED", "EXECUTING", "COMPLETED"]);

@@ -97,15 +97,16 @@ pub struct BulkFilter {
 }
 
 impl BulkFilter {
-    /// Whether it has no condition at all.
+    /// Whether it has no condition at all. The region is none: it is the same for all runs.
     pub fn is_empty(&self) -> bool {
-        serde_json::to_value(self).is_ok_and(|value| value.as_object().is_some_and(serde_json::Map::is_empty))
+        let conditions = Self { region: None, ..self.clone() };
+        serde_json::to_value(conditions).is_ok_and(|value| value.as_object().is_some_and(serde_json::Map::is_empty))
     }
 }
 
 /// One value or several.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "neither a value that is known here nor a list of such values")]
 pub enum OneOrMore<T> {
     /// One.
     One(T),

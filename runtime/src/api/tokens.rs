@@ -32,7 +32,7 @@ pub struct CreateTokenRequest {
 
 /// When a token ends.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "an expiration time must be a duration such as `15m`, or seconds since 1970")]
 pub enum TokenEnd {
     /// Seconds since 1970.
     At(f64),

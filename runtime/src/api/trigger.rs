@@ -119,7 +119,7 @@ pub struct QueueOption {
 
 /// `"10m"` or seconds.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a ttl must be a duration such as `10m`, or whole seconds from 0")]
 pub enum TtlOption {
     /// Seconds.
     Seconds(u64),
@@ -129,7 +129,7 @@ pub enum TtlOption {
 
 /// One string or several.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "what is here must be a string or a list of strings")]
 pub enum StringOrList {
     /// One.
     One(String),

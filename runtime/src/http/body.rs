@@ -69,10 +69,20 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| {
         use serde_json::error::Category;
         match error.classify() {
-            Category::Data => ApiError::bad_request(format!("Invalid body: {error}")),
+            Category::Data if bytes.trim_ascii_start().first() != Some(&b'{') => {
+                ApiError::bad_request("Invalid body: it must be a JSON object")
+            }
+            Category::Data => ApiError::bad_request(format!("Invalid body: {}", for_callers(&error.to_string()))),
             Category::Syntax | Category::Eof | Category::Io => ApiError::bad_request(format!("Invalid JSON: {error}")),
         }
     })
+}
+
+/// Without the names that this program has for objects.
+fn for_callers(error: &str) -> String {
+    let Some((before, after)) = error.split_once("expected struct ") else { return error.to_owned() };
+    let after = after.trim_start_matches(|letter: char| letter.is_ascii_alphanumeric());
+    format!("{before}expected an object{after}")
 }
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segments<T> {

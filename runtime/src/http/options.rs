@@ -135,10 +135,20 @@ pub(super) fn delay(text: &str) -> Result<Delay> {
     if let Ok(length) = duration::parse(text) {
         return Ok(Delay::For(length));
     }
-    let at = text.parse::<Timestamp>().map_err(|_| {
+    let at = moment(text).ok_or_else(|| {
         ApiError::bad_request("`delay` must be a duration such as `10m`, or a date such as `2026-11-21T12:00:00Z`")
     })?;
     Ok(Delay::Until(Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)))
+}
+
+/// A date that names no zone is in UTC, and begins at midnight where it names no time.
+fn moment(text: &str) -> Option<Timestamp> {
+    let in_utc = || {
+        // Where one names a zone, only the whole counts.
+        let date: jiff::civil::DateTime = text.parse().ok().filter(|_| !text.contains('['))?;
+        Some(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    };
+    text.parse().ok().or_else(in_utc)
 }
 
 fn ttl(option: TtlOption) -> Result<Duration> {
