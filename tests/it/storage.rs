@@ -172,7 +172,8 @@ fn check_tag_plan(connection: &Connection, sql: &str) {
 async fn the_queue_is_read_through_its_partial_indexes() {
     let app = TestApp::start().await;
     let connection = database(app.data_dir());
-    let source = flat(include_str!("../../runtime/src/storage/queue.rs"));
+    let upkeep = include_str!("../../runtime/src/storage/upkeep.rs");
+    let source = flat(include_str!("../../runtime/src/storage/queue.rs")) + &flat(upkeep);
     for (sql, index) in [
         (
             "FROM runs WHERE status = 'queued' AND held = 0 AND dequeue_at <= ?1 ORDER BY dequeue_at, id LIMIT ?2",

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::page::{Page, Place};
-use super::queue::MAX_UPKEEP_RUNS;
 use super::queues::declare_queues;
 use super::runs::release_parked;
 use super::schedules::declare_schedules;
 use super::sql::{Row, Tx, values};
+use super::upkeep::MAX_UPKEEP_RUNS;
 use super::{Error, Storage};
 use crate::model::digest::Digest;
 use crate::model::id::{DeploymentId, EnvironmentId, RunId};

@@ -6,7 +6,7 @@
 //! run's status is one statement whose `WHERE` repeats the expected status (and lease), with one
 //! row of `run_events` in the same transaction.
 //!
-//! Start with [`queue`] for the life of a run, with `migrations/` for what there is.
+//! Start with [`queue`] and [`upkeep`] for the life of a run, with `migrations/` for what there is.
 
 mod backup;
 mod batches;
@@ -33,6 +33,7 @@ mod schema;
 mod sql;
 mod streams;
 mod tokens;
+mod upkeep;
 mod waitpoints;
 mod writer;
 
@@ -143,7 +144,7 @@ impl Storage {
         let connection = schema::open_for_writing(data_dir)?;
         schema::migrate(&connection, clock.now())?;
         let tx = Tx::new(&connection);
-        queue::end_all_leases(&tx)?;
+        upkeep::end_all_leases(&tx)?;
         let listeners = Arc::new(Listeners::new(count_waiting(&tx)?));
         listeners.count_tokens(waitpoints::count_waiting_tokens(&tx)?);
         drop(tx);

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::queue::MAX_UPKEEP_RUNS;
 use super::runs::packet;
 use super::sql::{Tx, values};
+use super::upkeep::MAX_UPKEEP_RUNS;
 use super::{Error, Storage};
 use crate::model::id::EnvironmentId;
 use crate::model::limits::{MAX_PACKETS, MAX_PACKETS_BYTES, PACKET_TTL};

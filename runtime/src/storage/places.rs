@@ -11,8 +11,8 @@ use std::collections::hash_map::Entry;
 use jiff::Timestamp;
 
 use super::Error;
-use super::queue::MAX_UPKEEP_RUNS;
 use super::sql::{Row, Tx, values};
+use super::upkeep::MAX_UPKEEP_RUNS;
 use crate::model::id::{EnvironmentId, Id, RunId};
 use crate::model::run::Run;
 

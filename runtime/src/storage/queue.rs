@@ -1,4 +1,4 @@
-//! The queue: claiming runs, settling attempts, and what time does to runs by itself.
+//! The queue: claiming runs and settling attempts.
 //!
 //! A claim takes a lease: the pair of a run and a number that grows with every claim. Whatever is
 //! written about an attempt names its lease, and is refused when the run has been claimed again,
@@ -14,11 +14,9 @@ use tokio::sync::oneshot;
 
 use super::effects::Effects;
 use super::logs::{LogRow, append_logs};
-use super::packets::forget_packets;
-use super::places::{Places, hold, let_go_of_held, place_is_free};
-use super::runs::{Event, add_event, packet, read_run, release_parked, run_columns};
+use super::places::{Places, hold, place_is_free};
+use super::runs::{Event, add_event, packet, read_run, run_columns};
 use super::sql::{Row, Tx, values};
-use super::waitpoints::time_out;
 use super::{Error, Storage};
 use crate::model::attempt::{Settlement, Usage, after_loss};
 use crate::model::id::{DeploymentId, EnvironmentId, RunId, WorkerId};
@@ -27,8 +25,6 @@ use crate::model::run::{End, Packet, Run, RunError, Status, later};
 
 /// Runs that one claim looks at, where queues hold some of them back.
 const MAX_CLAIM_CANDIDATES: usize = 1_000;
-/// Runs that one pass of upkeep changes at most.
-pub(super) const MAX_UPKEEP_RUNS: u32 = 500;
 
 /// A worker that is ready for runs.
 #[derive(Debug, Clone, Copy)]
@@ -110,7 +106,7 @@ pub struct AttemptEnd {
 
 impl AttemptEnd {
     /// The end of an attempt of which nothing is known.
-    fn without_attempt(lease: Lease, settlement: Settlement, cpu_before: Duration, at: Timestamp) -> Self {
+    pub(super) fn without_attempt(lease: Lease, settlement: Settlement, cpu_before: Duration, at: Timestamp) -> Self {
         Self { lease, settlement, usage: Usage::default(), cpu_before, metadata: None, logs: Vec::new(), at }
     }
 }
@@ -141,15 +137,6 @@ impl Storage {
         self.writer.write(move |tx| tx.execute("DELETE FROM workers WHERE id = ?1", values![worker]).map(drop)).await
     }
 
-    /// Does what time demands at `now`: delayed runs become queued, queued runs expire, runs of
-    /// dead workers are queued again, wait tokens time out, old keys are forgotten. Answers with the next moment at which
-    /// there is something to do, as far as that is known. The runs of `alive` are never taken for
-    /// lost: it lives in this process, whatever the clock says.
-    pub async fn upkeep(&self, now: Timestamp, alive: WorkerId) -> Result<Option<Timestamp>, Error> {
-        let listeners = self.listeners.clone();
-        self.writer.write(move |tx| upkeep(tx, now, alive, listeners.has_parked_left())).await
-    }
-
     /// Queues runs again that were claimed and will not be attempted.
     pub async fn give_back(&self, claimed: Vec<Claimed>, now: Timestamp) -> Result<(), Error> {
         self.writer.write(move |tx| give_back_all(tx, &claimed, now)).await
@@ -172,11 +159,6 @@ impl Storage {
                 Ok(())
             })
             .await
-    }
-
-    /// Resolves when something was stored that makes an earlier [`Self::upkeep`] necessary.
-    pub async fn timer_set(&self) {
-        self.listeners.timers.notified().await;
     }
 
     /// Makes waiting claims look at the clock, after it was set.
@@ -309,7 +291,7 @@ pub(super) fn give_back_all(tx: &mut Tx<'_>, claimed: &[Claimed], now: Timestamp
     Ok(())
 }
 
-fn settle(tx: &mut Tx<'_>, end: &AttemptEnd) -> Result<bool, Error> {
+pub(super) fn settle(tx: &mut Tx<'_>, end: &AttemptEnd) -> Result<bool, Error> {
     append_logs(tx, end.lease.run, &end.logs)?;
     let settled = record(tx, end)?;
     if settled {
@@ -418,173 +400,6 @@ fn requeue(tx: &mut Tx<'_>, end: &AttemptEnd, how: Requeue<'_>) -> Result<bool, 
         )?;
     }
     Ok(requeued)
-}
-
-fn upkeep(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId, parked_left: bool) -> Result<Option<Timestamp>, Error> {
-    let due = queue_due(tx, now)?;
-    let expired = expire(tx, now)?;
-    let released = if parked_left { release_left(tx, now)? } else { 0 };
-    let timed_out = time_out(tx, now)?;
-    let held_left = let_go_of_held(tx)?;
-    requeue_lost(tx, now, alive)?;
-    let forgotten = forget_keys(tx, now)?;
-    forget_packets(tx, now)?;
-    if held_left || [due, expired, released, timed_out, forgotten].contains(&(MAX_UPKEEP_RUNS as usize)) {
-        tx.effects.upkept(Some(now));
-        return Ok(Some(now));
-    }
-    let sql = "SELECT MIN(at) FROM (
-                   SELECT MIN(dequeue_at) AS at FROM runs WHERE status = 'delayed'
-                   UNION ALL
-                   SELECT MIN(expires_at) AS at FROM runs WHERE status = 'queued' AND expires_at IS NOT NULL
-                   UNION ALL
-                   SELECT MIN(expires_at) AS at FROM runs WHERE status = 'pending-version' AND expires_at IS NOT NULL
-                   UNION ALL
-                   SELECT MIN(next_fire_at) AS at FROM schedules WHERE next_fire_at IS NOT NULL
-                   UNION ALL
-                   SELECT MIN(timeout_at) AS at FROM waitpoints WHERE status = 'waiting' AND timeout_at IS NOT NULL
-               ) AS next";
-    let next = tx.row(sql, &[], |row| row.column())?.flatten();
-    tx.effects.upkept(next);
-    Ok(next)
-}
-
-/// Keys that count no more are forgotten.
-fn forget_keys(tx: &Tx<'_>, now: Timestamp) -> Result<usize, Error> {
-    let sql = "DELETE FROM trigger_keys
-               WHERE  (environment_id, kind, task_id, key) IN (
-                          SELECT environment_id, kind, task_id, key
-                          FROM   trigger_keys
-                          WHERE  expires_at <= ?1
-                          ORDER BY expires_at
-                          LIMIT  ?2)";
-    tx.execute(sql, values![now, MAX_UPKEEP_RUNS])
-}
-
-/// Delayed runs whose time has come are queued, or wait for a version. Their ttl begins.
-fn queue_due(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize, Error> {
-    let sql = "UPDATE runs
-               SET    status = 'pending-version', updated_at = ?1, expires_at = ?1 + COALESCE(ttl_ms, ?3)
-               WHERE  status = 'delayed' AND id IN (
-                          SELECT r.id FROM runs r
-                          WHERE  r.status = 'delayed' AND r.dequeue_at <= ?1
-                          ORDER BY r.dequeue_at, r.id
-                          LIMIT  ?2)
-               RETURNING id";
-    let due: Vec<RunId> = tx.rows(sql, values![now, MAX_UPKEEP_RUNS, PARKED_TTL], |row| row.column())?;
-    for run in &due {
-        if !release_parked(tx, *run, now)? {
-            tx.effects.timer_set(later(now, PARKED_TTL));
-            add_event(tx, *run, Event { at: now, status: Status::PendingVersion, attempt: 0, detail: None })?;
-        }
-    }
-    Ok(due.len())
-}
-
-/// Runs that have waited too long for their turn, or for a version, end. Answers with the larger
-/// number of the two.
-fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize, Error> {
-    let queued = "SELECT r.id, r.environment_id, r.attempt, r.cpu_us
-                  FROM   runs r
-                  WHERE  r.status = 'queued' AND r.expires_at IS NOT NULL AND r.expires_at <= ?1
-                  ORDER BY r.expires_at, r.id
-                  LIMIT  ?2";
-    let parked = "SELECT r.id, r.environment_id, r.attempt, r.cpu_us
-                  FROM   runs r
-                  WHERE  r.status = 'pending-version' AND r.expires_at IS NOT NULL AND r.expires_at <= ?1
-                  ORDER BY r.expires_at, r.id
-                  LIMIT  ?2";
-    let mut most = 0;
-    for (find, status) in [(queued, Status::Queued), (parked, Status::PendingVersion)] {
-        let found = tx.rows(find, values![now, MAX_UPKEEP_RUNS], |row| {
-            let cpu = |us| Duration::from_micros(us);
-            Ok((row.column()?, row.column()?, row.column()?, cpu(row.column()?)))
-        })?;
-        most = most.max(found.len());
-        for (run, environment, attempt, cpu) in found {
-            let error = RunError::expired();
-            if expire_run(tx, run, status, &error, Event { at: now, status: Status::Expired, attempt, detail: None })? {
-                tx.effects.waiting(environment, -1);
-                tx.effects.run_ended(run, End { status: Status::Expired, output: None, error: Some(error), cpu });
-            }
-        }
-    }
-    Ok(most)
-}
-
-/// Ends a run that is still as it was found.
-fn expire_run(tx: &mut Tx<'_>, run: RunId, found: Status, error: &RunError, event: Event<'_>) -> Result<bool, Error> {
-    let sql = "UPDATE runs
-               SET    status = 'expired', finished_at = ?3, updated_at = ?3, error_kind = ?4, error_name = ?5,
-                      error_message = ?6, error_stack = NULL
-               WHERE  id = ?1 AND status = ?2";
-    let values = values![run, found.as_str(), event.at, error.kind.as_str(), &error.name, &error.message];
-    let expired = tx.execute(sql, values)? == 1;
-    if expired {
-        add_event(tx, run, event)?;
-    }
-    Ok(expired)
-}
-
-/// Queues runs that wait for a version although it is there: a promotion releases as many as one
-/// transaction takes, and this the rest.
-fn release_left(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize, Error> {
-    let sql = "SELECT r.id
-               FROM   current_tasks c
-               JOIN   runs r ON r.environment_id = c.environment_id AND r.task_id = c.task_id
-               WHERE  r.status = 'pending-version' AND r.external_deployment IS NULL
-               LIMIT  ?1";
-    let labelled = "SELECT r.id
-                    FROM   runs r
-                    JOIN   deployments d ON d.environment_id = r.environment_id AND d.external_id = r.external_deployment
-                    JOIN   deployment_tasks t ON t.deployment_id = d.id AND t.task_id = r.task_id
-                    WHERE  r.status = 'pending-version' AND r.external_deployment IS NOT NULL
-                    LIMIT  ?1";
-    let mut parked: Vec<RunId> = tx.rows(sql, values![MAX_UPKEEP_RUNS], |row| row.column())?;
-    if parked.is_empty() {
-        parked = tx.rows(labelled, values![MAX_UPKEEP_RUNS], |row| row.column())?;
-    }
-    for run in &parked {
-        release_parked(tx, *run, now)?;
-    }
-    tx.effects.parked_left(parked.len() == MAX_UPKEEP_RUNS as usize);
-    Ok(parked.len())
-}
-
-/// Queues the runs of workers that do not live again, or ends those that were lost too often.
-fn requeue_lost(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId) -> Result<(), Error> {
-    let dead = "SELECT DISTINCT r.worker_id
-                FROM   runs r
-                WHERE  r.status = 'executing' AND r.worker_id <> ?2
-                AND    NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = r.worker_id AND w.lease_until > ?1)";
-    let dead: Vec<WorkerId> = tx.rows(dead, values![now, alive], |row| row.column())?;
-    for worker in dead {
-        lose_runs_of(tx, worker, now)?;
-    }
-    tx.execute("DELETE FROM workers WHERE lease_until <= ?1 AND id <> ?2", values![now, alive]).map(drop)
-}
-
-fn lose_runs_of(tx: &mut Tx<'_>, worker: WorkerId, now: Timestamp) -> Result<(), Error> {
-    let sql = "SELECT id, environment_id, lease, attempt, losses, cpu_us
-               FROM   runs
-               WHERE  status = 'executing' AND worker_id = ?1
-               ORDER BY id
-               LIMIT  ?2";
-    let lost = tx.rows(sql, values![worker, MAX_UPKEEP_RUNS], |row| {
-        let lease =
-            Lease { run: row.column()?, environment: row.column()?, number: row.column()?, attempt: row.column()? };
-        Ok((lease, row.column::<u32>()?, Duration::from_micros(row.column()?)))
-    })?;
-    for (lease, losses, cpu) in lost {
-        settle(tx, &AttemptEnd::without_attempt(lease, after_loss(losses, now), cpu, now))?;
-    }
-    Ok(())
-}
-
-/// Marks every worker that the database knows as dead: on opening a database that one process at a
-/// time may use, none of them can be alive.
-pub(super) fn end_all_leases(tx: &Tx<'_>) -> Result<(), Error> {
-    tx.execute("UPDATE workers SET lease_until = 0", &[]).map(drop)
 }
 
 /// Starts the clock of a run's ttl, where it has one.

@@ -10,9 +10,9 @@ use jiff::Timestamp;
 
 use super::list::Query;
 use super::page::{Page, Place};
-use super::queue::MAX_UPKEEP_RUNS;
 use super::runs::{parse_tags, tags_text};
 use super::sql::{Row, Tx, values};
+use super::upkeep::MAX_UPKEEP_RUNS;
 use super::{Error, Storage};
 use crate::model::id::{EnvironmentId, WaitpointId};
 use crate::model::waitpoint::WaitpointStatus;
