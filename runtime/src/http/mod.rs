@@ -12,6 +12,7 @@ mod bulk;
 mod changes;
 mod cursor;
 mod deployments;
+mod drain;
 mod error;
 mod health;
 mod list;
@@ -39,7 +40,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -99,5 +100,6 @@ pub fn router(server: Arc<Server>) -> Router {
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(from_fn(drain::drain))
         .with_state(server)
 }

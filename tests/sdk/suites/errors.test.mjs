@@ -119,3 +119,22 @@ test("a base address that ends with a slash", async () => {
   const client = server.client({ baseURL: `${server.url}/` });
   assert.ok(Array.isArray((await client.runs.list()).data));
 });
+
+test("a body that is too large, or that nobody wants, does not keep the answer away", async () => {
+  const body = JSON.stringify({ name: "A", value: "x".repeat(5 << 20) });
+  const headers = { "content-type": "application/json" };
+  for (const [method, path, status] of [
+    ["POST", "/api/v1/projects/p/envvars/dev", 413],
+    ["PUT", `/api/v1/runs/${NOBODY}/metadata`, 413],
+    ["POST", "/api/v1/nothing/here", 404],
+    ["DELETE", "/api/v1/runs", 405],
+  ]) {
+    for (let time = 0; time < 4; time++) {
+      const answer = await server.fetch(path, { method, headers, body });
+      assert.equal(answer.status, status, `${method} ${path}`);
+      assert.equal(typeof (await answer.json()).error, "string");
+    }
+  }
+  const nobody = await server.fetch("/api/v1/runs", { method: "PUT", headers: { ...headers, authorization: "Bearer x" }, body });
+  assert.ok([401, 405].includes(nobody.status), `${nobody.status}`);
+});
