@@ -211,6 +211,70 @@ async fn a_payload_that_no_longer_fits_is_a_member_that_failed() {
 }
 
 #[tokio::test]
+async fn a_filter_whose_every_condition_is_empty_does_not_mean_all_runs() {
+    let app = TestApp::start().await;
+    app.trigger_with("t", json!(1), json!({ "delay": "1h" })).await;
+    let none = "`filter` must have at least one condition";
+    for (filter, text) in [
+        (json!({}), none),
+        (json!({ "status": null, "tag": null, "batch": null, "from": null, "isTest": null }), none),
+        (json!({ "region": "eu" }), none),
+        (json!({ "region": [] }), none),
+        (json!({ "status": [] }), "`filter.status` or `filter.queue` names nothing"),
+        (json!({ "queue": [] }), "`filter.status` or `filter.queue` names nothing"),
+        (json!({ "taskIdentifier": [] }), "`filter.taskIdentifier` names nothing"),
+        (json!({ "taskIdentifier": "" }), "`filter.taskIdentifier` names nothing"),
+        (json!({ "version": [""] }), "`filter.version` names nothing"),
+        (json!({ "tag": ["", ""] }), "`filter.tag` names nothing"),
+        (json!({ "machine": "" }), "`filter.machine` names nothing"),
+        (json!({ "batch": "" }), "`filter.batch` is not an id"),
+        (json!({ "schedule": "" }), "`filter.schedule` is not an id"),
+        (json!({ "bulkAction": "" }), "`filter.bulkAction` is not an id"),
+        (json!({ "period": "" }), "`filter.period`: "),
+        (json!({ "from": "" }), "Invalid body: "),
+        (json!({ "status": [], "queue": [], "tag": "", "region": "eu" }), "`filter.status` or"),
+        // Beside one that is not empty, too.
+        (json!({ "isTest": false, "tag": [] }), "`filter.tag` names nothing"),
+    ] {
+        for action in ["cancel", "replay"] {
+            let body = json!({ "action": action, "filter": filter.clone() });
+            let found = app.post("/api/v1/bulk-actions", body).await.error(400);
+            assert!(found.starts_with(text), "{filter}: {found}");
+        }
+    }
+    assert_eq!(app.get("/api/v1/bulk-actions").await.ok()["data"], json!([]));
+}
+
+#[tokio::test]
+async fn an_action_that_fails_does_not_stop_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut app = scripted(&data, 4, 0).await;
+    let source = ended(&app, 1).await.remove(0);
+    let mut broken = Vec::new();
+    for action in ["cancel", "replay"] {
+        broken.push(begin(&app, json!({ "action": action, "runIds": [RunId::from_bits(7).to_string()] })).await);
+        over(&app, broken.last().unwrap()).await;
+    }
+    app.stop().await;
+    // As if the disk had changed what is to be done.
+    let database = rusqlite::Connection::open(data.join("dacapo.db")).unwrap();
+    let spoil = "UPDATE bulk_actions SET status = 'pending', completed_at = NULL, selection = '?'";
+    assert_eq!(database.execute(spoil, []).unwrap(), 2);
+    drop(database);
+
+    let app = scripted(&data, 4, 0).await;
+    let bulk = begin(&app, json!({ "action": "replay", "runIds": [source] })).await;
+
+    assert_eq!(over(&app, &bulk).await["counts"], json!({ "total": 1, "success": 1, "failure": 0 }));
+    for bulk in &broken {
+        assert_eq!(app.get(&format!("/api/v1/bulk-actions/{bulk}")).await.ok()["status"], "PENDING");
+        app.post_empty(&format!("/api/v1/bulk-actions/{bulk}/abort")).await.ok();
+        assert_eq!(over(&app, bulk).await["status"], "ABORTED", "one gets rid of it");
+    }
+}
+
+#[tokio::test]
 async fn an_action_that_cannot_be_is_refused_and_nothing_is_done() {
     let app = TestApp::start().await;
     let many: Vec<String> = (0..501).map(|bits| RunId::from_bits(bits).to_string()).collect();

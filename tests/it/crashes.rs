@@ -113,22 +113,37 @@ fn a_bulk_replay_that_is_killed_replays_each_run_once() {
     for run in &sources {
         client.finished(&server.url, run);
     }
-    let asked = json!({ "action": "replay", "runIds": sources });
+    // No run has this id: a member that fails.
+    let nobody = "run_00000000000000000000000007".to_owned();
+    let asked: Vec<&String> = sources.iter().chain([&nobody]).collect();
+    let asked = json!({ "action": "replay", "runIds": asked });
     let bulk = client.post(&server.url, "/api/v1/bulk-actions", &asked).expect("it is acknowledged");
     let path_of = |tail: &str| format!("/api/v1/bulk-actions/{}{tail}", text(&bulk["id"]));
-    let members = |url: &str| list(&client.get(url, &path_of("/members?page[size]=100")).1["data"]).clone();
+    // The oldest is the one that fails: it stands on the page of another cursor.
+    let after = format!("/members?page[size]=100&page[after]={nobody}");
+    let members = |url: &str| list(&client.get(url, &path_of(&after)).1["data"]).clone();
+    let miscounted = "SELECT COUNT(*) FROM bulk_actions b
+                      WHERE  b.done <> (SELECT COUNT(*) FROM bulk_members m
+                                        WHERE  m.bulk_id = b.id AND m.outcome = 'done')
+                      OR     b.not_done <> (SELECT COUNT(*) FROM bulk_members m
+                                            WHERE  m.bulk_id = b.id AND m.outcome <> 'done')";
 
     let mut killed_midway = 0;
     for _ in 0..KILLS {
         let done = members(&server.url).len();
         until("a replay", || (members(&server.url).len() > done || done == SOURCES).then_some(()));
         server.kill();
+        assert_eq!(count(&path, miscounted), 0, "a kill leaves what is counted as it is recorded");
         killed_midway += usize::from(done < SOURCES);
         server = Server::start(&path);
     }
     until("the end of the action", || (client.get(&server.url, &path_of("")).1["status"] == "COMPLETED").then_some(()));
 
     assert!(killed_midway > 0);
+    let counts = client.get(&server.url, &path_of("")).1["counts"].clone();
+    assert_eq!(counts, json!({ "total": SOURCES + 1, "success": SOURCES, "failure": 1 }));
+    let first = client.get(&server.url, &path_of("/members?page[size]=1")).1["data"][0].clone();
+    assert_eq!((&first["runId"], &first["outcome"]), (&json!(nobody), &json!("failed")));
     let members = members(&server.url);
     assert_eq!(members.iter().map(|member| text(&member["runId"])).collect::<Vec<_>>(), sources, "oldest first");
     for member in &members {
