@@ -12,11 +12,11 @@ use crate::clock::Clock;
 use crate::model::admission::{Refusal, stored_queue_name};
 use crate::model::bulk::{BulkKind, BulkStatus};
 use crate::model::id::{BulkId, DeploymentId, EnvironmentId, Id, RunId};
-use crate::model::run::Origin;
+use crate::model::run::{Origin, Run};
 use crate::model::{duration, limits};
 use crate::runs::{Runs, TriggerError};
 use crate::secrets;
-use crate::storage::{self, Acted, Bulk, MemberAction, NewBulk, Place, RunFilter, Storage};
+use crate::storage::{self, Acted, Bulk, MemberAction, NewBulk, Page, Place, RunFilter, Storage};
 
 /// Actions that are worked on at a time.
 const MAX_ACTIVE: u32 = 100;
@@ -147,7 +147,7 @@ impl Bulks {
                     Err(BulkError::Storage(error)) => return Err(error),
                     Err(error) => return Err(corrupt(error.to_string())),
                 };
-                let page = self.storage.runs(bulk.environment, filter, Place::Before(last), most).await?;
+                let page = self.page(bulk.environment, filter, last, most).await?;
                 // A replay that this action has just made may be of its own first millisecond.
                 let others = page.items.iter().filter(|run| run.origin.bulk != Some(bulk.id));
                 others.map(|run| run.id).collect()
@@ -158,6 +158,24 @@ impl Bulks {
         next.sort_unstable();
         next.truncate(most as usize);
         Ok(Some(next).filter(|next| !next.is_empty()))
+    }
+
+    /// The runs behind `last`, oldest first. Where hardly any run fits, many pages are empty.
+    async fn page(
+        &self,
+        environment: EnvironmentId,
+        filter: RunFilter,
+        last: RunId,
+        most: u32,
+    ) -> Result<Page<Run>, storage::Error> {
+        let mut place = Place::Before(last);
+        loop {
+            let page = self.storage.runs(environment, filter.clone(), place, most).await?;
+            match page.go_on {
+                Some(on) if page.items.is_empty() => place = on,
+                Some(_) | None => return Ok(page),
+            }
+        }
     }
 
     async fn replay(&self, bulk: &Bulk, source: RunId) -> Result<MemberAction, storage::Error> {

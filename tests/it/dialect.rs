@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -100,16 +100,35 @@ fn the_schemas_of_both_dialects_differ_in_types_only() {
 
 #[test]
 fn postgres_prepares_every_statement_of_storage() {
-    record();
-    walk();
+    let statements = statements();
     let unseen = unseen(&sent());
     assert!(unseen.is_empty(), "the walk in this file does not lead to these statements: {unseen:#?}");
-    let begins_or_ends = |statement: &String| TRANSACTIONS.contains(&statement.as_str());
-    let statements: Vec<String> = sent().into_iter().filter(|statement| !begins_or_ends(statement)).collect();
 
-    let refused = refused(&Postgres::start(), &statements);
+    let refused = refused(&Postgres::start(), statements);
 
     assert!(refused.is_empty(), "{} of {} statements: {refused:#?}", refused.len(), statements.len());
+}
+
+/// Every statement that storage can make, but those that begin or end a transaction.
+pub fn statements() -> &'static [String] {
+    static WALKED: OnceLock<Vec<String>> = OnceLock::new();
+    WALKED.get_or_init(|| {
+        record();
+        walk();
+        sent().into_iter().filter(|statement| !TRANSACTIONS.contains(&statement.as_str())).collect()
+    })
+}
+
+/// A database with the newest schema of SQLite, and nothing in it.
+pub fn empty_database() -> rusqlite::Connection {
+    let connection = rusqlite::Connection::open_in_memory().expect("memory");
+    let schema = files("src/storage").into_iter().find(|(name, _)| name == "schema.rs").expect("the schema").1;
+    let migrations_table = literals(&schema).into_iter().find(|text| text.starts_with("CREATE TABLE")).unwrap();
+    connection.execute_batch(&migrations_table).unwrap();
+    for (_, migration) in files("migrations/sqlite") {
+        connection.execute_batch(&migration).unwrap();
+    }
+    connection
 }
 
 /// What PostgreSQL does not accept as it stands, and why.
@@ -344,8 +363,9 @@ async fn realtime(app: &TestApp) {
         let feed = app.get(&format!("/realtime/v1/{path}offset=-1")).await;
         let header = |name: &str| feed.headers[name].to_str().unwrap().to_owned();
         let (offset, handle) = (header("electric-offset"), header("electric-handle"));
-        let held = format!("/realtime/v1/{path}offset={offset}&handle={handle}&live=true");
-        if !path.starts_with("batches") {
+        let live = !path.starts_with("batches");
+        let held = format!("/realtime/v1/{path}offset={offset}&handle={handle}&live={live}");
+        if live {
             let metadata = format!("/api/v1/runs/{run}/metadata");
             let change = async {
                 while app.app().watched_topics() == 0 {
@@ -355,6 +375,10 @@ async fn realtime(app: &TestApp) {
                 app.send(&app.key, Request::put(metadata), body).await.ok()
             };
             tokio::join!(app.get(&held), change).0.ok();
+        } else {
+            // Somebody else's change: is the run one of the batch?
+            app.post(&format!("/api/v1/runs/{run}/tags"), json!({ "tags": ["another"] })).await.ok();
+            app.get(&held).await.ok();
         }
     }
     cancel(app, run).await;
@@ -363,6 +387,17 @@ async fn realtime(app: &TestApp) {
 
 /// Lists runs by every combination of conditions.
 async fn list(app: &TestApp) {
+    // So many of one task that a list asks which condition has the fewest.
+    let batch = app.post("/api/v3/batches", json!({ "runCount": 300 })).await.ok();
+    let options = json!({ "delay": "1h", "tags": ["many"] });
+    let item = |index: u32| format!("{}\n", json!({ "index": index, "task": "echo", "options": options }));
+    let items = Request::post(format!("/api/v3/batches/{}/items", text(&batch, "id")));
+    let items = items.header("content-type", "application/x-ndjson");
+    app.send(&app.key, items, (0..300).map(item).collect::<String>()).await.ok();
+    for filter in ["filter[tag]=many&filter[status]=CANCELED", "filter[taskIdentifier]=echo&filter[isTest]=true"] {
+        app.get(&format!("/api/v1/runs?{filter}")).await.ok();
+        app.get(&format!("/api/v1/runs?{filter}&page[before]=run_00000000000000000000000001")).await.ok();
+    }
     let newest = app.get("/api/v1/runs?page[size]=1").await.ok();
     let cursor = newest["pagination"]["next"].as_str().expect("there are older runs");
     for place in [String::new(), format!("page[after]={cursor}"), format!("page[before]={cursor}")] {
@@ -491,6 +526,9 @@ async fn wait_for_tokens(app: &TestApp) {
     for place in [String::new(), format!("page[after]={cursor}"), format!("page[before]={cursor}")] {
         get(&format!("?{place}")).await;
         get(&format!("?{times}&{filters}&{place}")).await;
+        for filter in filters.split('&') {
+            get(&format!("?{filter}&{place}")).await;
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod harness;
+mod history;
 mod postgres;
 mod program;
 
@@ -26,6 +27,7 @@ mod network;
 mod openapi;
 mod packets;
 mod parsers;
+mod plans;
 mod process;
 mod queues;
 mod rate;

@@ -158,16 +158,6 @@ fn check_plan(connection: &Connection, sql: &str, index: &str) {
     }
 }
 
-/// The runs of a tag are a range of the tags' key, newest first, each found by its own key.
-#[track_caller]
-fn check_tag_plan(connection: &Connection, sql: &str) {
-    let plan = plan(connection, sql);
-    let found = |line: &str| plan.iter().any(|step| step.starts_with(line));
-    assert!(found("SEARCH run_tags USING PRIMARY KEY (environment_id=? AND tag=?"), "{sql}\n{plan:#?}");
-    assert!(found("SEARCH runs USING PRIMARY KEY (id=?)"), "{sql}\n{plan:#?}");
-    assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE") || step.starts_with("SCAN")), "{sql}\n{plan:#?}");
-}
-
 #[tokio::test]
 async fn the_queue_is_read_through_its_partial_indexes() {
     let app = TestApp::start().await;
@@ -227,61 +217,6 @@ async fn a_change_of_one_run_is_found_by_its_key() {
         }
         assert!(found, "{sql}");
     }
-}
-
-#[tokio::test]
-async fn pages_of_runs_are_ranges_of_an_index() {
-    let app = TestApp::start().await;
-    let connection = database(app.data_dir());
-    let source = flat(include_str!("../../runtime/src/storage/list.rs"));
-    for part in [
-        "SELECT {columns} FROM runs WHERE environment_id = ?1",
-        "SELECT {columns} FROM (SELECT run_id FROM run_tags WHERE environment_id = ?1 AND tag = {tag}) AS t \
-         JOIN runs ON runs.id = t.run_id WHERE environment_id = ?1",
-        "{column} =",
-        "{id} <",
-        "{id} >",
-        " ORDER BY {id} {order} LIMIT {}",
-    ] {
-        assert!(source.contains(part), "the list is built in another way now, so the test is blind: {part}");
-    }
-    for (filter, index) in [
-        ("", "runs_by_environment"),
-        ("AND status = ?2", "runs_by_status"),
-        ("AND task_id = ?2", "runs_by_task"),
-        ("AND batch_id = ?2", "runs_by_batch"),
-        ("AND bulk_id = ?2", "runs_by_bulk"),
-        ("AND schedule_id = ?2", "runs_by_schedule"),
-        ("AND root_id = ?2", "runs_by_root"),
-        ("AND deployment_id = ?2", "runs_by_deployment"),
-        ("AND machine = ?2", "runs_by_machine"),
-        ("AND queue = ?2", "runs_by_queue"),
-        ("AND is_test = 1", "runs_that_test"),
-    ] {
-        for (place, order) in [("", "DESC"), ("AND id < ?9", "DESC"), ("AND id > ?9", "ASC"), ("AND id >= ?9", "DESC")]
-        {
-            let sql =
-                format!("SELECT * FROM runs WHERE environment_id = ?1 {filter} {place} ORDER BY id {order} LIMIT 26");
-            check_plan(&connection, &sql, index);
-        }
-    }
-    for (place, order) in [("", "DESC"), ("AND run_id < ?9", "DESC"), ("AND run_id > ?9", "ASC")] {
-        let sql = format!(
-            "SELECT runs.* FROM (SELECT run_id FROM run_tags WHERE environment_id = ?1 AND tag = ?2) AS t
-             JOIN runs ON runs.id = t.run_id WHERE environment_id = ?1 {place} ORDER BY run_id {order} LIMIT 26"
-        );
-        check_tag_plan(&connection, &sql);
-    }
-    // Between two moments any of the indexes is a range; the planner takes one of them.
-    let sql = "SELECT * FROM runs WHERE environment_id = ?1 AND status = ?2 AND id >= ?8 AND id <= ?9 ORDER BY id DESC LIMIT 26";
-    check_plan(&connection, sql, "runs_by_");
-    let mut both = String::from("SELECT * FROM runs WHERE environment_id = ?1 AND status = ?2 AND task_id = ?3");
-    both.push_str(" ORDER BY id DESC LIMIT 26");
-    check_plan(&connection, &both, "runs_by_");
-    let source = flat(include_str!("../../runtime/src/storage/runs.rs"));
-    let replays = "SELECT id FROM runs WHERE replay_of = ?1 ORDER BY id LIMIT 100";
-    assert!(source.contains(replays), "the test is blind: {replays}");
-    check_plan(&connection, replays, "runs_by_source");
 }
 
 #[tokio::test(flavor = "multi_thread")]

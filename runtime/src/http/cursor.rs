@@ -15,13 +15,17 @@ use crate::storage::{Page, Place};
 
 static ISSUED: AtomicU64 = AtomicU64::new(0);
 
-/// The cursors around a page.
-pub(super) fn around<T, I: Id>(page: &Page<T>, now: Timestamp, id: impl Fn(&T) -> I) -> Pagination {
-    let cursor = |item: Option<&T>| item.map(|item| issue(id(item), now));
-    Pagination {
-        next: cursor(page.items.last().filter(|_| page.has_older)),
-        previous: cursor(page.items.first().filter(|_| page.has_newer)),
+/// The cursors around a page. Where looking has stopped before the page was full, the cursor on that
+/// side points there: the next page goes on.
+pub(super) fn around<T, I: Id>(page: &Page<T, I>, now: Timestamp, id: impl Fn(&T) -> I) -> Pagination {
+    let mut oldest = page.items.last().filter(|_| page.has_older).map(&id);
+    let mut newest = page.items.first().filter(|_| page.has_newer).map(&id);
+    match page.go_on {
+        Some(Place::After(stopped_at)) => oldest = Some(stopped_at),
+        Some(Place::Before(stopped_at)) => newest = Some(stopped_at),
+        Some(Place::Start) | None => {}
     }
+    Pagination { next: oldest.map(|id| issue(id, now)), previous: newest.map(|id| issue(id, now)) }
 }
 
 /// A new cursor that points at `id`.

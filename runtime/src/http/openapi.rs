@@ -165,7 +165,11 @@ pub(super) enum Pages {}
 impl IntoParams for Pages {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         in_query(&[
-            ("page[size]", "Items on a page, 1 to 100; default 25"),
+            (
+                "page[size]",
+                "Items on a page, 1 to 100; default 25. A page has fewer, or none, where very much meets each of several \
+                 conditions and hardly anything all of them: its `next` goes on",
+            ),
             ("page[after]", "The `next` of a page: show the one after it"),
             ("page[before]", "The `previous` of a page: show the one before it"),
         ])
@@ -201,7 +205,7 @@ impl IntoParams for RunConditions {
             ("filter[queue]", "Queues by name, separated by commas; a task's own is `task/<id>`"),
             ("filter[machine]", "Machine presets, separated by commas"),
             ("filter[region]", "Taken and ignored: there is one region"),
-            ("filter[batch]", "The items of this batch: `batch_…`"),
+            ("filter[batch]", "The runs of the items of this batch, `batch_…`, made for it or found by a key"),
             ("filter[schedule]", "What this schedule fired: `sched_…`"),
             ("filter[bulkAction]", "What this bulk action made: `bulk_…`"),
             ("filter[isTest]", "`true`: only tests. `false`: none"),

@@ -172,8 +172,8 @@ pub const MAX_FEED_HOLD: Duration = Duration::from_secs(20);
 pub const FEED_GATHER: Duration = Duration::from_millis(200);
 /// Most runs that a realtime feed shows: the newest.
 pub const MAX_FEED_RUNS: u32 = 1_000;
-/// Most bytes of payloads, outputs and stacks in one answer about many runs; what goes beyond is
-/// left out.
+/// Most bytes of payloads, metadata, outputs and the texts of errors in one answer about many runs;
+/// what goes beyond is left out.
 pub const MAX_FEED_BYTES: usize = 8 * MIB;
 /// Most tags that a realtime feed is asked for.
 pub const MAX_FEED_TAGS: usize = 20;

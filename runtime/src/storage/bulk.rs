@@ -131,7 +131,7 @@ impl Storage {
         environment: EnvironmentId,
         place: Place<BulkId>,
         limit: u32,
-    ) -> Result<Page<Bulk>, Error> {
+    ) -> Result<Page<Bulk, BulkId>, Error> {
         let newest_first = concat!(
             "SELECT ",
             bulk_columns!(),

@@ -189,7 +189,7 @@ impl Storage {
         (from, to): (Option<Timestamp>, Option<Timestamp>),
         place: Place<DeploymentId>,
         limit: u32,
-    ) -> Result<Page<Deployment>, Error> {
+    ) -> Result<Page<Deployment, DeploymentId>, Error> {
         let newest_first = concat!(
             "SELECT ",
             deployment_columns!(),

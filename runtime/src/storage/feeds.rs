@@ -1,8 +1,12 @@
 //! Runs as feeds show them: with payloads and outputs, as far as these fit.
 
-use super::list::list;
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+
+use super::list::ids;
 use super::page::Place;
-use super::runs::{RunFilter, packet, read_run, run_columns};
+use super::runs::{RunFilter, packet, parse_tags, read_run, run_columns};
 use super::sql::{Tx, values};
 use super::streams::stream_names;
 use super::{Error, Storage};
@@ -30,54 +34,67 @@ impl Storage {
         filter: RunFilter,
         changed: Option<Vec<RunId>>,
     ) -> Result<Vec<FeedRow>, Error> {
-        let sql = concat!("SELECT ", run_columns!(without_output), " FROM runs WHERE id = ?1 AND environment_id = ?2");
         self.read(move |tx| {
-            let mut runs = match changed {
-                None => list(tx, environment, &filter, Place::Start, MAX_FEED_RUNS)?.items,
-                Some(ids) => {
-                    let mut runs = Vec::new();
-                    for id in ids {
-                        runs.extend(tx.row(sql, values![id, environment], read_run)?);
-                    }
-                    runs
-                }
+            let mut ids = match changed {
+                None => ids(tx, environment, &filter, Place::Start, MAX_FEED_RUNS)?.items,
+                Some(changed) => those_that_fit(tx, environment, &filter, changed)?,
             };
-            runs.retain(|run| fits(run, &filter));
-            runs.sort_by_key(|run| run.id);
+            ids.sort_unstable();
             let mut budget_bytes = MAX_FEED_BYTES as u64;
-            runs.into_iter().map(|run| complete(tx, run, &mut budget_bytes)).collect()
+            let rows = ids.into_iter().map(|run| row(tx, environment, run, &mut budget_bytes));
+            rows.filter_map(Result::transpose).collect()
         })
         .await
     }
 }
 
-fn fits(run: &Run, filter: &RunFilter) -> bool {
-    let tag_fits = filter.tags.is_empty() || run.tags.iter().any(|tag| filter.tags.contains(tag));
-    let batch_fits = filter.batch.is_none() || run.origin.batch == filter.batch;
-    tag_fits && batch_fits && filter.from.is_none_or(|from| run.created_at >= from)
+/// Of these runs, those that fit the filter.
+fn those_that_fit(
+    tx: &Tx<'_>,
+    environment: EnvironmentId,
+    filter: &RunFilter,
+    mut runs: Vec<RunId>,
+) -> Result<Vec<RunId>, Error> {
+    let look = "SELECT tags, created_at FROM runs WHERE id = ?1 AND environment_id = ?2";
+    let items = "SELECT run_id FROM batch_items WHERE batch_id = ?1 AND run_id IS NOT NULL";
+    if let Some(batch) = filter.batch {
+        let items: HashSet<RunId> = tx.rows(items, values![batch], |row| row.column())?.into_iter().collect();
+        runs.retain(|run| items.contains(run));
+    }
+    if filter.tags.is_empty() && filter.from.is_none() {
+        return Ok(runs);
+    }
+    let mut fitting = Vec::new();
+    for run in runs {
+        let found =
+            tx.row(look, values![run, environment], |row| Ok((row.parsed(parse_tags)?, row.column::<Timestamp>()?)))?;
+        let has_tag = |tags: &[String]| filter.tags.is_empty() || tags.iter().any(|tag| filter.tags.contains(tag));
+        let fits = |(tags, at): (Vec<String>, Timestamp)| has_tag(&tags) && filter.from.is_none_or(|from| at >= from);
+        fitting.extend(found.is_some_and(fits).then_some(run));
+    }
+    Ok(fitting)
 }
 
-/// Adds what lists leave out, each text only where it fits into what is left of `budget_bytes`.
-fn complete(tx: &Tx<'_>, mut run: Run, budget_bytes: &mut u64) -> Result<FeedRow, Error> {
+/// A run, each long text only where it fits into what is left of `budget_bytes`; the texts of its
+/// error and its metadata, 384 KiB at most, may go beyond together.
+fn row(tx: &Tx<'_>, environment: EnvironmentId, id: RunId, budget_bytes: &mut u64) -> Result<Option<FeedRow>, Error> {
+    let run = concat!("SELECT ", run_columns!(within_budget), " FROM runs WHERE id = ?1 AND environment_id = ?2");
     let payload = "SELECT CASE WHEN OCTET_LENGTH(data) <= CAST(?2 AS BIGINT) THEN data END, format
                    FROM run_payloads WHERE run_id = ?1";
-    let payload = tx.row(payload, values![run.id, *budget_bytes], packet)?;
+    let output = "SELECT CASE WHEN OCTET_LENGTH(output) <= CAST(?2 AS BIGINT) THEN output END
+                  FROM runs WHERE id = ?1";
+    let Some(mut run) = tx.row(run, values![id, environment, *budget_bytes], read_run)? else { return Ok(None) };
+    spend(budget_bytes, run.metadata.as_ref());
+    spend(budget_bytes, run.error.as_ref().map(|error| &error.message));
+    spend(budget_bytes, run.error.as_ref().and_then(|error| error.stack.as_ref()));
+    let payload = tx.row(payload, values![id, *budget_bytes], packet)?;
     let payload = payload.unwrap_or(Packet { data: None, format: PacketFormat::Json });
     spend(budget_bytes, payload.data.as_ref());
-    let output = "SELECT CASE WHEN OCTET_LENGTH(output) <= CAST(?2 AS BIGINT) THEN output END,
-                         CASE WHEN OCTET_LENGTH(error_stack) <= CAST(?2 AS BIGINT) THEN error_stack END
-                  FROM runs WHERE id = ?1";
-    let texts = tx.row(output, values![run.id, *budget_bytes], |row| Ok((row.column()?, row.column()?)))?;
-    let (output, stack) = texts.unwrap_or((None, None));
-    spend(budget_bytes, output.as_ref());
-    spend(budget_bytes, stack.as_ref());
-    run.output = output;
-    if let Some(error) = run.error.as_mut() {
-        error.stack = stack;
-    }
-    let mut streams = stream_names(tx, run.id)?;
+    run.output = tx.row(output, values![id, *budget_bytes], |row| row.column())?.flatten();
+    spend(budget_bytes, run.output.as_ref());
+    let mut streams = stream_names(tx, id)?;
     streams.retain(|name| !name.starts_with('$'));
-    Ok(FeedRow { run, payload, streams })
+    Ok(Some(FeedRow { run, payload, streams }))
 }
 
 fn spend(budget_bytes: &mut u64, text: Option<&String>) {

@@ -30,6 +30,7 @@ mod readers;
 mod runs;
 mod schedules;
 mod schema;
+mod search;
 mod sql;
 mod streams;
 mod tokens;

@@ -71,14 +71,12 @@ pub struct RunFilter {
     pub queues: Vec<String>,
     /// One of these machines, where the caller chose it.
     pub machines: Vec<String>,
-    /// The items of this batch.
+    /// The runs of the items of this batch, whether made for it or found by a key.
     pub batch: Option<BatchId>,
     /// What this schedule fired.
     pub schedule: Option<ScheduleId>,
     /// What this bulk action made.
     pub bulk: Option<BulkId>,
-    /// The runs below this one.
-    pub root: Option<RunId>,
     /// Tests, or everything else.
     pub is_test: Option<bool>,
     /// Triggered at this moment or later.
@@ -103,23 +101,35 @@ pub struct RunEvent {
 }
 
 /// The columns of [`read_run`], in its order. `without_output` is for lists: it reads neither the
-/// output nor the stack of an error, of which a page can have a gigabyte.
+/// output nor the stack of an error, of which a page can have a gigabyte. `within_budget` is for
+/// feeds: it reads no output, and the other long texts only where they have `?3` bytes at most.
 macro_rules! run_columns {
     () => {
-        run_columns!("error_stack, output")
+        run_columns!("metadata", "error_message", "error_stack, output")
     };
     (without_output) => {
-        run_columns!("NULL, NULL")
+        run_columns!("metadata", "error_message", "NULL, NULL")
     };
-    ($stack_and_output:literal) => {
+    (within_budget) => {
+        run_columns!(
+            "CASE WHEN OCTET_LENGTH(metadata) <= CAST(?3 AS BIGINT) THEN metadata END",
+            "CASE WHEN OCTET_LENGTH(error_message) <= CAST(?3 AS BIGINT) THEN error_message END",
+            "CASE WHEN OCTET_LENGTH(error_stack) <= CAST(?3 AS BIGINT) THEN error_stack END, NULL"
+        )
+    };
+    ($metadata:literal, $message:literal, $stack_and_output:literal) => {
         concat!(
             "id, environment_id, task_id, status, deployment_id,
              (SELECT d.version FROM deployments d WHERE d.id = runs.deployment_id) AS version,
-             queue, queue_given, concurrency_key, priority_ms, tags, metadata, created_at, updated_at, delay_until,
+             queue, queue_given, concurrency_key, priority_ms, tags, ",
+            $metadata,
+            ", created_at, updated_at, delay_until,
              queued_at, started_at, finished_at, ttl_ms, attempt, max_attempts, max_duration_seconds, machine,
              idempotency_key, idempotency_scope, is_test, replay_of, parent_id, root_id, depth, is_replay, batch_id,
-         schedule_id, bulk_id, cpu_us, peak_memory_bytes,
-             error_kind, error_name, error_message, ",
+             schedule_id, bulk_id, cpu_us, peak_memory_bytes,
+             error_kind, error_name, ",
+            $message,
+            ", ",
             $stack_and_output
         )
     };

@@ -8,14 +8,16 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use super::list::Query;
 use super::page::{Page, Place};
 use super::runs::{parse_tags, tags_text};
+use super::search::{Condition, Search, Things};
 use super::sql::{Row, Tx, values};
 use super::upkeep::MAX_UPKEEP_RUNS;
 use super::{Error, Storage};
 use crate::model::id::{EnvironmentId, WaitpointId};
 use crate::model::waitpoint::WaitpointStatus;
+
+const WAITPOINTS: Things = Things { table: "waitpoints", tags: "waitpoint_tags", tagged: "waitpoint_id" };
 
 /// A wait token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +137,7 @@ impl Storage {
         filter: WaitpointFilter,
         place: Place<WaitpointId>,
         limit: u32,
-    ) -> Result<Page<Waitpoint>, Error> {
+    ) -> Result<Page<Waitpoint, WaitpointId>, Error> {
         self.read(move |tx| list(tx, environment, &filter, place, limit)).await
     }
 
@@ -255,28 +257,24 @@ fn list(
     filter: &WaitpointFilter,
     place: Place<WaitpointId>,
     limit: u32,
-) -> Result<Page<Waitpoint>, Error> {
-    let columns = waitpoint_columns!(without_output);
-    let sql = format!("SELECT {columns} FROM waitpoints WHERE environment_id = ?1");
-    let mut query = Query { sql, bound: vec![environment.into()] };
-    if !filter.statuses.is_empty() {
-        let words: Vec<String> = filter.statuses.iter().map(|status| status.as_str().to_owned()).collect();
-        query.any_of("status", &words);
-    }
-    if let Some(key) = &filter.idempotency_key {
-        query.and("idempotency_key =", key.clone().into());
-    }
+) -> Result<Page<Waitpoint, WaitpointId>, Error> {
+    let sql = concat!(
+        "SELECT ",
+        waitpoint_columns!(without_output),
+        " FROM waitpoints WHERE id = ?1 AND environment_id = ?2"
+    );
+    let mut conditions = Vec::new();
+    conditions.extend(filter.idempotency_key.clone().map(|key| Condition::Column("idempotency_key", vec![key])));
     if !filter.tags.is_empty() {
-        query.sql.push_str(" AND id IN (SELECT g.waitpoint_id FROM waitpoint_tags g WHERE g.environment_id = ?1");
-        query.any_of("g.tag", &filter.tags);
-        query.sql.push(')');
+        conditions.push(Condition::Tag(filter.tags.clone()));
     }
-    let (above, below) = place.range(filter.from, filter.to);
-    query.and("id >", above.into());
-    query.and("id <", below.into());
-    let order = if place.is_backward() { "ASC" } else { "DESC" };
-    query.sql.push_str(&format!(" ORDER BY id {order} LIMIT {}", limit + 1));
-    Ok(Page::found(tx.rows(&query.sql, &query.bound, read_waitpoint)?, place, limit))
+    if !filter.statuses.is_empty() {
+        let words = filter.statuses.iter().map(|status| status.as_str().to_owned()).collect();
+        conditions.push(Condition::Column("status", words));
+    }
+    let between = place.range(filter.from, filter.to);
+    let search = Search { things: &WAITPOINTS, environment, conditions: &conditions, place, between };
+    search.find(tx, limit)?.read(|id| tx.row(sql, values![id, environment], read_waitpoint))
 }
 
 fn read_waitpoint(row: &mut Row<'_>) -> Result<Waitpoint, Error> {
