@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Request;
 use dacapo::config::ServerArgs;
+use dacapo::model::limits::MAX_FEED_BYTES;
 use dacapo_tests::guests;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -280,6 +281,80 @@ async fn who_hears_nothing_goes_on_from_where_the_changes_are_by_then() {
         }
         assert!(is_there, "{path}: the position must be that of the end of the hold");
     }
+}
+
+#[tokio::test]
+async fn a_batch_shows_the_runs_that_its_items_found() {
+    let app = with_echo().await;
+    let keyed = |key: &str| json!({ "delay": "1h", "idempotencyKey": key, "idempotencyKeyTTL": "1d" });
+    let older = app.trigger_with("echo", json!("older"), keyed("one")).await;
+    let announce =
+        async || app.post("/api/v3/batches", json!({ "runCount": 3 })).await.ok()["id"].as_str().unwrap().to_owned();
+    let send = async |batch: &str, options: &[Value]| {
+        let items = Request::post(format!("/api/v3/batches/{batch}/items"));
+        let items = items.header("content-type", "application/x-ndjson");
+        let line = |(index, options)| json!({ "index": index, "task": "echo", "options": options }).to_string();
+        let lines: Vec<String> = options.iter().enumerate().map(line).collect();
+        app.send(&app.key, items, lines.join("\n")).await.ok();
+    };
+    let (first, second) = (announce().await, announce().await);
+    send(&first, &[keyed("two")]).await;
+    let of_first = app.get(&format!("/api/v2/batches/{first}")).await.ok()["runs"][0].as_str().unwrap().to_owned();
+    let environment = app.post_empty("/api/v1/auth/jwt/claims").await.ok()["sub"].clone();
+    let scopes = format!("read:batch:{second}");
+    let said = claims(&environment, &[&scopes], dacapo::clock::Clock::system().now().as_millisecond());
+    let token = sign(&app.key, &said);
+    let (mut feed, rows) = Feed::open_with(&app, &token, &batch_feed(&second)).await;
+    assert_eq!(rows, Vec::<Value>::new());
+
+    send(&second, &[keyed("one"), keyed("two"), keyed("three")]).await;
+
+    let runs = app.get(&format!("/api/v2/batches/{second}")).await.ok()["runs"].clone();
+    assert_eq!((&runs[0], &runs[1]), (&json!(older), &json!(of_first)));
+    let mut known: Vec<&str> = runs.as_array().unwrap().iter().map(|run| run.as_str().unwrap()).collect();
+    known.sort_unstable();
+    let names = |rows: &[Value]| rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(names(&feed.next(&app).await), known, "they are news");
+    assert_eq!(names(&Feed::open_with(&app, &token, &batch_feed(&second)).await.1), known);
+    let listed = app.get(&format!("/api/v1/runs?filter[batch]={second}")).await.ok();
+    known.reverse();
+    assert_eq!(names(listed["data"].as_array().unwrap()), known);
+    let change = async {
+        while app.app().watched_topics() == 0 {
+            tokio::task::yield_now().await;
+        }
+        app.post_empty(&format!("/api/v2/runs/{older}/cancel")).await.ok();
+    };
+    let (rows, ()) = tokio::join!(feed.next(&app), change);
+    assert_eq!((names(&rows), &rows[0]["status"]), (vec![older], &json!("CANCELED")), "and what becomes of them");
+}
+
+#[tokio::test]
+async fn a_feed_of_many_has_as_many_bytes_as_an_answer_may_have() {
+    let app = with_echo().await;
+    app.deploy(guests::FAIL).await;
+    let text = |row: &Value, name: &str| row[name].as_str().map_or(0, str::len);
+    let mut runs = Vec::new();
+    for _ in 0..34 {
+        let options = json!({ "delay": "1h", "tags": ["t"], "metadata": { "m": "x".repeat(250_000) } });
+        runs.push(app.trigger_with("echo", json!(1), options).await);
+    }
+    let long = json!({ "retry": "never", "message": "m".repeat(60_000) });
+    for _ in 0..10 {
+        let failed = app.trigger_with("fail", long.clone(), json!({ "tags": ["t"] })).await;
+        app.finished(&failed).await;
+        runs.push(failed);
+    }
+
+    let (_, rows) = Feed::open(&app, "/realtime/v1/runs?tags=t").await;
+
+    assert_eq!(rows.iter().map(|row| row["id"].as_str().unwrap()).collect::<Vec<_>>(), runs, "every run is there");
+    let of_metadata: usize = rows.iter().map(|row| text(row, "metadata")).sum();
+    let of_messages: usize = rows.iter().map(|row| text(&row["error"], "message")).sum();
+    let of_payloads: usize = rows.iter().map(|row| text(row, "payload")).sum();
+    let bytes = of_metadata + of_messages + of_payloads;
+    assert!((MAX_FEED_BYTES - 250_100..=MAX_FEED_BYTES + (384 << 10)).contains(&bytes), "{bytes}");
+    assert!(of_metadata >= 33 * 250_000 && of_messages < 10 * 60_000, "{of_metadata} {of_messages}");
 }
 
 #[tokio::test]

@@ -40,12 +40,10 @@ CREATE INDEX deployments_by_label ON deployments (environment_id, external_id, i
 CREATE INDEX runs_by_deployment ON runs (environment_id, deployment_id, id) WHERE deployment_id IS NOT NULL;
 CREATE INDEX runs_by_queue ON runs (environment_id, queue, id);
 CREATE INDEX runs_by_machine ON runs (environment_id, machine, id) WHERE machine IS NOT NULL;
-CREATE INDEX runs_by_batch ON runs (batch_id, id) WHERE batch_id IS NOT NULL;
 CREATE INDEX runs_by_schedule ON runs (schedule_id, id) WHERE schedule_id IS NOT NULL;
 CREATE INDEX runs_by_bulk ON runs (bulk_id, id) WHERE bulk_id IS NOT NULL;
 CREATE INDEX runs_of_bulk_unstarted ON runs (bulk_id) WHERE bulk_id IS NOT NULL AND started_at IS NULL AND finished_at IS NULL;
 CREATE INDEX runs_by_parent ON runs (parent_id, id) WHERE parent_id IS NOT NULL;
-CREATE INDEX runs_by_root ON runs (root_id, id) WHERE root_id IS NOT NULL;
 CREATE INDEX runs_that_test ON runs (environment_id, id) WHERE is_test = 1;
 
 -- The tags of runs, to find the runs of a tag.
@@ -96,9 +94,12 @@ CREATE TABLE batch_items (
     item     BIGINT NOT NULL,
     task_id  TEXT   NOT NULL,
     run_id   TEXT,
+    -- Whether its run was there already: then the run is another batch's, or none's.
+    found    BIGINT NOT NULL DEFAULT 0,
     error    TEXT,
     PRIMARY KEY (batch_id, item)
 ) WITHOUT ROWID;
+CREATE INDEX batch_items_found ON batch_items (run_id, batch_id) WHERE found = 1;
 
 CREATE TABLE schedules (
     id                TEXT   NOT NULL PRIMARY KEY,

@@ -142,7 +142,7 @@ pub(super) async fn tags(State(server): State<Arc<Server>>, bearer: Bearer, para
     feed.answer(request).await
 }
 
-/// Follows the runs of a batch, by the HTTP protocol of Electric's shapes.
+/// Follows the runs of a batch, by the HTTP protocol of Electric's shapes: also those that its items found by a key.
 #[utoipa::path(
     get, path = "/realtime/v1/batches/{batch}", tag = "Realtime",
     security(("key" = []), ("publicToken" = [])),
@@ -291,7 +291,10 @@ impl Feed {
         };
         let environment = self.bearer.caller.environment.id;
         let mut rows = self.server.storage.feed(environment, self.filter.clone(), changed).await?;
-        rows.retain(|row| self.bearer.may_read(&row.run).is_ok());
+        // Who may look at a batch may look at what it shares with others, as in its results.
+        if self.filter.batch.is_none() {
+            rows.retain(|row| self.bearer.may_read(&row.run).is_ok());
+        }
         Ok(rows)
     }
 }

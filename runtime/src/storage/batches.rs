@@ -263,7 +263,7 @@ fn insert_batch_item(
 ) -> Result<ItemInserted, Error> {
     let record = "INSERT INTO batch_items (batch_id, item, task_id, run_id, error) VALUES (?1, ?2, ?3, ?4, ?5)
                   ON CONFLICT (batch_id, item) DO NOTHING";
-    let point_to = "UPDATE batch_items SET run_id = ?3 WHERE batch_id = ?1 AND item = ?2";
+    let point_to = "UPDATE batch_items SET run_id = ?3, found = 1 WHERE batch_id = ?1 AND item = ?2";
     let forget = "DELETE FROM batch_items WHERE batch_id = ?1 AND item = ?2";
     let NewBatchItem { batch, index, task, run } = item;
     let (id, error) = match run {
@@ -277,7 +277,11 @@ fn insert_batch_item(
     let Ok(run) = run else { return Ok(ItemInserted::New) };
     match insert_run(tx, run, waiting, max_waiting)? {
         Inserted::New => {}
-        Inserted::Existing { run, .. } => drop(tx.execute(point_to, values![*batch, *index, run])?),
+        Inserted::Existing { run, .. } => {
+            tx.execute(point_to, values![*batch, *index, run])?;
+            // The feed of the batch is to show it.
+            tx.effects.run_changed(run);
+        }
         Inserted::QueueFull { waiting } => {
             tx.execute(forget, values![*batch, *index])?;
             return Ok(ItemInserted::QueueFull { waiting });

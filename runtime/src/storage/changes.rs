@@ -20,6 +20,10 @@ const MAX_KEPT_CHANGES: usize = 65_536;
 /// Changes that wait for one watcher; when there are more, it must look at everything.
 const MAX_WAITING_CHANGES: usize = 4_096;
 
+/// Items whose batches hear of a change of the run that these found, beside the batch that made it:
+/// those of the newest batches. The others' feeds show it when they begin.
+const MAX_SHARING_ITEMS: u32 = 1_000;
+
 /// What can be watched.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topic {
@@ -29,7 +33,7 @@ pub enum Topic {
     Run(RunId),
     /// The runs of an environment with a tag.
     Tag(EnvironmentId, String),
-    /// The runs of a batch.
+    /// The runs of a batch, also those that were there before it; see [`MAX_SHARING_ITEMS`].
     Batch(BatchId),
     /// The streams of a run. Their changes wake, and are not in [`Changes`].
     Streams(RunId),
@@ -246,6 +250,7 @@ pub(super) fn find_topics(
     watchers: &Watchers,
 ) -> Result<Option<Vec<(RunId, Topic)>>, Error> {
     let sql = "SELECT environment_id, batch_id, tags FROM runs WHERE id = ?1";
+    let sharing = "SELECT batch_id FROM batch_items WHERE run_id = ?1 AND found = 1 ORDER BY batch_id DESC LIMIT ?2";
     if runs.is_empty() || watchers.state().to_look_for == 0 {
         return Ok(None);
     }
@@ -258,6 +263,9 @@ pub(super) fn find_topics(
             let tags = tags.into_iter().map(|tag| Topic::Tag(environment, tag));
             Ok(tags.chain(batch.map(Topic::Batch)).collect::<Vec<_>>())
         })?;
+        let mut sharing: Vec<BatchId> = tx.rows(sharing, values![run, MAX_SHARING_ITEMS], |row| row.column())?;
+        sharing.dedup();
+        found.extend(sharing.into_iter().map(|batch| (run, Topic::Batch(batch))));
         found.extend(topics.into_iter().flatten().map(|topic| (run, topic)));
     }
     Ok(Some(found))
