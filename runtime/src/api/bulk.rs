@@ -204,7 +204,8 @@ pub struct BulkItem {
     /// When it was over.
     #[serde(serialize_with = "serialize_instant_option", skip_serializing_if = "Option::is_none", default)]
     pub completed_at: Option<Timestamp>,
-    /// Dacapo's: where the runs are that a replay has made, by status. Not in lists.
+    /// Dacapo's: where the runs are that a replay has made, by status: of the first 100,000 that it looked at. Not in
+    /// lists.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub outcomes: Option<BTreeMap<String, u64>>,
 }

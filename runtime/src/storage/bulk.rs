@@ -3,6 +3,8 @@
 //! What is done to a run and the row that says so are written in one transaction: nothing is done
 //! twice, wherever a server dies.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 
 use super::page::{Page, Place};
@@ -12,6 +14,9 @@ use super::{Canceled, Error, Inserted, Storage};
 use crate::model::bulk::{BulkKind, BulkStatus, MemberOutcome};
 use crate::model::id::{BulkId, EnvironmentId, Id, RunId};
 use crate::model::run::{NewRun, Status};
+
+/// Members of which the new runs are counted, with each look at a bulk action.
+const MAX_COUNTED_MEMBERS: u32 = 100_000;
 
 /// A bulk action that is to be done.
 #[derive(Debug, Clone)]
@@ -221,13 +226,20 @@ impl Storage {
         .await
     }
 
-    /// How many of the runs that a bulk action made are where.
-    pub async fn bulk_outcomes(&self, bulk: BulkId) -> Result<Vec<(Status, u64)>, Error> {
-        let sql = "SELECT r.status, COUNT(*)
-                   FROM   bulk_members m JOIN runs r ON r.id = m.new_run
-                   WHERE  m.bulk_id = ?1
-                   GROUP BY r.status";
-        self.read(move |tx| tx.rows(sql, values![bulk], |row| Ok((row.parsed(Status::parse)?, row.column()?)))).await
+    /// How many of the first runs that a bulk action looked at, [`MAX_COUNTED_MEMBERS`] at most, made
+    /// runs that are where.
+    pub async fn bulk_outcomes(&self, bulk: BulkId) -> Result<HashMap<Status, u64>, Error> {
+        let sql = "SELECT r.status
+                   FROM   (SELECT new_run FROM bulk_members WHERE bulk_id = ?1 ORDER BY source_id LIMIT ?2) AS m
+                   JOIN   runs r ON r.id = m.new_run";
+        self.read(move |tx| {
+            let mut counts: HashMap<Status, u64> = HashMap::new();
+            for status in tx.rows(sql, values![bulk, MAX_COUNTED_MEMBERS], |row| row.parsed(Status::parse))? {
+                *counts.entry(status).or_default() += 1;
+            }
+            Ok(counts)
+        })
+        .await
     }
 
     /// How many of the runs that a bulk action made have not started, `at_most` or fewer.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::runs::tags_text;
+use super::runs::{parse_tags, tags_text};
 use super::sql::{Tx, values};
 use super::{Error, Storage};
 use crate::model::id::{EnvironmentId, RunId};
@@ -84,11 +84,16 @@ fn take_over(tx: &Tx<'_>, run: RunId, new: &NewRun) -> Result<(), Error> {
                    SET    tags = ?2, metadata = ?3, max_attempts = ?4, max_duration_seconds = ?5, machine = ?6
                    WHERE  id = ?1 AND status = 'delayed'";
     let payload = "UPDATE run_payloads SET data = ?2, format = ?3, metadata = ?4 WHERE run_id = ?1";
+    let known = "SELECT tags FROM runs WHERE id = ?1";
+    let forget = "DELETE FROM run_tags WHERE environment_id = ?1 AND tag = ?2 AND run_id = ?3";
+    let old_tags = tx.row(known, values![run], |row| row.parsed(parse_tags))?.unwrap_or_default();
     let (tags, metadata) = (tags_text(&new.tags), new.metadata.as_ref());
     let machine = new.machine.map(Machine::name);
     tx.execute(options, values![run, tags, metadata, new.max_attempts, new.max_duration_seconds, machine])?;
     let format = new.payload.format.as_str();
     tx.execute(payload, values![run, new.payload.data.as_ref(), format, metadata])?;
-    tx.execute("DELETE FROM run_tags WHERE environment_id = ?1 AND run_id = ?2", values![new.environment, run])?;
+    for tag in old_tags {
+        tx.execute(forget, values![new.environment, &tag, run])?;
+    }
     super::runs::insert_tags(tx, new.environment, run, &new.tags)
 }
