@@ -463,7 +463,23 @@ async fn queue(app: &TestApp) {
     app.post("/api/v1/queues/q/pause", custom("resume")).await.ok();
     app.finished(&held).await;
     app.post("/api/v1/queues/q/concurrency/reset", json!({ "type": "custom" })).await.ok();
+    // The oldest that wait for the only place are so many and may not pass.
+    app.admin("PUT", "/admin/v1/environments/dev/concurrency", json!({ "limit": 1 })).await.ok();
+    let busy = app.trigger("sleep", json!({ "ms": 600_000 })).await;
+    app.until_status(&busy, "EXECUTING").await;
+    app.post("/api/v1/queues/q/pause", custom("pause")).await.ok();
+    let mut held = Vec::new();
+    for n in 0..51 {
+        held.push(app.trigger_with("echo", json!(n), json!({ "queue": { "name": "q" } })).await);
+    }
+    let passes = app.trigger("echo", json!(1)).await;
+    cancel(app, &busy).await;
+    app.finished(&passes).await;
     app.admin("PUT", "/admin/v1/environments/dev/concurrency", json!({})).await.ok();
+    app.post("/api/v1/queues/q/pause", custom("resume")).await.ok();
+    for run in &held {
+        app.finished(run).await;
+    }
 }
 
 async fn bulk(app: &TestApp) {

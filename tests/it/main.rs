@@ -28,6 +28,7 @@ mod openapi;
 mod packets;
 mod parsers;
 mod plans;
+mod places;
 mod process;
 mod queues;
 mod rate;
