@@ -81,8 +81,8 @@ pub enum TriggerError {
     #[error("the run {0} that `parentRunId` names does not exist")]
     NoSuchParent(RunId),
     /// The version it is locked to does not have the task.
-    #[error("version {0} has no task `{1}`")]
-    NoSuchTask(DeploymentId, String),
+    #[error("the version that it is locked to has no task `{0}`")]
+    NoSuchTask(String),
     /// The one-time token was used before.
     #[error("the one-time token has been used already")]
     TokenUsed,
@@ -168,9 +168,7 @@ impl Runs {
             (Some(definition), Some(deployment)) => {
                 self.check_payload(deployment, definition, &request).await?;
             }
-            (None, Some(locked)) if request.locked.is_some() => {
-                return Err(TriggerError::NoSuchTask(locked, request.task));
-            }
+            (None, Some(_)) if request.locked.is_some() => return Err(TriggerError::NoSuchTask(request.task)),
             _ => drop(api::plain_json(&request.payload)?),
         }
         let kind = self.storage.environment_kind(environment).await?;

@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use axum::Json;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
 use crate::api::ErrorBody;
@@ -12,6 +12,9 @@ use crate::model::admission::Refusal;
 use crate::runs::TriggerError;
 use crate::sandbox::InspectError;
 use crate::{secrets, storage};
+
+/// Whether a client should try again, whatever the status says.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// An answer that is not 2xx.
 #[derive(Debug, Clone)]
@@ -92,7 +95,12 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, Json(self.body)).into_response()
+        let mut response = (self.status, Json(self.body)).into_response();
+        if self.status == StatusCode::CONFLICT {
+            // The client would try four times more, with what does not change.
+            response.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
+        response
     }
 }
 
