@@ -191,14 +191,14 @@ fn contains(statement: &str, part: &str) -> bool {
     rest.is_some()
 }
 
-/// Does everything that storage can do. Each of two lives of a server has a runtime of its own; the
-/// first ends as in a crash, because its runtime is dropped with everything that runs on it.
+/// Does everything that storage can do, in two lives of a server. The second begins as after a
+/// crash, with a copy of the data that the first had while it worked.
 fn walk() {
     let dir = tempfile::tempdir().unwrap();
-    let data_dir = dir.path().join("data");
+    let (data_dir, crashed) = (dir.path().join("data"), dir.path().join("crashed"));
     let live = || tokio::runtime::Runtime::new().unwrap();
     let (lost, left) = live().block_on(async {
-        let app = TestApp::open(data_dir.clone(), ServerArgs::default(), None).await;
+        let app = TestApp::open(data_dir, ServerArgs::default(), None).await;
         change_settings(&app).await;
         deploy(&app).await;
         wait_for_a_deployment(&app).await;
@@ -215,13 +215,15 @@ fn walk() {
         app.upload("one", &std::fs::read(guests::META).unwrap(), "").await.ok();
         let lost = app.trigger("sleep", json!({ "ms": 600_000 })).await;
         app.until_status(&lost, "EXECUTING").await;
+        // What a crash would leave behind: in the copy the run executes, and nobody knows of it.
+        dacapo::app::backup(app.data_dir(), &crashed).await.expect("the backup is made");
         (lost, left)
     });
     live().block_on(send_to_a_full_queue());
     live().block_on(async {
         let sandbox = Arc::new(ScriptedSandbox::new(Vec::new()));
         sandbox.then(Step::Panic);
-        let mut app = TestApp::open(data_dir.clone(), ServerArgs::default(), Some(sandbox)).await;
+        let mut app = TestApp::open(crashed.clone(), ServerArgs::default(), Some(sandbox)).await;
         // The first life's clock was ahead.
         app.app().advance(Duration::from_secs(3_700));
         app.finished(&lost).await;

@@ -29,6 +29,8 @@ DROP INDEX runs_ready;
 CREATE INDEX runs_ready ON runs (dequeue_at, id) WHERE status = 'queued' AND held = 0;
 CREATE INDEX runs_held ON runs (environment_id, queue, (COALESCE(concurrency_key, '')), dequeue_at, id)
     WHERE status = 'queued' AND held = 1;
+CREATE INDEX runs_held_in_queue ON runs (environment_id, queue, dequeue_at, id) WHERE status = 'queued' AND held = 1;
+CREATE INDEX runs_held_in_environment ON runs (environment_id, dequeue_at, id) WHERE status = 'queued' AND held = 1;
 -- The status is in them so that counting reads nothing else.
 CREATE INDEX runs_in_queue ON runs (environment_id, queue, status) WHERE status = 'queued';
 CREATE INDEX runs_in_place ON runs (environment_id, queue, (COALESCE(concurrency_key, '')), status)

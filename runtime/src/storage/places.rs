@@ -16,8 +16,9 @@ use super::upkeep::MAX_UPKEEP_RUNS;
 use crate::model::id::{EnvironmentId, Id, RunId};
 use crate::model::run::Run;
 
-/// Gates of an environment that a free place is offered to.
-const MAX_OFFERS: usize = 50;
+/// Runs of an environment that a free place is offered to, oldest first; where none of them can pass,
+/// runs and gates of each queue.
+const MAX_OFFERS: u32 = 50;
 /// Gates that one pass of upkeep looks at.
 const MAX_UPKEEP_GATES: usize = 500;
 
@@ -43,10 +44,7 @@ impl Places {
         if self.free(tx, &gate)? == 0 {
             return Ok(None);
         }
-        let known = [self.environments.get_mut(&gate.0), self.queues.get_mut(&gate)];
-        for places in known.into_iter().flatten() {
-            *places = places.map(|free| free.saturating_sub(1));
-        }
+        self.took(&gate, 1);
         Ok(Some(gate))
     }
 
@@ -60,29 +58,29 @@ impl Places {
         place_is_free(tx, run)
     }
 
-    /// Takes a place of an environment. `false`: there is none.
-    fn take_in_environment(&mut self, environment: EnvironmentId) -> bool {
-        match self.environments.get_mut(&environment) {
-            Some(Some(0)) => false,
-            Some(Some(free)) => {
-                *free -= 1;
-                true
-            }
-            Some(None) | None => true,
-        }
-    }
-
     /// Free places behind a gate, as many as anyone asks for.
     fn free(&mut self, tx: &Tx<'_>, gate: &Gate) -> Result<u64, Error> {
-        let in_environment = match self.environments.entry(gate.0) {
-            Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(unknown) => *unknown.insert(free_in_environment(tx, gate.0)?),
-        };
+        let in_environment = self.free_in(tx, gate.0)?;
         let in_queue = match self.queues.entry(gate.clone()) {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(unknown) => *unknown.insert(free_in_queue(tx, gate)?),
         };
         Ok(in_environment.unwrap_or(u64::MAX).min(in_queue.unwrap_or(u64::MAX)))
+    }
+
+    /// Free places of an environment. `None`: as many as one likes.
+    fn free_in(&mut self, tx: &Tx<'_>, environment: EnvironmentId) -> Result<Option<u64>, Error> {
+        Ok(match self.environments.entry(environment) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(unknown) => *unknown.insert(free_in_environment(tx, environment)?),
+        })
+    }
+
+    fn took(&mut self, gate: &Gate, count: u64) {
+        let known = [self.environments.get_mut(&gate.0), self.queues.get_mut(gate)];
+        for places in known.into_iter().flatten() {
+            *places = places.map(|free| free.saturating_sub(count));
+        }
     }
 }
 
@@ -127,64 +125,122 @@ pub(super) fn place_is_free(tx: &mut Tx<'_>, run: RunId) -> Result<(), Error> {
     let gate = "SELECT environment_id, queue, COALESCE(concurrency_key, '') FROM runs WHERE id = ?1";
     let Some(gate) = tx.row(gate, values![run], read_gate)? else { return Ok(()) };
     let mut places = Places::default();
-    let is_limited = free_in_environment(tx, gate.0)?.is_some();
-    let gates = if is_limited { gates_after(tx, &gate)? } else { vec![gate] };
-    let mut oldest: Option<(Timestamp, RunId)> = None;
-    for gate in gates {
-        if places.free(tx, &gate)? > 0 {
-            oldest = oldest.into_iter().chain(heads(tx, &gate, 1)?).min();
-        }
+    if let Some(free) = places.free_in(tx, gate.0)? {
+        return let_go_of_oldest(tx, &mut places, gate.0, free.min(1));
     }
-    match oldest {
-        Some((dequeue_at, run)) => let_go(tx, run, dequeue_at),
-        None => Ok(()),
-    }
+    let next = if places.free(tx, &gate)? > 0 { heads(tx, &gate, 1)?.pop() } else { None };
+    next.map_or(Ok(()), |(dequeue_at, run)| let_go(tx, run, dequeue_at))
 }
 
-/// Gates of an environment at which runs are held, [`MAX_OFFERS`] at most: those after `start`, then
-/// those from the first on, so that each of many has its turn.
-fn gates_after(tx: &Tx<'_>, start: &Gate) -> Result<Vec<Gate>, Error> {
-    let mut gates = Vec::new();
-    let mut before = start.clone();
-    let mut is_second_round = false;
-    while gates.len() < MAX_OFFERS {
-        match next_gate(tx, &before)?.filter(|gate| gate.0 == start.0) {
-            Some(gate) if !is_second_round || gate <= *start => {
-                before.clone_from(&gate);
-                gates.push(gate);
-            }
-            None if !is_second_round => {
-                is_second_round = true;
-                before = (start.0, String::new(), String::new());
-            }
-            _ => break,
-        }
+/// A held run with its place in the queue, and the gate where it is held.
+type Held = ((Timestamp, RunId), Gate);
+
+/// Lets go of the runs of an environment that have waited longest of those that can pass, `most` at
+/// most.
+fn let_go_of_oldest(tx: &mut Tx<'_>, places: &mut Places, environment: EnvironmentId, most: u64) -> Result<(), Error> {
+    let sql = "SELECT dequeue_at, id, queue, COALESCE(concurrency_key, '') FROM runs
+               WHERE  environment_id = ?1 AND status = 'queued' AND held = 1
+               ORDER BY dequeue_at, id
+               LIMIT  ?2";
+    let most = u32::try_from(most).unwrap_or(u32::MAX).min(MAX_UPKEEP_RUNS);
+    if most == 0 {
+        return Ok(());
     }
-    Ok(gates)
+    let looked_at = most.max(MAX_OFFERS);
+    let oldest: Vec<Held> = tx.rows(sql, values![environment, looked_at], |row| {
+        Ok(((row.column()?, row.column()?), (environment, row.column()?, row.column()?)))
+    })?;
+    let are_all = oldest.len() < looked_at as usize;
+    if let_pass(tx, places, oldest, most)? || are_all {
+        return Ok(());
+    }
+    let_pass(tx, places, offers(tx, environment)?, most).map(drop)
 }
 
-/// The next gate at which a run is held.
+/// Runs of an environment that may pass although none of the oldest can, in the order in which they
+/// wait: the oldest of each queue, and the first of each gate, as far as there are not too many.
+fn offers(tx: &Tx<'_>, environment: EnvironmentId) -> Result<Vec<Held>, Error> {
+    let sql = "SELECT dequeue_at, id, COALESCE(concurrency_key, '') FROM runs
+               WHERE  environment_id = ?1 AND queue = ?2 AND status = 'queued' AND held = 1
+               ORDER BY dequeue_at, id
+               LIMIT  ?3";
+    let mut offers: Vec<Held> = Vec::new();
+    let mut next = next_queue(tx, environment, "")?;
+    let (mut queue, mut gates_of_queue) = (String::new(), 0);
+    for _ in 0..MAX_UPKEEP_GATES {
+        let Some(gate) = next.filter(|gate| gate.0 == environment) else { break };
+        if gate.1 != queue {
+            queue.clone_from(&gate.1);
+            gates_of_queue = 0;
+            if is_closed(tx, &gate)? {
+                next = next_queue(tx, environment, &queue)?;
+                continue;
+            }
+            offers.extend(tx.rows(sql, values![environment, &queue, MAX_OFFERS], |row| {
+                Ok(((row.column()?, row.column()?), (environment, queue.clone(), row.column()?)))
+            })?);
+        }
+        offers.extend(heads(tx, &gate, 1)?.into_iter().map(|run| (run, gate.clone())));
+        gates_of_queue += 1;
+        next = if gates_of_queue < MAX_OFFERS { next_gate(tx, &gate)? } else { next_queue(tx, environment, &queue)? };
+    }
+    offers.sort();
+    offers.dedup();
+    Ok(offers)
+}
+
+/// Lets go of those of `held` that can pass, in their order. `false`: none can.
+fn let_pass(tx: &mut Tx<'_>, places: &mut Places, held: Vec<Held>, most: u32) -> Result<bool, Error> {
+    let mut passed = 0;
+    for ((dequeue_at, run), gate) in held {
+        if passed < most && places.free(tx, &gate)? > 0 {
+            places.took(&gate, 1);
+            let_go(tx, run, dequeue_at)?;
+            passed += 1;
+        }
+    }
+    Ok(passed > 0)
+}
+
+/// Whether a queue lets nobody pass, whatever the key.
+fn is_closed(tx: &Tx<'_>, (environment, queue, _): &Gate) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM queues
+               WHERE  environment_id = ?1 AND name = ?2
+               AND    (paused_at IS NOT NULL OR COALESCE(override_limit, declared_limit) = 0)";
+    Ok(tx.row(sql, values![*environment, queue], |row| row.column::<i64>())?.is_some())
+}
+
+/// The next gate at which a run is held, after this one.
 fn next_gate(tx: &Tx<'_>, (environment, queue, key): &Gate) -> Result<Option<Gate>, Error> {
-    let same_queue = "SELECT environment_id, queue, COALESCE(concurrency_key, '') FROM runs
-                      WHERE  status = 'queued' AND held = 1 AND environment_id = ?1 AND queue = ?2
-                      AND    COALESCE(concurrency_key, '') > ?3
-                      ORDER BY COALESCE(concurrency_key, '')
-                      LIMIT  1";
-    let same_environment = "SELECT environment_id, queue, COALESCE(concurrency_key, '') FROM runs
-                            WHERE  status = 'queued' AND held = 1 AND environment_id = ?1 AND queue > ?2
-                            ORDER BY queue, COALESCE(concurrency_key, '')
-                            LIMIT  1";
-    let any = "SELECT environment_id, queue, COALESCE(concurrency_key, '') FROM runs
+    let sql = "SELECT environment_id, queue, COALESCE(concurrency_key, '') FROM runs
+               WHERE  status = 'queued' AND held = 1 AND environment_id = ?1 AND queue = ?2
+               AND    COALESCE(concurrency_key, '') > ?3
+               ORDER BY COALESCE(concurrency_key, '')
+               LIMIT  1";
+    match tx.row(sql, values![*environment, queue, key], read_gate)? {
+        Some(gate) => Ok(Some(gate)),
+        None => next_queue(tx, *environment, queue),
+    }
+}
+
+/// The first gate of the next queue, or of the next environment.
+fn next_queue(tx: &Tx<'_>, environment: EnvironmentId, queue: &str) -> Result<Option<Gate>, Error> {
+    let sql = "SELECT environment_id, queue, COALESCE(concurrency_key, '') FROM runs
+               WHERE  status = 'queued' AND held = 1 AND environment_id = ?1 AND queue > ?2
+               ORDER BY queue, COALESCE(concurrency_key, '')
+               LIMIT  1";
+    match tx.row(sql, values![environment, queue], read_gate)? {
+        Some(gate) => Ok(Some(gate)),
+        None => next_environment(tx, environment),
+    }
+}
+
+fn next_environment(tx: &Tx<'_>, environment: EnvironmentId) -> Result<Option<Gate>, Error> {
+    let sql = "SELECT environment_id, queue, COALESCE(concurrency_key, '') FROM runs
                WHERE  status = 'queued' AND held = 1 AND environment_id > ?1
                ORDER BY environment_id, queue, COALESCE(concurrency_key, '')
                LIMIT  1";
-    if let Some(gate) = tx.row(same_queue, values![*environment, queue, key], read_gate)? {
-        return Ok(Some(gate));
-    }
-    if let Some(gate) = tx.row(same_environment, values![*environment, queue], read_gate)? {
-        return Ok(Some(gate));
-    }
-    tx.row(any, values![*environment], read_gate)
+    tx.row(sql, values![environment], read_gate)
 }
 
 /// The runs at a gate whose turn is next.
@@ -203,36 +259,39 @@ fn let_go(tx: &mut Tx<'_>, run: RunId, dequeue_at: Timestamp) -> Result<(), Erro
     Ok(())
 }
 
-/// Lets go of held runs for which there are places, the oldest first, gate after gate from where the
-/// last pass stopped; `true` where there are more gates to look at now.
+/// Lets go of held runs for which there are places, gate after gate from where the last pass
+/// stopped; in an environment with a limit, oldest first. `true` where there are more gates to look
+/// at now.
 pub(super) fn let_go_of_held(tx: &mut Tx<'_>) -> Result<bool, Error> {
     let start = tx.effects.last_gate();
     let is_first = start.is_none();
-    let mut before = start.unwrap_or((EnvironmentId::FIRST, String::new(), String::new()));
+    let mut next = next_gate(tx, &start.unwrap_or((EnvironmentId::FIRST, String::new(), String::new())))?;
+    if is_first && next.is_none() {
+        tx.effects.none_held();
+    }
     let mut places = Places::default();
-    let mut next: Vec<(Timestamp, RunId, EnvironmentId)> = Vec::new();
-    let mut is_last = false;
-    for looked_at in 0..MAX_UPKEEP_GATES {
-        let Some(gate) = next_gate(tx, &before)? else {
-            if is_first && looked_at == 0 {
-                tx.effects.none_held();
+    let mut last = None;
+    for _ in 0..MAX_UPKEEP_GATES {
+        let Some(gate) = next else { break };
+        next = if let Some(free) = places.free_in(tx, gate.0)? {
+            let_go_of_oldest(tx, &mut places, gate.0, free)?;
+            next_environment(tx, gate.0)?
+        } else if is_closed(tx, &gate)? {
+            next_queue(tx, gate.0, &gate.1)?
+        } else {
+            let free = places.free(tx, &gate)?.min(u64::from(MAX_UPKEEP_RUNS));
+            let heads = heads(tx, &gate, u32::try_from(free).unwrap_or(MAX_UPKEEP_RUNS))?;
+            places.took(&gate, heads.len() as u64);
+            for (dequeue_at, run) in heads {
+                let_go(tx, run, dequeue_at)?;
             }
-            is_last = true;
-            break;
+            next_gate(tx, &gate)?
         };
-        let free = places.free(tx, &gate)?.min(u64::from(MAX_UPKEEP_RUNS));
-        let heads = heads(tx, &gate, u32::try_from(free).unwrap_or(MAX_UPKEEP_RUNS))?;
-        next.extend(heads.into_iter().map(|(dequeue_at, run)| (dequeue_at, run, gate.0)));
-        before = gate;
+        last = Some(gate);
     }
-    next.sort_unstable();
-    for (dequeue_at, run, environment) in next {
-        if places.take_in_environment(environment) {
-            let_go(tx, run, dequeue_at)?;
-        }
-    }
-    tx.effects.set_last_gate((!is_last).then_some(before));
-    Ok(!is_last)
+    let more = next.is_some();
+    tx.effects.set_last_gate(last.filter(|_| more));
+    Ok(more)
 }
 
 fn read_gate(row: &mut Row<'_>) -> Result<Gate, Error> {
