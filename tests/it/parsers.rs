@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::harness::{Answer, TestApp};
+use crate::rules::stories;
 
 /// Requests of one test: enough to find what is not rare, and done in seconds.
 const REQUESTS: u32 = 200;
@@ -540,7 +541,8 @@ impl Story {
 #[test]
 fn no_order_of_requests_breaks_the_rules_of_a_runs_life() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let config = Config { cases: STORIES, max_shrink_iters: 100, failure_persistence: None, ..Config::default() };
+    let config =
+        Config { cases: stories(STORIES), max_shrink_iters: 100, failure_persistence: None, ..Config::default() };
     let told = TestRunner::new(config).run(&vec(any_act(), 1..25), |acts| {
         runtime.block_on(async {
             let mut story = Story::begin().await;

@@ -26,14 +26,19 @@ use proptest::test_runner::{Config, TestRunner};
 use self::steps::any_step;
 use self::world::World;
 
-/// Stories, unless `DACAPO_STORIES` says how many, and the steps of the longest.
+/// Stories, and the steps of the longest.
 const STORIES: u32 = 16;
 const STEPS: usize = 40;
 
+/// How many stories are told: `usual`, unless the environment variable `DACAPO_STORIES` says more.
+pub fn stories(usual: u32) -> u32 {
+    std::env::var("DACAPO_STORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(usual)
+}
+
 #[test]
 fn no_order_of_events_breaks_the_rules() {
-    let stories = std::env::var("DACAPO_STORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(STORIES);
-    let config = Config { cases: stories, max_shrink_iters: 60, failure_persistence: None, ..Config::default() };
+    let config =
+        Config { cases: stories(STORIES), max_shrink_iters: 60, failure_persistence: None, ..Config::default() };
     // One clock: the ids of one process never go back.
     let clock = Clock::system();
     let told = TestRunner::new(config).run(&vec(any_step(), 1..STEPS), |steps| {
