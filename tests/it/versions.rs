@@ -47,7 +47,7 @@ async fn a_run_that_waits_too_long_expires_where_it_is_for_development() {
     let default = app.trigger("echo", json!(1)).await;
     let longer = app.trigger_with("echo", json!(1), json!({ "ttl": "1h" })).await;
     let for_ever = app.trigger_with("echo", json!(1), json!({ "ttl": 0 })).await;
-    assert_eq!(app.run(&default).await["ttl"], "600s");
+    assert_eq!(app.run(&default).await["ttl"], "10m");
 
     app.app().advance(Duration::from_secs(601));
 
