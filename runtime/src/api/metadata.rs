@@ -25,6 +25,9 @@ pub enum MetadataOperation {
     Update(Map<String, Value>),
 }
 
+/// What no step of a path may be called.
+const RESERVED_NAMES: [&str; 3] = ["__proto__", "constructor", "prototype"];
+
 /// Metadata with too many levels of objects and lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("metadata can have {MAX_METADATA_LEVELS} levels of objects and lists at most")]
@@ -39,6 +42,9 @@ pub enum BadOperation {
     /// The number would be infinite or not a number.
     #[error("`{0}` cannot be counted so far")]
     NotFinite(String),
+    /// A path goes through a name that means something else to clients in JavaScript.
+    #[error("`{0}` has `__proto__`, `constructor` or `prototype` in its path")]
+    ReservedName(String),
     /// The object would have too many levels.
     #[error(transparent)]
     TooDeep(#[from] TooDeep),
@@ -47,6 +53,7 @@ pub enum BadOperation {
 /// The metadata after a change.
 pub fn apply(metadata: &Map<String, Value>, operation: MetadataOperation) -> Result<Map<String, Value>, BadOperation> {
     let mut changed = metadata.clone();
+    check_names(&operation)?;
     match operation {
         MetadataOperation::Set(key, value) => *place(&mut changed, &key)? = value,
         MetadataOperation::Delete(key) => delete(&mut changed, &key),
@@ -65,6 +72,17 @@ pub fn apply(metadata: &Map<String, Value>, operation: MetadataOperation) -> Res
     }
     check_levels(&changed)?;
     Ok(changed)
+}
+
+fn check_names(operation: &MetadataOperation) -> Result<(), BadOperation> {
+    use MetadataOperation::{Append, Delete, Increment, Remove, Set, Update};
+    let key = match operation {
+        Set(key, _) | Delete(key) | Append(key, _) | Remove(key, _) | Increment(key, _) => key,
+        Update(_) => return Ok(()),
+    };
+    let mut path = key.strip_prefix("$.").unwrap_or_default().split('.');
+    let is_reserved = path.any(|step| RESERVED_NAMES.contains(&step));
+    if is_reserved { Err(BadOperation::ReservedName(key.clone())) } else { Ok(()) }
 }
 
 /// Refuses metadata that have more levels than [`MAX_METADATA_LEVELS`].
@@ -191,6 +209,16 @@ mod tests {
         let metadata = Map::from_iter([("a".to_owned(), json!("x"))]);
         assert_eq!(apply(&metadata, Increment("a".into(), 1.0)), Err(BadOperation::NotANumber("a".into())));
         assert!(apply(&metadata, Increment("b".into(), f64::INFINITY)).is_err());
+    }
+
+    #[test]
+    fn a_path_does_not_go_through_names_that_clients_could_trip_over() {
+        for key in ["$.__proto__.a", "$.a.constructor", "$.prototype"] {
+            let refused = Err(BadOperation::ReservedName(key.into()));
+            assert_eq!(apply(&Map::new(), Set(key.into(), json!(1))), refused);
+            assert_eq!(apply(&Map::new(), Delete(key.into())), refused);
+        }
+        check(json!({}), vec![Set("constructor".into(), json!(1))], json!({"constructor": 1}));
     }
 
     /// A path of so many steps.

@@ -206,7 +206,9 @@ impl Auth {
         };
         let environments = self.storage.environments().await?;
         let found = environments.into_iter().find(|environment| environment.slug == slug);
-        found.ok_or_else(|| ApiError::not_found("there is no such environment: choose dev, staging or production"))
+        found.ok_or_else(|| {
+            ApiError::not_found("there is no such environment: choose dev, staging, production or preview")
+        })
     }
 }
 

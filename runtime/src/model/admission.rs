@@ -3,6 +3,7 @@
 //! Triggering and replaying meet here: a replay is a [`Request`] that was made from an older run
 //! by [`replay_of`], and from then on it is a run like any other.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::Timestamp;
@@ -233,7 +234,7 @@ pub fn admit(
         expires_at,
         payload: request.payload,
         metadata: request.metadata,
-        tags: request.tags,
+        tags: without_repeats(request.tags),
         idempotency: request.idempotency,
         request_key: request.request_key,
         max_attempts: request.max_attempts,
@@ -259,6 +260,13 @@ pub fn queue_order(queued_at: Timestamp, priority_ms: i64) -> Timestamp {
 pub fn stored_queue_name(text: &str) -> Result<String, Refusal> {
     let nothing_left = "a queue's name must have at least one of the characters A-Z a-z 0-9 _ - /; others are left out";
     reduced_queue_name(text).ok_or_else(|| Refusal(nothing_left.into()))
+}
+
+/// The same tags in the same order, each once.
+fn without_repeats(mut tags: Vec<String>) -> Vec<String> {
+    let mut seen = HashSet::new();
+    tags.retain(|tag| seen.insert(tag.clone()));
+    tags
 }
 
 fn check(request: &Request, now: Timestamp) -> Result<(), Refusal> {
@@ -410,6 +418,13 @@ mod tests {
         assert_eq!(queue(request(), Some(&hello)), "mail");
         assert_eq!(queue(Request { queue: Some("fast".into()), ..request() }, Some(&hello)), "fast");
         assert_eq!(queue(Request { queue: Some("very fast!".into()), ..request() }, Some(&hello)), "veryfast");
+    }
+
+    #[test]
+    fn a_tag_is_kept_once() {
+        let tags = ["b", "a", "b"].map(str::to_owned).to_vec();
+        let run = admitted(Request { tags, ..request() }, None).expect("admitted");
+        assert_eq!(run.tags, ["b", "a"]);
     }
 
     #[test]

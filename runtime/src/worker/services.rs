@@ -120,7 +120,9 @@ impl Services for RunServices {
         let mut state = self.recorder.lock();
         let changed = api::apply(&state.metadata, operation).map_err(|error| match error {
             BadOperation::NotANumber(key) | BadOperation::NotFinite(key) => MetadataError::NotANumber(key),
-            BadOperation::TooDeep(error) => MetadataError::InvalidJson(error.to_string()),
+            error @ (BadOperation::TooDeep(_) | BadOperation::ReservedName(_)) => {
+                MetadataError::InvalidJson(error.to_string())
+            }
         })?;
         if text_of(&changed).len() > MAX_METADATA_BYTES {
             return Err(MetadataError::TooLarge(MAX_METADATA_BYTES as u32));

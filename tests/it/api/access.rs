@@ -93,7 +93,7 @@ async fn the_admin_key_opens_every_environment_that_a_header_names() {
     assert_eq!(admin_in(&app, "development", "GET", &path, Value::Null).await.ok()["id"], run);
     admin_in(&app, "staging", "GET", &path, Value::Null).await.error(404);
     let text = admin_in(&app, "moon", "GET", &path, Value::Null).await.error(404);
-    assert_eq!(text, "there is no such environment: choose dev, staging or production");
+    assert_eq!(text, "there is no such environment: choose dev, staging, production or preview");
 }
 
 #[tokio::test]
