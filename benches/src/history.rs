@@ -12,7 +12,7 @@ use rusqlite::{Connection, Transaction, params};
 use serde_json::{Value, json};
 
 use crate::options::Options;
-use crate::variety::{Kind, VERSIONS, kind};
+use crate::variety::{BATCH, Kind, VERSIONS, kind};
 
 /// Runs of one transaction.
 const GROUP: u64 = 20_000;
@@ -110,11 +110,33 @@ fn insert(transaction: &Transaction<'_>, owner: &Owner, number: u64, at_ms: i64)
             .prepare_cached("INSERT INTO run_tags (environment_id, tag, run_id) VALUES (?1, ?2, ?3)")?
             .execute(params![owner.environment, tag, id])?;
     }
+    if let Some(batch) = &kind.batch {
+        insert_item(transaction, owner, batch, ((number % BATCH).cast_signed(), &id), at_ms)?;
+    }
     for (seq, status) in [(1, "queued"), (2, "executing"), (3, kind.status)] {
         transaction
             .prepare_cached("INSERT INTO run_events (run_id, seq, at, status, attempt) VALUES (?1, ?2, ?3, ?4, ?5)")?
             .execute(params![id, seq, at_ms, status, i64::from(seq > 1)])?;
     }
+    Ok(())
+}
+
+fn insert_item(
+    transaction: &Transaction<'_>,
+    owner: &Owner,
+    batch: &str,
+    (item, run): (i64, &str),
+    at_ms: i64,
+) -> Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT OR IGNORE INTO batches (id, environment_id, run_count, created_at, sealed_at, finished_at)
+             VALUES (?1, ?2, ?3, ?4, ?4, ?4)",
+        )?
+        .execute(params![batch, owner.environment, BATCH.cast_signed(), at_ms])?;
+    transaction
+        .prepare_cached("INSERT INTO batch_items (batch_id, item, task_id, run_id) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![batch, item, owner.task, run])?;
     Ok(())
 }
 

@@ -18,7 +18,7 @@ const STATUSES: [(&str, u64); 5] =
 const RARE_STATUS_EVERY: u64 = 100_000;
 const RARE_TAG_EVERY: u64 = 20_000;
 /// Runs of one batch.
-const BATCH: u64 = 1_000;
+pub(crate) const BATCH: u64 = 1_000;
 const SCHEDULES: u64 = 20;
 /// Runs of one bulk action.
 const BULK: u64 = 5_000;
