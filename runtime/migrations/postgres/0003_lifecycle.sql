@@ -31,10 +31,11 @@ CREATE INDEX runs_held ON runs (environment_id, queue, (COALESCE(concurrency_key
     WHERE status = 'queued' AND held = 1;
 CREATE INDEX runs_held_in_queue ON runs (environment_id, queue, dequeue_at, id) WHERE status = 'queued' AND held = 1;
 CREATE INDEX runs_held_in_environment ON runs (environment_id, dequeue_at, id) WHERE status = 'queued' AND held = 1;
--- The status is in them so that counting reads nothing else.
-CREATE INDEX runs_in_queue ON runs (environment_id, queue, status) WHERE status = 'queued';
-CREATE INDEX runs_in_place ON runs (environment_id, queue, (COALESCE(concurrency_key, '')), status)
+-- The status is in these two so that counting reads nothing else.
+DROP INDEX runs_executing;
+CREATE INDEX runs_executing ON runs (environment_id, queue, (COALESCE(concurrency_key, '')), status, worker_id, id)
     WHERE status = 'executing';
+CREATE INDEX runs_in_queue ON runs (environment_id, queue, status) WHERE status = 'queued';
 CREATE INDEX runs_debounced ON runs (environment_id, task_id, debounce_key) WHERE status = 'delayed' AND debounce_key IS NOT NULL;
 CREATE INDEX runs_awaiting ON runs (environment_id, external_deployment)
     WHERE status = 'pending-version' AND external_deployment IS NOT NULL;

@@ -20,8 +20,12 @@ const MIGRATIONS: &[&str] = &[
 /// The file of the database within the data directory.
 pub(super) const DATABASE_FILE: &str = "dacapo.db";
 const LOCK_FILE: &str = "dacapo.lock";
-/// Memory that one connection keeps pages in.
-const PAGE_CACHE_KIB: u32 = 16 * 1024;
+/// Memory in which a connection that reads keeps pages.
+const READ_CACHE_KIB: u32 = 16 * 1024;
+/// The same of the one that writes, which touches the ends of indexes. Nearly every commit splits
+/// pages, and then SQLite walks all of the cache (`balance_nonroot` numbers pages anew, beyond the end
+/// of the file, which `pager_end_transaction` cuts off).
+const WRITE_CACHE_KIB: u32 = 4 * 1024;
 
 /// Makes the data directory where it is missing. It holds payloads and keys, so that only its owner
 /// may enter.
@@ -46,7 +50,7 @@ pub(super) fn open_for_writing(data_dir: &Path) -> Result<Connection, Error> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", "OFF")?;
-    tune(&connection)?;
+    tune(&connection, WRITE_CACHE_KIB)?;
     Ok(connection)
 }
 
@@ -54,16 +58,16 @@ pub(super) fn open_for_writing(data_dir: &Path) -> Result<Connection, Error> {
 pub(super) fn open_for_reading(data_dir: &Path) -> Result<Connection, Error> {
     let connection = Connection::open(data_dir.join(DATABASE_FILE))?;
     connection.pragma_update(None, "query_only", "ON")?;
-    tune(&connection)?;
+    tune(&connection, READ_CACHE_KIB)?;
     Ok(connection)
 }
 
-fn tune(connection: &Connection) -> Result<(), Error> {
+fn tune(connection: &Connection, cache_kib: u32) -> Result<(), Error> {
     connection.busy_timeout(Duration::from_secs(10))?;
     // Plans must not depend on bound values: with partial indexes, SQLite would otherwise prepare
     // statements again and again.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    connection.pragma_update(None, "cache_size", -i64::from(PAGE_CACHE_KIB))?;
+    connection.pragma_update(None, "cache_size", -i64::from(cache_kib))?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(())
 }
@@ -82,7 +86,7 @@ pub struct SchemaVersions {
 pub fn schema_versions(data_dir: &Path) -> Result<SchemaVersions, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(data_dir.join(DATABASE_FILE), flags)?;
-    tune(&connection)?;
+    tune(&connection, READ_CACHE_KIB)?;
     let found = if connection.table_exists(None, "schema_migrations")? { applied(&connection)? } else { 0 };
     Ok(SchemaVersions { found, known: MIGRATIONS.len() })
 }

@@ -44,10 +44,10 @@ fn upkeep(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId, parked_left: bool) -
     let released = if parked_left { release_left(tx, now)? } else { 0 };
     let timed_out = time_out(tx, now)?;
     let held_left = let_go_of_held(tx)?;
-    requeue_lost(tx, now, alive)?;
+    let lost = requeue_lost(tx, now, alive)?;
     let forgotten = forget_keys(tx, now)?;
     forget_packets(tx, now)?;
-    if held_left || [due, expired, released, timed_out, forgotten].contains(&(MAX_UPKEEP_RUNS as usize)) {
+    if held_left || [due, expired, released, timed_out, lost, forgotten].contains(&(MAX_UPKEEP_RUNS as usize)) {
         tx.effects.upkept(Some(now));
         return Ok(Some(now));
     }
@@ -169,35 +169,26 @@ fn release_left(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize, Error> {
     Ok(parked.len())
 }
 
-/// Queues the runs of workers that do not live again, or ends those that were lost too often.
-fn requeue_lost(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId) -> Result<(), Error> {
-    let dead = "SELECT DISTINCT r.worker_id
+/// Queues the runs of workers that do not live again, or ends those that were lost too often. Few
+/// execute at a time, so that all are looked at.
+fn requeue_lost(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId) -> Result<usize, Error> {
+    let lost = "SELECT r.id, r.environment_id, r.lease, r.attempt, r.losses, r.cpu_us
                 FROM   runs r
                 WHERE  r.status = 'executing' AND r.worker_id <> ?2
-                AND    NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = r.worker_id AND w.lease_until > ?1)";
-    let dead: Vec<WorkerId> = tx.rows(dead, values![now, alive], |row| row.column())?;
-    for worker in dead {
-        lose_runs_of(tx, worker, now)?;
-    }
-    tx.execute("DELETE FROM workers WHERE lease_until <= ?1 AND id <> ?2", values![now, alive]).map(drop)
-}
-
-fn lose_runs_of(tx: &mut Tx<'_>, worker: WorkerId, now: Timestamp) -> Result<(), Error> {
-    let sql = "SELECT id, environment_id, lease, attempt, losses, cpu_us
-               FROM   runs
-               WHERE  status = 'executing' AND worker_id = ?1
-               ORDER BY id
-               LIMIT  ?2";
-    let lost = tx.rows(sql, values![worker, MAX_UPKEEP_RUNS], |row| {
+                AND    NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = r.worker_id AND w.lease_until > ?1)
+                LIMIT  ?3";
+    let lost = tx.rows(lost, values![now, alive, MAX_UPKEEP_RUNS], |row| {
         let lease =
             Lease { run: row.column()?, environment: row.column()?, number: row.column()?, attempt: row.column()? };
         Ok((lease, row.column::<u32>()?, Duration::from_micros(row.column()?)))
     })?;
-    for (lease, losses, cpu) in lost {
-        settle(tx, &AttemptEnd::without_attempt(lease, after_loss(losses, now), cpu, now))?;
+    for (lease, losses, cpu) in &lost {
+        settle(tx, &AttemptEnd::without_attempt(*lease, after_loss(*losses, now), *cpu, now))?;
     }
-    Ok(())
+    tx.execute("DELETE FROM workers WHERE lease_until <= ?1 AND id <> ?2", values![now, alive])?;
+    Ok(lost.len())
 }
+
 /// Marks every worker that the database knows as dead: on opening a database that one process at a
 /// time may use, none of them can be alive.
 pub(super) fn end_all_leases(tx: &Tx<'_>) -> Result<(), Error> {
