@@ -123,6 +123,13 @@ pub struct Arrived {
     pub is_sealed: bool,
 }
 
+/// The columns that [`read_batch`] reads.
+macro_rules! batch_columns {
+    () => {
+        "id, run_count, idempotency_key, parent_id, created_at, sealed_at"
+    };
+}
+
 impl Storage {
     /// Stores a batch, unless one of its keys names an older one.
     pub async fn insert_batch(&self, batch: NewBatch) -> Result<Announced, Error> {
@@ -131,9 +138,7 @@ impl Storage {
 
     /// A batch of an environment.
     pub async fn batch(&self, environment: EnvironmentId, batch: BatchId) -> Result<Option<Batch>, Error> {
-        let sql = "SELECT id, run_count, idempotency_key, parent_id, created_at, sealed_at
-                   FROM   batches
-                   WHERE  id = ?1 AND environment_id = ?2";
+        let sql = concat!("SELECT ", batch_columns!(), " FROM batches WHERE id = ?1 AND environment_id = ?2");
         self.read(move |tx| tx.row(sql, values![batch, environment], read_batch)).await
     }
 
@@ -155,11 +160,8 @@ impl Storage {
     ) -> Result<impl Future<Output = Result<ItemInserted, Error>> + Send + 'static, Error> {
         let listeners = self.listeners.clone();
         self.writer.post(move |tx| {
-            let waiting = item
-                .run
-                .as_ref()
-                .map_or(0, |run| listeners.waiting(run.environment) + tx.effects.waiting_change(run.environment));
-            insert_batch_item(tx, &item, waiting.max(0).unsigned_abs(), max_waiting)
+            let waiting = item.run.as_ref().map_or(0, |run| listeners.waiting(run.environment, &tx.effects));
+            insert_batch_item(tx, &item, waiting, max_waiting)
         })
     }
 
@@ -190,9 +192,8 @@ fn insert_batch(tx: &Tx<'_>, batch: &NewBatch) -> Result<Announced, Error> {
         "INSERT INTO batches (id, environment_id, run_count, idempotency_key, request_key, parent_id, created_at)
                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
                   ON CONFLICT (environment_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING";
-    let by_key = "SELECT id, run_count, idempotency_key, parent_id, created_at, sealed_at
-                  FROM   batches
-                  WHERE  environment_id = ?1 AND idempotency_key = ?2";
+    let by_key =
+        concat!("SELECT ", batch_columns!(), " FROM batches WHERE environment_id = ?1 AND idempotency_key = ?2");
     let (environment, key) = (batch.environment, batch.idempotency_key.as_ref());
     forget_old_keys(tx, batch)?;
     // A try that comes again has used up its token.
@@ -248,9 +249,7 @@ fn forget_old_keys(tx: &Tx<'_>, batch: &NewBatch) -> Result<(), Error> {
 
 /// The batch that an earlier try of the same request announced.
 fn batch_of_request(tx: &Tx<'_>, batch: &NewBatch) -> Result<Option<Batch>, Error> {
-    let sql = "SELECT id, run_count, idempotency_key, parent_id, created_at, sealed_at
-               FROM   batches
-               WHERE  environment_id = ?1 AND request_key = ?2";
+    let sql = concat!("SELECT ", batch_columns!(), " FROM batches WHERE environment_id = ?1 AND request_key = ?2");
     let Some(key) = &batch.request_key else { return Ok(None) };
     tx.row(sql, values![batch.environment, key], read_batch)
 }

@@ -179,8 +179,7 @@ impl Storage {
         let listeners = self.listeners.clone();
         self.writer
             .write(move |tx| {
-                let waiting = listeners.waiting(environment) + tx.effects.waiting_change(environment);
-                let waiting = waiting.max(0).unsigned_abs();
+                let waiting = listeners.waiting(environment, &tx.effects);
                 if matches!(action, MemberAction::Replay(_)) && waiting >= max_waiting {
                     return Ok(Acted::QueueFull);
                 }

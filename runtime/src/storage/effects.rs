@@ -37,10 +37,8 @@ pub(super) struct Effects {
     may_hold: bool,
     /// Whether any is, as far as was seen here.
     holds: Option<bool>,
-    /// See [`Self::last_gate`].
-    last_gate: Option<Gate>,
-    /// What that is after this.
-    next_gate: Option<Option<Gate>>,
+    /// See [`Listeners::last_gate`].
+    last_gate: Option<Option<Gate>>,
     changed: Vec<RunId>,
     /// Runs of which a stream has grown.
     streams: Vec<RunId>,
@@ -95,7 +93,6 @@ impl Effects {
     /// Begins with what is known of earlier transactions.
     pub(super) fn begin(&mut self, listeners: &Listeners) {
         self.may_hold = listeners.may_hold.load(Ordering::Acquire);
-        self.last_gate.clone_from(&listeners.last_gate.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Whether a run may be held back by its queue.
@@ -103,15 +100,9 @@ impl Effects {
         self.may_hold
     }
 
-    /// The gate of held runs at which the last pass of upkeep stopped.
-    pub(super) fn last_gate(&self) -> Option<Gate> {
-        self.last_gate.clone()
-    }
-
-    /// Where the next pass of upkeep goes on; `None`: at the beginning.
+    /// A pass of upkeep has stopped at this gate of held runs; `None`: it has seen all.
     pub(super) fn set_last_gate(&mut self, gate: Option<Gate>) {
-        self.last_gate.clone_from(&gate);
-        self.next_gate = Some(gate);
+        self.last_gate = Some(gate);
     }
 
     /// A run is held back by its queue.
@@ -154,16 +145,6 @@ impl Effects {
     /// An environment's keys, rules, variables or current deployments changed.
     pub(super) fn settings_changed(&mut self) {
         self.settings = true;
-    }
-
-    /// The change in the number of waiting runs of `environment`.
-    pub(super) fn waiting_change(&self, environment: EnvironmentId) -> i64 {
-        sum_of(&self.waiting, environment)
-    }
-
-    /// The change in the number of waiting tokens of `environment`.
-    pub(super) fn tokens_change(&self, environment: EnvironmentId) -> i64 {
-        sum_of(&self.tokens, environment)
     }
 }
 
@@ -211,8 +192,14 @@ pub(super) struct Listeners {
     pub(super) watchers: Arc<Watchers>,
 }
 
-fn sum_of(changes: &[(EnvironmentId, i64)], environment: EnvironmentId) -> i64 {
-    changes.iter().filter(|(of, _)| *of == environment).map(|(_, change)| change).sum()
+fn count(
+    committed: &Mutex<HashMap<EnvironmentId, i64>>,
+    changes: &[(EnvironmentId, i64)],
+    environment: EnvironmentId,
+) -> u64 {
+    let committed = committed.lock().unwrap_or_else(PoisonError::into_inner).get(&environment).copied().unwrap_or(0);
+    let change: i64 = changes.iter().filter(|(of, _)| *of == environment).map(|(_, change)| change).sum();
+    (committed + change).max(0).unsigned_abs()
 }
 
 /// The earlier of two moments, where there are any.
@@ -271,21 +258,27 @@ impl Listeners {
         self.parked_left.load(Ordering::Acquire)
     }
 
+    /// The gate of held runs at which the last pass of upkeep stopped; `None`: the next one begins with
+    /// the first.
+    pub(super) fn last_gate(&self) -> Option<Gate> {
+        self.last_gate.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Every run that is canceled from now on.
     pub(super) fn cancellations(&self) -> broadcast::Receiver<RunId> {
         self.cancellations.subscribe()
     }
 
-    /// Runs of `environment` that have not started yet.
-    pub(super) fn waiting(&self, environment: EnvironmentId) -> i64 {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.get(&environment).copied().unwrap_or(0)
+    /// Runs of `environment` that have not started yet, those included that a transaction with these
+    /// effects has made.
+    pub(super) fn waiting(&self, environment: EnvironmentId, effects: &Effects) -> u64 {
+        count(&self.waiting, &effects.waiting, environment)
     }
 
-    /// Wait tokens of `environment` that wait.
-    pub(super) fn waiting_tokens(&self, environment: EnvironmentId) -> i64 {
-        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.get(&environment).copied().unwrap_or(0)
+    /// Wait tokens of `environment` that wait, those included that a transaction with these effects
+    /// has made.
+    pub(super) fn waiting_tokens(&self, environment: EnvironmentId, effects: &Effects) -> u64 {
+        count(&self.tokens, &effects.tokens, environment)
     }
 
     /// So many more wait tokens wait, by environment.
@@ -308,7 +301,7 @@ impl Listeners {
             }
         }
         self.watchers.changed(&effects.changed, effects.topics.as_deref());
-        if let Some(gate) = effects.next_gate {
+        if let Some(gate) = effects.last_gate {
             *self.last_gate.lock().unwrap_or_else(PoisonError::into_inner) = gate;
         }
         if let Some(holds) = effects.holds {

@@ -66,7 +66,7 @@ pub use waitpoints::{Completed, NewWaitpoint, Stored, Waitpoint, WaitpointFilter
 use crate::clock::Clock;
 use crate::model::id::EnvironmentId;
 use catalog::Catalog;
-use effects::Listeners;
+use effects::{Effects, Listeners};
 use readers::Readers;
 use sql::Tx;
 use writer::Writer;
@@ -160,7 +160,7 @@ impl Storage {
 
     /// Runs of `environment` that have not started yet.
     pub fn waiting_runs(&self, environment: EnvironmentId) -> u64 {
-        self.listeners.waiting(environment).max(0).unsigned_abs()
+        self.listeners.waiting(environment, &Effects::default())
     }
 
     /// A number that grows whenever the keys, rules, variables or current deployments of an

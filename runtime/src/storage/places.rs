@@ -51,10 +51,7 @@ impl Places {
     /// Puts a place back that was taken for `run`, which needs none after all, and offers it to
     /// those who were held before.
     pub(super) fn put_back(&mut self, tx: &mut Tx<'_>, gate: &Gate, run: RunId) -> Result<(), Error> {
-        let known = [self.environments.get_mut(&gate.0), self.queues.get_mut(gate)];
-        for places in known.into_iter().flatten() {
-            *places = places.map(|free| free + 1);
-        }
+        self.change(gate, |free| free + 1);
         place_is_free(tx, run)
     }
 
@@ -77,9 +74,13 @@ impl Places {
     }
 
     fn took(&mut self, gate: &Gate, count: u64) {
+        self.change(gate, |free| free.saturating_sub(count));
+    }
+
+    fn change(&mut self, gate: &Gate, change: impl Fn(u64) -> u64) {
         let known = [self.environments.get_mut(&gate.0), self.queues.get_mut(gate)];
         for places in known.into_iter().flatten() {
-            *places = places.map(|free| free.saturating_sub(count));
+            *places = places.map(&change);
         }
     }
 }
@@ -259,11 +260,10 @@ fn let_go(tx: &mut Tx<'_>, run: RunId, dequeue_at: Timestamp) -> Result<(), Erro
     Ok(())
 }
 
-/// Lets go of held runs for which there are places, gate after gate from where the last pass
-/// stopped; in an environment with a limit, oldest first. `true` where there are more gates to look
+/// Lets go of held runs for which there are places, gate after gate behind `start`, where the last
+/// pass stopped; in an environment with a limit, oldest first. `true` where there are more gates to look
 /// at now.
-pub(super) fn let_go_of_held(tx: &mut Tx<'_>) -> Result<bool, Error> {
-    let start = tx.effects.last_gate();
+pub(super) fn let_go_of_held(tx: &mut Tx<'_>, start: Option<Gate>) -> Result<bool, Error> {
     let is_first = start.is_none();
     let mut next = next_gate(tx, &start.unwrap_or((EnvironmentId::FIRST, String::new(), String::new())))?;
     if is_first && next.is_none() {

@@ -143,8 +143,8 @@ impl Storage {
         let listeners = self.listeners.clone();
         self.writer
             .write(move |tx| {
-                let waiting = listeners.waiting(run.environment) + tx.effects.waiting_change(run.environment);
-                insert_run(tx, &run, waiting.max(0).unsigned_abs(), max_waiting)
+                let waiting = listeners.waiting(run.environment, &tx.effects);
+                insert_run(tx, &run, waiting, max_waiting)
             })
             .await
     }

@@ -205,8 +205,7 @@ impl Storage {
         let listeners = self.listeners.clone();
         self.writer
             .write(move |tx| {
-                let waiting = listeners.waiting(run.environment) + tx.effects.waiting_change(run.environment);
-                let waiting = waiting.max(0).unsigned_abs();
+                let waiting = listeners.waiting(run.environment, &tx.effects);
                 if waiting >= max_waiting {
                     return Ok(Fired::QueueFull);
                 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::effects::Listeners;
 use super::packets::forget_packets;
 use super::places::let_go_of_held;
 use super::queue::{AttemptEnd, Lease, settle};
@@ -29,7 +30,7 @@ impl Storage {
     /// lost: it lives in this process, whatever the clock says.
     pub async fn upkeep(&self, now: Timestamp, alive: WorkerId) -> Result<Option<Timestamp>, Error> {
         let listeners = self.listeners.clone();
-        self.writer.write(move |tx| upkeep(tx, now, alive, listeners.has_parked_left())).await
+        self.writer.write(move |tx| upkeep(tx, now, alive, &listeners)).await
     }
 
     /// Resolves when something was stored that makes an earlier [`Self::upkeep`] necessary.
@@ -38,12 +39,12 @@ impl Storage {
     }
 }
 
-fn upkeep(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId, parked_left: bool) -> Result<Option<Timestamp>, Error> {
+fn upkeep(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId, listeners: &Listeners) -> Result<Option<Timestamp>, Error> {
     let due = queue_due(tx, now)?;
     let expired = expire(tx, now)?;
-    let released = if parked_left { release_left(tx, now)? } else { 0 };
+    let released = if listeners.has_parked_left() { release_left(tx, now)? } else { 0 };
     let timed_out = time_out(tx, now)?;
-    let held_left = let_go_of_held(tx)?;
+    let held_left = let_go_of_held(tx, listeners.last_gate())?;
     let lost = requeue_lost(tx, now, alive)?;
     let forgotten = forget_keys(tx, now)?;
     forget_packets(tx, now)?;

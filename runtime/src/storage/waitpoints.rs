@@ -119,8 +119,8 @@ impl Storage {
         let listeners = self.listeners.clone();
         self.writer
             .write(move |tx| {
-                let waiting = listeners.waiting_tokens(new.environment) + tx.effects.tokens_change(new.environment);
-                insert(tx, &new, waiting.max(0).unsigned_abs() < max_waiting)
+                let has_room = listeners.waiting_tokens(new.environment, &tx.effects) < max_waiting;
+                insert(tx, &new, has_room)
             })
             .await
     }
