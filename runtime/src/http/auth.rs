@@ -81,13 +81,8 @@ impl Auth {
     /// The environment that a key opens.
     async fn environment_of(&self, hash: [u8; 32]) -> Result<Option<Arc<Environment>>> {
         let generation = self.storage.settings_generation();
-        {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.generation == generation
-                && let Some(environment) = known.environments.get(&hash)
-            {
-                return Ok(Some(environment.clone()));
-            }
+        if let Some(environment) = self.recall(generation, |known| known.environments.get(&hash).cloned()) {
+            return Ok(Some(environment));
         }
         let Some((key, environment)) = self.storage.key_by_hash(hash).await? else { return Ok(None) };
         if !secrets::same(&key.hash, &hash) {
@@ -96,6 +91,12 @@ impl Auth {
         let environment = Arc::new(environment);
         self.know(generation, |known| drop(known.environments.insert(hash, environment.clone())));
         Ok(Some(environment))
+    }
+
+    /// What is known of the settings of `generation`.
+    fn recall<T>(&self, generation: u64, find: impl FnOnce(&Known) -> Option<T>) -> Option<T> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.generation == generation { find(&known) } else { None }
     }
 
     /// Keeps what was read when the settings were those of `generation`.
@@ -112,13 +113,8 @@ impl Auth {
     /// An environment with the keys that sign its tokens.
     async fn signers(&self, environment: EnvironmentId) -> Result<Option<Arc<Signers>>> {
         let generation = self.storage.settings_generation();
-        {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.generation == generation
-                && let Some(signers) = known.signers.get(&environment)
-            {
-                return Ok(signers.clone());
-            }
+        if let Some(signers) = self.recall(generation, |known| known.signers.get(&environment).cloned()) {
+            return Ok(signers);
         }
         let found = self.storage.signing_keys(environment).await?;
         let signers = found.map(|(environment, keys)| -> Result<_> {
@@ -135,13 +131,8 @@ impl Auth {
     async fn branch(&self, parent: EnvironmentId, name: &str) -> Result<Option<Arc<Environment>>> {
         let generation = self.storage.settings_generation();
         let place = (parent, name.to_owned());
-        {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.generation == generation
-                && let Some(environment) = known.branches.get(&place)
-            {
-                return Ok(Some(environment.clone()));
-            }
+        if let Some(environment) = self.recall(generation, |known| known.branches.get(&place).cloned()) {
+            return Ok(Some(environment));
         }
         let found = self.storage.environment_of_branch(parent, place.1.clone()).await?.map(Arc::new);
         if let Some(environment) = found.clone() {
@@ -167,10 +158,10 @@ impl Auth {
     /// Who shows what, and where they want to be.
     async fn open(&self, parts: &Parts) -> Result<(Bearer, Place)> {
         let text = bearer_text(parts)?;
-        let hash = secrets::hash(text);
         if tokens::is_token(text) {
             return Ok((self.bearer_of_token(text).await?, Place::Itself));
         }
+        let hash = secrets::hash(text);
         let is_admin = secrets::same(&hash, &self.admin_key_hash);
         let environment = if is_admin {
             let slug = parts.headers.get(ENVIRONMENT_HEADER).and_then(|slug| slug.to_str().ok()).ok_or_else(|| {
@@ -185,6 +176,19 @@ impl Auth {
         let grant = if !is_admin && keys::is_additional(text) { Grant::Additional(text.into()) } else { Grant::Root };
         let place = place_of(&environment, parts)?;
         Ok((Bearer { caller: Caller { environment, is_admin }, grant }, place))
+    }
+
+    /// Whoever it is, in the place where they want to be.
+    async fn enter(&self, mut bearer: Bearer, place: Place) -> Result<Bearer> {
+        match place {
+            Place::Itself => {}
+            Place::Unnamed => return Err(unnamed_branch()),
+            Place::Branch(name) => {
+                let branch = self.branch(bearer.caller.environment.id, &name).await?;
+                bearer.caller.environment = branch.ok_or_else(|| no_such_branch(&name))?;
+            }
+        }
+        Ok(bearer)
     }
 
     /// Whoever shows a public access token.
@@ -408,16 +412,8 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
         let auth = &Arc::<Server>::from_ref(state).auth;
-        let (mut bearer, place) = auth.open(parts).await?;
-        match place {
-            Place::Itself => {}
-            Place::Unnamed => return Err(unnamed_branch()),
-            Place::Branch(name) => {
-                let branch = auth.branch(bearer.caller.environment.id, &name).await?;
-                bearer.caller.environment = branch.ok_or_else(|| no_such_branch(&name))?;
-            }
-        }
-        Ok(bearer)
+        let (bearer, place) = auth.open(parts).await?;
+        auth.enter(bearer, place).await
     }
 }
 
@@ -444,7 +440,7 @@ where
         let auth = &Arc::<Server>::from_ref(state).auth;
         match auth.open(parts).await? {
             (bearer, Place::Itself | Place::Unnamed) => bearer.into_caller().map(Self),
-            (_, Place::Branch(_)) => Caller::from_request_parts(parts, state).await.map(Self),
+            (bearer, place) => auth.enter(bearer, place).await?.into_caller().map(Self),
         }
     }
 }
