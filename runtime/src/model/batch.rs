@@ -37,20 +37,8 @@ pub enum ItemErrorCode {
     CouldNotTrigger,
 }
 
-impl ItemErrorCode {
-    /// The contract's word, which is also what is stored.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
-            Self::CouldNotTrigger => "BATCH_ITEM_COULD_NOT_TRIGGER",
-        }
-    }
-
-    /// The code of a stored word.
-    pub fn parse(word: &str) -> Option<Self> {
-        [Self::PayloadTooLarge, Self::CouldNotTrigger].into_iter().find(|code| code.as_str() == word)
-    }
-}
+// What is stored is the contract's word.
+words!(ItemErrorCode { PayloadTooLarge = "PAYLOAD_TOO_LARGE", CouldNotTrigger = "BATCH_ITEM_COULD_NOT_TRIGGER", });
 
 /// The status of a batch with these items: the statuses of their runs, `None` where there is none.
 pub fn status(is_sealed: bool, items: impl IntoIterator<Item = Option<Status>>) -> BatchStatus {

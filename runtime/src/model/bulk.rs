@@ -31,24 +31,6 @@ pub enum MemberOutcome {
     Failed,
 }
 
-macro_rules! words {
-    ($name:ident { $($variant:ident = $word:literal,)* }) => {
-        impl $name {
-            /// The stored word.
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $word,)*
-                }
-            }
-
-            /// The value of a stored word.
-            pub fn parse(word: &str) -> Option<Self> {
-                [$(Self::$variant,)*].into_iter().find(|value| value.as_str() == word)
-            }
-        }
-    };
-}
-
 words!(BulkKind { Cancel = "cancel", Replay = "replay", });
 words!(BulkStatus { Pending = "pending", Completed = "completed", Aborted = "aborted", });
 words!(MemberOutcome { Done = "done", Skipped = "skipped", Failed = "failed", });

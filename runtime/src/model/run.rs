@@ -129,21 +129,8 @@ pub enum PacketFormat {
     Text,
 }
 
-impl PacketFormat {
-    /// The contract's name, which is also what is stored.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Json => "application/json",
-            Self::SuperJson => "application/super+json",
-            Self::Text => "text/plain",
-        }
-    }
-
-    /// The format of a name of the contract.
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::Json, Self::SuperJson, Self::Text].into_iter().find(|format| format.as_str() == name)
-    }
-}
+// What is stored is the contract's name.
+words!(PacketFormat { Json = "application/json", SuperJson = "application/super+json", Text = "text/plain", });
 
 /// A key under which a second trigger finds the first one's run.
 #[derive(Debug, Clone, PartialEq, Eq)]

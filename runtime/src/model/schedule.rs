@@ -26,20 +26,7 @@ pub enum ScheduleKind {
     Imperative,
 }
 
-impl ScheduleKind {
-    /// The word that is stored.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Declarative => "declarative",
-            Self::Imperative => "imperative",
-        }
-    }
-
-    /// The kind of a stored word.
-    pub fn parse(word: &str) -> Option<Self> {
-        [Self::Declarative, Self::Imperative].into_iter().find(|kind| kind.as_str() == word)
-    }
-}
+words!(ScheduleKind { Declarative = "declarative", Imperative = "imperative", });
 
 /// Why text is not a timing, in its author's terms.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -11,18 +11,4 @@ pub enum WaitpointStatus {
     TimedOut,
 }
 
-impl WaitpointStatus {
-    /// The word that is stored.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Completed => "completed",
-            Self::TimedOut => "timed-out",
-        }
-    }
-
-    /// The status of a stored word.
-    pub fn parse(word: &str) -> Option<Self> {
-        [Self::Waiting, Self::Completed, Self::TimedOut].into_iter().find(|status| status.as_str() == word)
-    }
-}
+words!(WaitpointStatus { Waiting = "waiting", Completed = "completed", TimedOut = "timed-out", });
