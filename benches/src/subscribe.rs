@@ -9,16 +9,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::latency::Latencies;
+use crate::load::{ANSWER_TIMEOUT, address, find, read_answer};
 use crate::options::Options;
 
-/// Longest wait for one answer; a request is held for 20 seconds.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// What `/proc` counts CPU time in, on every Linux that matters.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -45,8 +44,7 @@ async fn measure(options: &Options) -> Result<Value> {
     let changes = options.number("changes", 20)?;
     let idle = options.seconds("seconds", 10)?;
     let pid = options.number("pid", 0)?;
-    let url = options.text("url")?.strip_prefix("http://").context("the URL must begin with http://")?;
-    let target = Arc::new(Target { address: url.trim_end_matches('/').to_owned(), key: options.text("key")?.into() });
+    let target = Arc::new(Target { address: address(options.text("url")?)?, key: options.text("key")?.into() });
     let mut control = TcpStream::connect(&target.address).await?;
     let delayed = json!({ "payload": 1, "options": { "delay": "1h" } }).to_string();
     let path = format!("/api/v1/tasks/{}/trigger", options.text_or("task", "nobody"));
@@ -112,7 +110,7 @@ async fn follow(target: Arc<Target>, run: String, heard: mpsc::UnboundedSender<(
         let answer = exchange(&mut stream, &target, "GET", &format!("{path}{place}"), "").await?;
         let header = |name: &str| header(&answer.head, name).with_context(|| format!("no {name}: {}", answer.head));
         place = format!("&live=true&offset={}&handle={}", header("electric-offset")?, header("electric-handle")?);
-        let has_news = answer.body.windows(13).any(|part| part == b"\"friendlyId\":");
+        let has_news = find(&answer.body, b"\"friendlyId\":").is_some();
         if has_news && heard.send(()).is_err() {
             return Ok(());
         }
@@ -127,24 +125,15 @@ async fn exchange(stream: &mut TcpStream, target: &Target, method: &str, path: &
         body.len()
     );
     stream.write_all(request.as_bytes()).await?;
-    let answer =
-        tokio::time::timeout(ANSWER_TIMEOUT, read_answer(stream)).await.context("no answer came in time")??;
+    let mut bytes = Vec::with_capacity(4 * 1024);
+    // Longer than a request is held.
+    let read = tokio::time::timeout(ANSWER_TIMEOUT, read_answer(stream, &mut bytes));
+    read.await.context("no answer came in time")??;
+    let end = find(&bytes, b"\r\n\r\n").context("the answer has no body")?;
+    let body = bytes.split_off(end + 4);
+    let answer = Answer { head: String::from_utf8_lossy(&bytes).into_owned(), body };
     ensure!(answer.head.starts_with("HTTP/1.1 2"), "{}: {}", answer.head, String::from_utf8_lossy(&answer.body));
     Ok(answer)
-}
-
-async fn read_answer(stream: &mut TcpStream) -> Result<Answer> {
-    let mut bytes = Vec::with_capacity(4 * 1024);
-    loop {
-        ensure!(stream.read_buf(&mut bytes).await? > 0, "the server hung up");
-        let Some(end) = bytes.windows(4).position(|part| part == b"\r\n\r\n") else { continue };
-        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-        let length: usize = header(&head, "content-length").context("the answer has no content-length")?.parse()?;
-        while bytes.len() < end + 4 + length {
-            ensure!(stream.read_buf(&mut bytes).await? > 0, "the server hung up");
-        }
-        return Ok(Answer { head, body: bytes.split_off(end + 4) });
-    }
 }
 
 fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
