@@ -14,14 +14,16 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{self, ContentBuilder, Object, Ref, RefOr, Required, ResponseBuilder, Type};
+use utoipa::openapi::{
+    self, ArrayBuilder, ContentBuilder, HeaderBuilder, Object, Ref, RefOr, Required, ResponseBuilder, Type,
+};
 use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
 
 use super::{
     admin, batches, bulk, changes, deployments, health, packets, queues, realtime, runs, schedules, streams, tokens,
     trace, trigger, variables, waitpoints,
 };
-use crate::api::{BatchItemRequest, ErrorBody};
+use crate::api::{BatchItemRequest, ErrorBody, ShapeMessage};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -57,7 +59,7 @@ use crate::api::{BatchItemRequest, ErrorBody};
         variables::delete,
         waitpoints::create, waitpoints::list, waitpoints::retrieve, waitpoints::complete, waitpoints::callback,
     ),
-    components(schemas(ErrorBody, BatchItemRequest)),
+    components(schemas(ErrorBody, BatchItemRequest, ShapeMessage)),
     security(("key" = [])),
     modifiers(&Rest),
 )]
@@ -227,6 +229,60 @@ impl IntoParams for WaitpointConditions {
         ]);
         parameters.extend(in_query(&CREATED));
         parameters
+    }
+}
+
+/// Where the reader of a feed is.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the handlers read it from the query themselves")]
+pub(super) struct ShapePlace {
+    /// Where the reader is: `-1` in the beginning, then the `electric-offset` of the last answer
+    offset: Option<String>,
+    /// The `electric-handle` of the last answer
+    handle: Option<String>,
+    /// Whether to hold the request, for 20 seconds at most, until something changes
+    live: Option<bool>,
+    /// Columns to leave out, separated by commas
+    #[param(rename = "skipColumns")]
+    skip_columns: Option<String>,
+}
+
+/// Where the reader of a stream is.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "the handlers read it from the headers themselves")]
+pub(super) struct StreamPlace {
+    /// The id of the last event that the reader has
+    #[param(rename = "last-event-id")]
+    last_event_id: Option<String>,
+    /// `latest`: only what comes from now on
+    #[param(rename = "x-trigger-stream-start")]
+    start: Option<String>,
+    /// After how many quiet seconds the answer ends: 1 to 600, default 60
+    #[param(rename = "timeout-seconds")]
+    timeout_seconds: Option<u32>,
+}
+
+/// What the reader of a feed is answered.
+pub(super) enum ShapeAnswers {}
+
+impl IntoResponses for ShapeAnswers {
+    fn responses() -> Responses {
+        let answer = |description| {
+            let messages = ArrayBuilder::new().items(Ref::from_schema_name("ShapeMessage"));
+            let messages = ContentBuilder::new().schema(Some(messages)).build();
+            ResponseBuilder::new().description(description).content("application/json", messages)
+        };
+        let header = |description| {
+            let text = HeaderBuilder::new().schema(Some(Object::with_type(Type::String)));
+            text.description(Some(description)).build()
+        };
+        let news = answer("What is new")
+            .header("electric-handle", header("To be sent back as `handle`"))
+            .header("electric-offset", header("To be sent back as `offset`"));
+        let gone = answer("The position means nothing any more: begin again");
+        BTreeMap::from([("200".into(), news.build().into()), ("409".into(), gone.build().into())])
     }
 }
 

@@ -34,7 +34,7 @@ use super::auth::Bearer;
 use super::batches;
 use super::body::{Params, Segments};
 use super::error::{ApiError, Result};
-use super::openapi::ReadErrors;
+use super::openapi::{ReadErrors, ShapeAnswers, ShapePlace};
 use super::runs::{find_to_read, not_found};
 use crate::api::{RealtimeRun, ShapeMessage};
 use crate::model::id::RunId;
@@ -52,22 +52,8 @@ const MAX_SKIPPED_COLUMNS: usize = 64;
 #[utoipa::path(
     get, path = "/realtime/v1/runs/{run}", tag = "Realtime",
     security(("key" = []), ("publicToken" = [])),
-    params(
-        ("offset" = Option<String>, Query,
-            description = "Where the reader is: `-1` in the beginning, then the `electric-offset` of the last answer"),
-        ("handle" = Option<String>, Query, description = "The `electric-handle` of the last answer"),
-        ("live" = Option<bool>, Query,
-            description = "Whether to hold the request, for 20 seconds at most, until something changes"),
-        ("skipColumns" = Option<String>, Query, description = "Columns to leave out, separated by commas"),
-    ),
-    responses(
-        (status = 200, body = Vec<ShapeMessage>, description = "What is new", headers(
-            ("electric-handle" = String, description = "To be sent back as `handle`"),
-            ("electric-offset" = String, description = "To be sent back as `offset`"),
-        )),
-        (status = 409, body = Vec<ShapeMessage>, description = "The position means nothing any more: begin again"),
-        ReadErrors,
-    ),
+    params(ShapePlace),
+    responses(ShapeAnswers, ReadErrors),
 )]
 pub(super) async fn run(
     State(server): State<Arc<Server>>,
@@ -97,21 +83,9 @@ pub(super) async fn run(
         ("tags" = String, Query, description = "1 to 20 tags, separated by commas"),
         ("createdAt" = Option<String>, Query,
             description = "Only runs that were triggered in this time until the feed began; default `24h`"),
-        ("offset" = Option<String>, Query,
-            description = "Where the reader is: `-1` in the beginning, then the `electric-offset` of the last answer"),
-        ("handle" = Option<String>, Query, description = "The `electric-handle` of the last answer"),
-        ("live" = Option<bool>, Query,
-            description = "Whether to hold the request, for 20 seconds at most, until something changes"),
-        ("skipColumns" = Option<String>, Query, description = "Columns to leave out, separated by commas"),
+        ShapePlace,
     ),
-    responses(
-        (status = 200, body = Vec<ShapeMessage>, description = "What is new", headers(
-            ("electric-handle" = String, description = "To be sent back as `handle`"),
-            ("electric-offset" = String, description = "To be sent back as `offset`"),
-        )),
-        (status = 409, body = Vec<ShapeMessage>, description = "The position means nothing any more: begin again"),
-        ReadErrors,
-    ),
+    responses(ShapeAnswers, ReadErrors),
 )]
 pub(super) async fn tags(State(server): State<Arc<Server>>, bearer: Bearer, params: Params) -> Result<Response> {
     let mut request = ShapeRequest::read(&params, &bearer)?;
@@ -146,22 +120,8 @@ pub(super) async fn tags(State(server): State<Arc<Server>>, bearer: Bearer, para
 #[utoipa::path(
     get, path = "/realtime/v1/batches/{batch}", tag = "Realtime",
     security(("key" = []), ("publicToken" = [])),
-    params(
-        ("offset" = Option<String>, Query,
-            description = "Where the reader is: `-1` in the beginning, then the `electric-offset` of the last answer"),
-        ("handle" = Option<String>, Query, description = "The `electric-handle` of the last answer"),
-        ("live" = Option<bool>, Query,
-            description = "Whether to hold the request, for 20 seconds at most, until something changes"),
-        ("skipColumns" = Option<String>, Query, description = "Columns to leave out, separated by commas"),
-    ),
-    responses(
-        (status = 200, body = Vec<ShapeMessage>, description = "What is new", headers(
-            ("electric-handle" = String, description = "To be sent back as `handle`"),
-            ("electric-offset" = String, description = "To be sent back as `offset`"),
-        )),
-        (status = 409, body = Vec<ShapeMessage>, description = "The position means nothing any more: begin again"),
-        ReadErrors,
-    ),
+    params(ShapePlace),
+    responses(ShapeAnswers, ReadErrors),
 )]
 pub(super) async fn batch(
     State(server): State<Arc<Server>>,

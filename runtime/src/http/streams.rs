@@ -27,7 +27,7 @@ use super::auth::{Bearer, Caller};
 use super::body::{Body as JsonBody, Raw, Segments, json};
 use super::error::{ApiError, Result};
 use super::ndjson::{Line, Lines};
-use super::openapi::{ChangeErrors, HeadErrors, ReadErrors};
+use super::openapi::{ChangeErrors, HeadErrors, ReadErrors, StreamPlace};
 use super::realtime::stopped;
 use super::runs::{find, find_to_read};
 use crate::api::{InputRequest, StreamEvent, StreamReceipt, StreamVersion};
@@ -56,12 +56,7 @@ fn too_many() -> ApiError {
 #[utoipa::path(
     get, path = "/realtime/v1/streams/{run}/{stream}", tag = "Realtime",
     security(("key" = []), ("publicToken" = [])),
-    params(
-        ("last-event-id" = Option<String>, Header, description = "The id of the last event that the reader has"),
-        ("x-trigger-stream-start" = Option<String>, Header, description = "`latest`: only what comes from now on"),
-        ("timeout-seconds" = Option<u32>, Header,
-            description = "After how many quiet seconds the answer ends: 1 to 600, default 60"),
-    ),
+    params(StreamPlace),
     responses(
         (status = 200, body = StreamEvent, content_type = "text/event-stream",
             description = "Server-sent events: a chunk each, with its id"),
@@ -81,12 +76,7 @@ pub(super) async fn read(
 #[utoipa::path(
     get, path = "/realtime/v1/streams/{run}/input/{stream}", tag = "Realtime",
     security(("key" = []), ("publicToken" = [])),
-    params(
-        ("last-event-id" = Option<String>, Header, description = "The id of the last event that the reader has"),
-        ("x-trigger-stream-start" = Option<String>, Header, description = "`latest`: only what comes from now on"),
-        ("timeout-seconds" = Option<u32>, Header,
-            description = "After how many quiet seconds the answer ends: 1 to 600, default 60"),
-    ),
+    params(StreamPlace),
     responses(
         (status = 200, body = StreamEvent, content_type = "text/event-stream",
             description = "Server-sent events: a chunk each, with its id"),
