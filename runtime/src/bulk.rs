@@ -11,8 +11,9 @@ use crate::api::{BulkFilter, BulkRequest, BulkSelection, QueueKind, StringOrList
 use crate::clock::Clock;
 use crate::model::admission::{Refusal, stored_queue_name};
 use crate::model::bulk::{BulkKind, BulkStatus};
-use crate::model::id::{BulkId, DeploymentId, EnvironmentId, Id, RunId};
+use crate::model::id::{BulkId, EnvironmentId, Id, RunId};
 use crate::model::run::{Origin, Run};
+use crate::model::version::Version;
 use crate::model::{duration, limits};
 use crate::runs::{Runs, TriggerError};
 use crate::secrets;
@@ -239,13 +240,11 @@ impl Bulks {
                 }
             });
         }
-        for version in words("version", wanted.version.as_ref())? {
-            let bad = |_| BulkError::Refused("`filter.version` must be a version such as 20261121.3".into());
-            let version = version.parse().map_err(bad)?;
-            let found = self.storage.deployment_of_version(environment, version).await?;
-            // A version that nobody deployed has no runs: no deployment has this id.
-            filter.deployments.push(found.map_or(DeploymentId::FIRST, |deployment| deployment.id));
-        }
+        let bad = |_| BulkError::Refused("`filter.version` must be a version such as 20261121.3".into());
+        let versions = words("version", wanted.version.as_ref())?;
+        let versions: Vec<Version> =
+            versions.iter().map(|version| version.parse().map_err(bad)).collect::<Result<_, _>>()?;
+        filter.deployments = self.storage.deployments_of_versions(environment, &versions).await?;
         Ok(filter)
     }
 }

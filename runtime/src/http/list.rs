@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
+
 use super::body::Params;
 use super::cursor;
 use super::error::{ApiError, Result};
@@ -47,7 +49,7 @@ pub(super) fn parse(params: &Params, now: Timestamp) -> Result<ListQuery> {
     params.only(KNOWN)?;
     let mut filter = RunFilter::default();
     for word in params.list("filter[status]") {
-        let status = parse_status(word)?.stored();
+        let status = status::<RunStatus>(word, "a status of a run")?.stored();
         if !filter.statuses.contains(&status) {
             filter.statuses.push(status);
         }
@@ -105,10 +107,11 @@ fn id<T: std::str::FromStr>(params: &Params, name: &str) -> Result<Option<T>> {
     params.get(name).map(str::parse).transpose().map_err(bad)
 }
 
-fn parse_status(word: &str) -> Result<RunStatus> {
-    serde_json::from_value(serde_json::Value::from(word)).map_err(|_| {
+/// A status as the API writes it; `known` says what it can be.
+pub(super) fn status<T: DeserializeOwned>(word: &str, known: &str) -> Result<T> {
+    serde_json::from_value(word.into()).map_err(|_| {
         let word: String = word.chars().take(40).collect();
-        ApiError::bad_request(format!("Query Error: filter[status]: `{word}` is not a status of a run"))
+        ApiError::bad_request(format!("Query Error: filter[status]: `{word}` is not {known}"))
     })
 }
 

@@ -18,7 +18,7 @@ use crate::api::{
     self, EnvironmentRef, EventItem, EventList, LogItem, LogPage, RelatedRun, RelatedRuns, RunCommon, RunDetails,
     RunItem, RunList, RunResult, RunSchedule,
 };
-use crate::model::id::{DeploymentId, RunId};
+use crate::model::id::RunId;
 use crate::model::run::Run;
 use crate::model::scope::{Action, Resource};
 use crate::storage::{Canceled, LogKind, LogRow};
@@ -130,11 +130,7 @@ pub(super) async fn list(State(server): State<Arc<Server>>, bearer: Bearer, para
     let mut query = list::parse(&params, now)?;
     may_list(&bearer, &query.filter.tasks)?;
     let environment = &bearer.caller.environment;
-    for version in &query.versions {
-        let found = server.storage.deployment_of_version(environment.id, *version).await?;
-        // A version that nobody deployed has no runs: no deployment has this id.
-        query.filter.deployments.push(found.map_or(DeploymentId::from_bits(0), |deployment| deployment.id));
-    }
+    query.filter.deployments = server.storage.deployments_of_versions(environment.id, &query.versions).await?;
     let page = server.storage.runs(environment.id, query.filter, query.place, query.limit).await?;
     let pagination = cursor::around(&page, now, |run| run.id);
     let env = EnvironmentRef { id: environment.id.to_string(), name: environment.slug.clone() };

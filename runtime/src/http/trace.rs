@@ -122,15 +122,15 @@ pub(super) async fn span(
     Segments((run, span)): Segments<(String, String)>,
 ) -> Result<Json<SpanDetails>> {
     let run = find_to_read(&server, &bearer, &run).await?;
-    let Spans { all, triggered, now, .. } = spans_of(&server, run).await?;
+    let Spans { mut all, triggered, now, .. } = spans_of(&server, run).await?;
     let place = all.iter().position(|known| known.id == span);
     let place = place.ok_or_else(|| ApiError::not_found("Span not found"))?;
-    let ids: Vec<String> = all.iter().map(|span| span.id.clone()).collect();
-    let found = all.into_iter().nth(place).ok_or_else(|| ApiError::not_found("Span not found"))?;
+    let parent_id = all[place].parent.map(|parent| all[parent].id.clone());
+    let found = all.swap_remove(place);
     let is_in = |at: usize| at == place || place == 0;
     json(SpanDetails {
         duration_ms: length(&found, now).as_secs_f64() * 1e3,
-        parent_id: found.parent.map(|parent| ids[parent].clone()),
+        parent_id,
         span_id: found.id,
         run_id: found.run.to_string(),
         message: found.message,

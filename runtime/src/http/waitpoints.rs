@@ -120,7 +120,7 @@ pub(super) async fn list(
         ..WaitpointFilter::default()
     };
     for word in list::words(&params, "filter[status]")? {
-        filter.statuses.push(parse_status(&word)?);
+        filter.statuses.push(list::status::<WaitpointStatus>(&word, "WAITING, COMPLETED or TIMED_OUT")?.stored());
     }
     (filter.from, filter.to) = list::created_at(&params, now)?;
     let place = cursor::place_of(&params)?;
@@ -206,14 +206,6 @@ pub(super) async fn callback(
 fn callback_url(server: &Server, origin: &str, id: WaitpointId) -> String {
     let code = server.waitpoints.callback_code(id);
     format!("{origin}/api/v1/waitpoints/tokens/{id}/callback/{code}")
-}
-
-fn parse_status(word: &str) -> Result<waitpoint::WaitpointStatus> {
-    let status: std::result::Result<WaitpointStatus, _> = serde_json::from_value(word.into());
-    status.map(WaitpointStatus::stored).map_err(|_| {
-        let word: String = word.chars().take(40).collect();
-        ApiError::bad_request(format!("Query Error: filter[status]: `{word}` is not WAITING, COMPLETED or TIMED_OUT"))
-    })
 }
 
 fn item(server: &Server, origin: &str, waitpoint: Waitpoint) -> WaitpointItem {

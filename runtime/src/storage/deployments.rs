@@ -12,7 +12,7 @@ use super::sql::{Row, Tx, values};
 use super::upkeep::MAX_UPKEEP_RUNS;
 use super::{Error, Storage};
 use crate::model::digest::Digest;
-use crate::model::id::{DeploymentId, EnvironmentId, RunId};
+use crate::model::id::{DeploymentId, EnvironmentId, Id, RunId};
 use crate::model::retry::RetryPolicy;
 use crate::model::task::{Cron, QueueDefinition, TaskDefinition};
 use crate::model::version::Version;
@@ -161,6 +161,21 @@ impl Storage {
         let sql =
             concat!("SELECT ", deployment_columns!(), " FROM deployments WHERE environment_id = ?1 AND version = ?2");
         self.read(move |tx| tx.row(sql, values![environment, version], read_deployment)).await
+    }
+
+    /// The deployments by which the runs of these versions are found. A version that nobody deployed has
+    /// no runs: no deployment has the id that stands for it.
+    pub async fn deployments_of_versions(
+        &self,
+        environment: EnvironmentId,
+        versions: &[Version],
+    ) -> Result<Vec<DeploymentId>, Error> {
+        let mut deployments = Vec::with_capacity(versions.len());
+        for version in versions {
+            let found = self.deployment_of_version(environment, *version).await?;
+            deployments.push(found.map_or(DeploymentId::FIRST, |deployment| deployment.id));
+        }
+        Ok(deployments)
     }
 
     /// The newest deployment with a caller's own name.
