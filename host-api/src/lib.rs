@@ -45,6 +45,7 @@ mod quota;
 mod scratch;
 mod services;
 mod stdio;
+pub mod world;
 
 use std::sync::Arc;
 
@@ -62,16 +63,27 @@ pub use services::{
 pub use wasmtime_wasi::I32Exit;
 
 /// The version of the package `dacapo:task` that is offered here.
-pub const VERSION: &str = "1.0.0";
+pub const VERSION: &str = "1.1.0";
 
 #[expect(missing_docs, reason = "bindgen copies the docs of the WIT files, where not every field has one")]
 mod generated {
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "dacapo:task/extension",
-        imports: { default: trappable },
+        imports: {
+            "dacapo:task/wait": async | trappable,
+            "dacapo:task/runs": async | trappable,
+            "dacapo:task/tokens": async | trappable,
+            "dacapo:task/relatives": async | trappable,
+            "dacapo:task/streams": async | trappable,
+            default: trappable,
+        },
         exports: { default: async },
-        with: { "dacapo:task/log.span": crate::log::Span },
+        additional_derives: [PartialEq, serde::Serialize, serde::Deserialize],
+        with: {
+            "dacapo:task/log.span": crate::log::Span,
+            "dacapo:task/wait.pending": crate::world::Pending,
+        },
     });
 }
 

@@ -26,10 +26,10 @@
     (global.set $free (i32.add (local.get $at) (local.get $size)))
     (local.get $at))
 
-  (func (export "dacapo:task/guest@1.0.0#describe") (result i32)
+  (func (export "dacapo:task/guest@1.1.0#describe") (result i32)
     (i32.const 32))
 
-  (func (export "dacapo:task/guest@1.0.0#run") (param $arguments i32) (result i32)
+  (func (export "dacapo:task/guest@1.1.0#run") (param $arguments i32) (result i32)
     (local $elements i32)
     (local $digit i32)
     (block $refused

@@ -1,0 +1,108 @@
+//! What the embedder does for a run beyond its log and its own metadata: everything that reaches
+//! other runs, or waits.
+//!
+//! Each call happens once: what it answered is in the journal, and is answered from there when the
+//! run is brought back. A call that was cut off before its answer was kept is done again, under the
+//! same [`CallNumber`].
+
+use wasmtime_wasi::async_trait;
+
+pub use crate::generated::dacapo::task::relatives::{MetadataChange, Relative};
+pub use crate::generated::dacapo::task::runs::{
+    BatchHandle, BatchItem, Debounce, Delay, IdempotencyKey, RunHandle, TriggerError, TriggerOptions,
+};
+pub use crate::generated::dacapo::task::tokens::{Timeout, Token, TokenOptions};
+pub use crate::generated::dacapo::task::wait::{FailedStatus, Outcome, RunError, RunResult};
+use crate::services::MetadataError;
+
+/// The place of a call among all that an attempt asks of its host, from 1. The same call has the same
+/// number whenever the attempt is brought back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CallNumber(pub u64);
+
+/// The host could not do its part: no fault of the guest. The text is for the operator.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct HostFault(pub String);
+
+/// A call's answer, unless the host failed.
+pub type Answer<T> = Result<T, HostFault>;
+
+/// Something that can be waited for.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Awaited {
+    /// A moment, in milliseconds since 1970.
+    Moment(u64),
+    /// A wait token, by its id.
+    Token(String),
+    /// The end of a run, by its id.
+    Run(String),
+    /// The ends of all these runs, by their ids.
+    Runs(Vec<String>),
+}
+
+/// A guest's handle on something that can be waited for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pending {
+    /// What it is.
+    pub awaited: Awaited,
+    /// What came of it, once that is known.
+    pub outcome: Option<Outcome>,
+}
+
+/// What a run waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    /// These things, at least one.
+    pub of: Vec<Awaited>,
+    /// Whether it waits for all of them, or for any.
+    pub all: bool,
+}
+
+/// Reaches beyond the run.
+#[async_trait]
+pub trait World: Send + Sync {
+    /// Triggers a child. One that is `awaited` runs on this run's version.
+    async fn trigger(
+        &self,
+        call: CallNumber,
+        item: BatchItem,
+        awaited: bool,
+    ) -> Answer<Result<RunHandle, TriggerError>>;
+
+    /// Triggers a batch of children, all of them or none.
+    async fn trigger_batch(
+        &self,
+        call: CallNumber,
+        items: Vec<BatchItem>,
+        awaited: bool,
+    ) -> Answer<Result<BatchHandle, TriggerError>>;
+
+    /// Makes a wait token; the error is for people.
+    async fn create_token(&self, call: CallNumber, options: TokenOptions) -> Answer<Result<Token, String>>;
+
+    /// Completes a wait token with a JSON text or nothing; the error is for people.
+    async fn complete_token(&self, id: String, value: Option<String>) -> Answer<Result<(), String>>;
+
+    /// Whether there is a wait token of this name; the error says no, for people.
+    async fn find_token(&self, id: String) -> Answer<Result<(), String>>;
+
+    /// Changes the metadata of a relative.
+    async fn change_metadata(&self, of: Relative, change: MetadataChange) -> Answer<Result<(), MetadataError>>;
+
+    /// Adds tags to a relative; the error is for people.
+    async fn add_tags(&self, to: Relative, tags: Vec<String>) -> Answer<Result<(), String>>;
+
+    /// Adds chunks to a stream of a relative; the error is for people.
+    async fn append(
+        &self,
+        call: CallNumber,
+        of: Relative,
+        name: String,
+        chunks: Vec<String>,
+    ) -> Answer<Result<(), String>>;
+
+    /// Waits, for days perhaps, and answers with what is there: places in `wait.of`, in ascending
+    /// order, and what came of each.
+    async fn wait(&self, wait: Wait) -> Answer<Vec<(u32, Outcome)>>;
+}
