@@ -13,7 +13,8 @@ use bytes::Bytes;
 use dacapo::model::attempt::Outcome;
 use dacapo::model::digest::Digest;
 use dacapo::model::egress::EgressPolicy;
-use dacapo::sandbox::{Call, ComponentSource, Config, Limits, Sandbox, WasmSandbox};
+use dacapo::sandbox::world::NoWorld;
+use dacapo::sandbox::{Activity, Call, ComponentSource, Config, Journal, Limits, Sandbox, WasmSandbox};
 use dacapo_host_api::context::Context;
 use dacapo_host_api::{LogEntry, MetadataChange, MetadataError, Services, SpanClosed, SpanOpened, TaskPre};
 use serde_json::{Value, json};
@@ -210,6 +211,9 @@ impl Walled {
             variables: self.variables.clone(),
             egress: self.egress.clone(),
             services: Box::new(NoServices),
+            world: Arc::new(NoWorld),
+            journal: Journal::off(),
+            activity: Activity::default(),
         };
         match self.sandbox.call(call).await.outcome {
             Outcome::Returned(_) => Ok(()),

@@ -38,6 +38,7 @@ mod files;
 pub mod guest;
 mod http;
 mod io;
+mod journal;
 mod log;
 mod logger;
 mod metadata;
@@ -55,12 +56,14 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttp, WasiHttpCtx, WasiHttpCtxView};
 
 pub use http::{Body, HttpError, NoNetwork, Outbound, RequestOptions, ResponseFuture};
+pub use journal::{Journal, Unwritten};
 pub use logger::Logger;
 pub use scratch::{ScratchRoot, ScratchUnavailable};
 pub use services::{
     Level, LogEntry, LogSource, MetadataChange, MetadataError, Services, SpanClosed, SpanId, SpanOpened,
 };
 pub use wasmtime_wasi::I32Exit;
+pub use world::{NoWorld, World};
 
 /// The version of the package `dacapo:task` that is offered here.
 pub const VERSION: &str = "1.1.0";
@@ -110,6 +113,10 @@ pub struct Limits {
 pub struct TaskSetup {
     /// Takes the log and the metadata.
     pub services: Box<dyn Services>,
+    /// Reaches other runs, and waits.
+    pub world: Arc<dyn World>,
+    /// Keeps what the host answers.
+    pub journal: Journal,
     /// Sends HTTP requests.
     pub outbound: Arc<dyn Outbound>,
     /// Environment variables.
@@ -144,7 +151,7 @@ const MAX_RANDOM_BYTES: u64 = 16 << 20;
 impl TaskCtx {
     /// State for a new attempt. Makes no system call.
     pub fn new(setup: TaskSetup) -> Self {
-        let TaskSetup { services, outbound, variables, scratch, limits } = setup;
+        let TaskSetup { services, world: _, journal: _, outbound, variables, scratch, limits } = setup;
         let logger = Logger::new(services, limits);
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);

@@ -106,3 +106,56 @@ pub trait World: Send + Sync {
     /// order, and what came of each.
     async fn wait(&self, wait: Wait) -> Answer<Vec<(u32, Outcome)>>;
 }
+
+/// A world in which there is nothing beyond the run: every call fails as a fault of the host.
+pub struct NoWorld;
+
+impl NoWorld {
+    fn fault<T>() -> Answer<T> {
+        Err(HostFault("nothing beyond the run can be reached from here".into()))
+    }
+}
+
+#[async_trait]
+impl World for NoWorld {
+    async fn trigger(&self, _: CallNumber, _: BatchItem, _: bool) -> Answer<Result<RunHandle, TriggerError>> {
+        Self::fault()
+    }
+
+    async fn trigger_batch(
+        &self,
+        _: CallNumber,
+        _: Vec<BatchItem>,
+        _: bool,
+    ) -> Answer<Result<BatchHandle, TriggerError>> {
+        Self::fault()
+    }
+
+    async fn create_token(&self, _: CallNumber, _: TokenOptions) -> Answer<Result<Token, String>> {
+        Self::fault()
+    }
+
+    async fn complete_token(&self, _: String, _: Option<String>) -> Answer<Result<(), String>> {
+        Self::fault()
+    }
+
+    async fn find_token(&self, _: String) -> Answer<Result<(), String>> {
+        Self::fault()
+    }
+
+    async fn change_metadata(&self, _: Relative, _: MetadataChange) -> Answer<Result<(), MetadataError>> {
+        Self::fault()
+    }
+
+    async fn add_tags(&self, _: Relative, _: Vec<String>) -> Answer<Result<(), String>> {
+        Self::fault()
+    }
+
+    async fn append(&self, _: CallNumber, _: Relative, _: String, _: Vec<String>) -> Answer<Result<(), String>> {
+        Self::fault()
+    }
+
+    async fn wait(&self, _: Wait) -> Answer<Vec<(u32, Outcome)>> {
+        Self::fault()
+    }
+}

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dacapo_host_api::guest::{RetryDecision as GuestRetry, TaskError as GuestError};
 use dacapo_host_api::{Limits as HostLimits, Logger, Services, TaskCtx, TaskPre, TaskSetup};
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use wasmtime::Store;
 
 use super::cpu::Meter;
-use super::memory::{Memory, Refusal};
+use super::memory::Memory;
 use super::state::State;
 use super::{Call, Limits, Report, WasmSandbox, trap};
 use crate::model::attempt::{Crash, Outcome, RetryDecision, TaskError, TimeLimit, Usage};
@@ -56,26 +56,28 @@ impl Guest {
         Self { store, meter, limits, logger }
     }
 
-    /// The outcome of an end that is no return, and the memory at the end.
-    pub(super) fn outcome<T>(self, end: End<T>, returned: impl FnOnce(T) -> Outcome) -> (Outcome, u64) {
-        let memory = &self.store.data().memory;
-        let (peak, refusal): (u64, Option<Refusal>) = (memory.peak_bytes(), memory.refusal());
-        let outcome = match end {
+    /// The outcome of an end.
+    pub(super) fn outcome<T>(self, end: End<T>, returned: impl FnOnce(T) -> Outcome) -> Outcome {
+        match end {
             End::Returned(value) => returned(value),
             End::WallTime => Outcome::TimedOut(TimeLimit::Wall(self.limits.wall)),
             End::Panicked => Outcome::HostFault("the host panicked while it ran the guest".into()),
             End::Stopped(error) => {
                 let stderr = self.logger.stderr_tail();
                 let Limits { cpu: cpu_limit, output_bytes, .. } = self.limits;
+                let refusal = self.store.data().memory.refusal();
                 trap::outcome(&error, &trap::Circumstances { cpu_limit, output_bytes, refusal, stderr: &stderr })
             }
-        };
-        (outcome, peak)
+        }
     }
 }
 
-/// Runs `work` within its wall time, and measures it.
-pub(super) async fn run<T>(meter: &Meter, wall: Duration, work: impl Future<Output = wasmtime::Result<T>>) -> End<T> {
+/// Runs `work` until its wall time is `used_up`, and measures it.
+pub(super) async fn run<T>(
+    meter: &Meter,
+    used_up: impl Future<Output = ()>,
+    work: impl Future<Output = wasmtime::Result<T>>,
+) -> End<T> {
     let mut work = pin!(work);
     let guarded = std::future::poll_fn(|context| {
         // What a panic leaves behind is dropped with the store; nothing else is shared.
@@ -87,11 +89,16 @@ pub(super) async fn run<T>(meter: &Meter, wall: Duration, work: impl Future<Outp
             Err(_) => std::task::Poll::Ready(End::Panicked),
         }
     });
-    tokio::time::timeout(wall, meter.measure(guarded)).await.unwrap_or(End::WallTime)
+    tokio::select! {
+        biased;
+        end = meter.measure(guarded) => end,
+        () = used_up => End::WallTime,
+    }
 }
 
 pub(super) async fn call(sandbox: &WasmSandbox, call: Call) -> Report {
-    let Call { component, task, context, payload, limits, variables, egress, services } = call;
+    let Call { component, task, context, payload, limits, variables, egress, services, world, journal, activity } =
+        call;
     let permit = sandbox.calls.acquire().await;
     let pre = match (sandbox.cache.get(component).await, permit.is_ok()) {
         (Ok(pre), true) => pre,
@@ -100,26 +107,28 @@ pub(super) async fn call(sandbox: &WasmSandbox, call: Call) -> Report {
     };
     let setup = TaskSetup {
         services,
+        world,
+        journal,
         outbound: sandbox.egress.for_call(&context.environment.id, egress),
         variables,
         scratch: Some(Arc::clone(&sandbox.scratch)),
         limits: host_limits(&limits),
     };
-    let started = Instant::now();
-    let _ticking = sandbox.ticker.running();
     let mut guest = Guest::new(sandbox, &pre, setup, limits);
-    let (meter, logger, store) = (Arc::clone(&guest.meter), guest.logger.clone(), &mut guest.store);
-    let end = run(&meter, limits.wall, async {
+    let (meter, logger, memory) = (Arc::clone(&guest.meter), guest.logger.clone(), guest.store.data().memory.gauge());
+    activity.begin(Arc::clone(&meter), memory, sandbox.ticker.clone());
+    let store = &mut guest.store;
+    let end = run(&meter, activity.used_up(limits.wall), async {
         let instance = pre.instantiate_async(&mut *store).await?;
         instance.dacapo_task_guest().call_run(store, &task, &context, &payload).await
     })
     .await;
-    let (outcome, peak_memory_bytes) = guest.outcome(end, |returned| match returned {
+    activity.end();
+    let outcome = guest.outcome(end, |returned| match returned {
         Ok(output) => check_output(output, limits.output_bytes),
         Err(error) => Outcome::Failed(task_error(error)),
     });
-    let usage = Usage { cpu: meter.used(), wall: started.elapsed(), peak_memory_bytes };
-    Report { outcome, usage, services: logger.into_services() }
+    Report { outcome, usage: activity.usage(), services: logger.into_services() }
 }
 
 fn not_started(fault: String, services: Box<dyn Services>) -> Report {
@@ -183,7 +192,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_of_the_host_is_an_end_like_others() {
         let meter = Meter::new(Duration::MAX, super::super::quota::WHOLE_CORE, super::super::cpu::turns());
-        let end = run::<()>(&meter, Duration::from_secs(1), async { panic!("on purpose") }).await;
+        let end = run::<()>(&meter, std::future::pending(), async { panic!("on purpose") }).await;
         assert!(matches!(end, End::Panicked));
     }
 }

@@ -38,7 +38,10 @@ const HEAVY: Duration = Duration::from_millis(10);
 const TURN: Duration = Duration::from_millis(5);
 
 /// Advances the engine's epoch while calls are running. Its thread ends with it.
-pub(super) struct Ticker {
+#[derive(Clone)]
+pub(super) struct Ticker(Arc<Ticking>);
+
+struct Ticking {
     shared: Arc<TickerState>,
     thread: Thread,
 }
@@ -55,20 +58,21 @@ impl Ticker {
         let shared = Arc::new(TickerState::default());
         let (state, engine) = (Arc::clone(&shared), engine.weak());
         let thread = std::thread::Builder::new().name("epochs".into()).spawn(move || tick(&state, &engine))?;
-        Ok(Self { shared, thread: thread.thread().clone() })
+        Ok(Self(Arc::new(Ticking { shared, thread: thread.thread().clone() })))
     }
 
     /// Ticks until the answer is dropped.
     pub(super) fn running(&self) -> Running {
-        self.shared.running.fetch_add(1, Ordering::SeqCst);
-        if self.shared.parked.swap(false, Ordering::SeqCst) {
-            self.thread.unpark();
+        let Ticking { shared, thread } = &*self.0;
+        shared.running.fetch_add(1, Ordering::SeqCst);
+        if shared.parked.swap(false, Ordering::SeqCst) {
+            thread.unpark();
         }
-        Running(Arc::clone(&self.shared))
+        Running(Arc::clone(shared))
     }
 }
 
-impl Drop for Ticker {
+impl Drop for Ticking {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
         self.thread.unpark();

@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use dacapo_host_api::guest::{self, MachinePreset};
 use dacapo_host_api::{
-    LogEntry, MetadataChange, MetadataError, NoNetwork, Services, SpanClosed, SpanOpened, TaskPre, TaskSetup, VERSION,
+    Journal, LogEntry, MetadataChange, MetadataError, NoNetwork, NoWorld, Services, SpanClosed, SpanOpened, TaskPre,
+    TaskSetup, VERSION,
 };
 use wasmtime::component::Component;
 
@@ -200,6 +201,8 @@ async fn describe(sandbox: &WasmSandbox, pre: &TaskPre<State>) -> Result<Vec<Tas
     let limits = limits();
     let setup = TaskSetup {
         services: Box::new(Nobody),
+        world: Arc::new(NoWorld),
+        journal: Journal::off(),
         outbound: Arc::new(NoNetwork),
         variables: Arc::default(),
         scratch: None,
@@ -209,13 +212,13 @@ async fn describe(sandbox: &WasmSandbox, pre: &TaskPre<State>) -> Result<Vec<Tas
     let _ticking = sandbox.ticker.running();
     let mut guest = Guest::new(sandbox, pre, setup, limits);
     let (meter, store) = (Arc::clone(&guest.meter), &mut guest.store);
-    let end = run(&meter, limits.wall, async {
+    let end = run(&meter, tokio::time::sleep(limits.wall), async {
         let instance = pre.instantiate_async(&mut *store).await?;
         instance.dacapo_task_guest().call_describe(store).await
     })
     .await;
     let mut tasks = Vec::new();
-    let (outcome, _) = guest.outcome(end, |described| {
+    let outcome = guest.outcome(end, |described| {
         tasks = described.into_iter().map(definition).collect();
         Outcome::Returned(String::new())
     });
@@ -305,9 +308,9 @@ mod tests {
         check_text(check_import("wasi:sockets/tcp@0.2.6"), "imports `wasi:sockets/tcp`, which tasks do not get");
         check_text(check_import("wasi:cli/stdout@0.3.0"), "imports `wasi:cli/stdout@0.3.0`, which tasks do not get");
         check_text(check_import("env"), "imports `env`, which tasks do not get");
-        let newer = "imports `dacapo:task/foo@1.3.0`, which this host (1.0.0) does not offer";
+        let newer = "imports `dacapo:task/foo@1.3.0`, which this host (1.1.0) does not offer";
         check_text(check_import("dacapo:task/foo@1.3.0"), newer);
-        let major = "imports `dacapo:task/log@2.0.0`, which this host (1.0.0) does not offer";
+        let major = "imports `dacapo:task/log@2.0.0`, which this host (1.1.0) does not offer";
         check_text(check_import("dacapo:task/log@2.0.0"), major);
     }
 }

@@ -40,10 +40,21 @@ pub(super) enum Refusal {
     Neighbours(u64),
 }
 
+/// Shows how much memory a guest has. Clones show the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Gauge(Arc<AtomicU64>);
+
+impl Gauge {
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// The memory of one guest. Growth that then fails for another reason stays counted.
 pub(super) struct Memory {
     limit_bytes: usize,
     used_bytes: usize,
+    gauge: Gauge,
     table_elements: usize,
     refusal: Option<Refusal>,
     budget: Arc<Budget>,
@@ -51,12 +62,12 @@ pub(super) struct Memory {
 
 impl Memory {
     pub(super) fn new(limit_bytes: usize, budget: Arc<Budget>) -> Self {
-        Self { limit_bytes, used_bytes: 0, table_elements: 0, refusal: None, budget }
+        Self { limit_bytes, used_bytes: 0, gauge: Gauge::default(), table_elements: 0, refusal: None, budget }
     }
 
-    /// The most that was used at a time, which is what is used now: memories never shrink.
-    pub(super) fn peak_bytes(&self) -> u64 {
-        self.used_bytes as u64
+    /// Shows how much is used, which is the most that was: memories never shrink.
+    pub(super) fn gauge(&self) -> Gauge {
+        self.gauge.clone()
     }
 
     /// Who refused the guest memory last, if anybody did.
@@ -88,6 +99,7 @@ impl ResourceLimiter for Memory {
             return Ok(false);
         }
         self.used_bytes = sum;
+        self.gauge.0.store(sum as u64, Ordering::Relaxed);
         Ok(true)
     }
 
@@ -119,7 +131,7 @@ mod tests {
         assert!(memory.memory_growing(0, 60, None).expect("an answer"));
         assert!(!memory.memory_growing(0, 60, None).expect("an answer"));
         assert!(memory.memory_growing(0, 40, None).expect("an answer"));
-        assert_eq!((memory.peak_bytes(), memory.refusal()), (100, Some(Refusal::Machine(100))));
+        assert_eq!((memory.gauge().bytes(), memory.refusal()), (100, Some(Refusal::Machine(100))));
     }
 
     #[test]

@@ -20,6 +20,7 @@
 //!
 //! [`WasmSandbox`] is the real one; [`scripted::ScriptedSandbox`] plays faults of the host.
 
+mod activity;
 mod cache;
 mod call;
 mod cpu;
@@ -40,11 +41,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 pub use dacapo_host_api::context::Context;
+pub use dacapo_host_api::{Journal, Services, World, context, world};
 use dacapo_host_api::{ScratchRoot, add_to_linker};
-pub use dacapo_host_api::{Services, context};
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 
+pub use self::activity::Activity;
 pub use self::inspect::InspectError;
 use crate::model::attempt::{Outcome, Usage};
 use crate::model::digest::Digest;
@@ -82,6 +84,12 @@ pub struct Call {
     pub egress: Arc<EgressPolicy>,
     /// Takes its log and its metadata.
     pub services: Box<dyn Services>,
+    /// Reaches other runs, and waits.
+    pub world: Arc<dyn World>,
+    /// Keeps what the host answers, or answers as it did before.
+    pub journal: Journal,
+    /// Where the call shows what it does.
+    pub activity: Activity,
 }
 
 /// What an attempt may use.
@@ -94,7 +102,8 @@ pub struct Limits {
     /// How fast it may use that: thousandths of a core, in every 100 ms. A guest has one thread, so
     /// that 1,000 and more do not hold it back.
     pub millicores: u32,
-    /// Time from start to end, waiting included; loading the component is not counted.
+    /// Time from start to end, waiting in host calls included; loading the component is not counted,
+    /// nor is time for which [`Activity::pause`] stopped the clock.
     pub wall: Duration,
     /// Files; each name costs 4 KiB.
     pub scratch_bytes: u64,

@@ -16,7 +16,8 @@ use crate::clock::Clock;
 use crate::model::attempt::{AttemptFacts, Outcome, Settlement, Usage, settle};
 use crate::model::run::Status;
 use crate::model::task::TaskDefinition;
-use crate::sandbox::{self, Call, Sandbox};
+use crate::sandbox::world::NoWorld;
+use crate::sandbox::{self, Activity, Call, Journal, Sandbox};
 use crate::storage::{AttemptEnd, Claimed, Error, Storage};
 
 /// How often what a running attempt says is written.
@@ -178,6 +179,9 @@ impl Attempt {
             variables: settings.variables.clone(),
             egress: settings.egress.clone(),
             services: Box::new(RunServices::new(self.recorder.clone())),
+            world: Arc::new(NoWorld),
+            journal: Journal::off(),
+            activity: Activity::default(),
         };
         Ok(Prepared { call, definition })
     }
