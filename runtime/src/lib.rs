@@ -19,6 +19,7 @@ pub mod storage;
 
 pub mod bulk;
 pub mod deploy;
+pub mod edits;
 pub mod keys;
 pub mod packets;
 pub mod runs;

@@ -15,6 +15,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("sandbox", 2),
     ("storage", 2),
     ("deploy", 3),
+    ("edits", 3),
     ("keys", 3),
     ("packets", 3),
     ("runs", 3),

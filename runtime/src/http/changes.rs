@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::{Map, Value};
 
 use super::Server;
 use super::auth::Caller;
@@ -14,17 +13,15 @@ use super::openapi::{ChangeErrors, ReadErrors};
 use super::options;
 use super::runs::{details, find, not_found};
 use crate::api::{
-    self, AddTagsRequest, ChangeMetadataRequest, Message, MetadataAnswer, MetadataOperation, Operation,
-    RescheduleRequest, ResetKeyReceipt, ResetKeyRequest, RunDetails,
+    AddTagsRequest, ChangeMetadataRequest, Message, MetadataAnswer, MetadataOperation, Operation, RescheduleRequest,
+    ResetKeyReceipt, ResetKeyRequest, RunDetails,
 };
+use crate::edits::{self, EditError, metadata_of};
 use crate::model::admission::Delay;
 use crate::model::id::RunId;
 use crate::model::limits;
-use crate::model::run::{Run, later};
-use crate::storage::{Edited, MetadataChange, Rescheduled};
-
-/// Tries to change metadata that others change at the same time.
-const METADATA_TRIES: usize = 20;
+use crate::model::run::later;
+use crate::storage::{Edited, Rescheduled};
 
 /// Changes until when a delayed run is delayed.
 #[utoipa::path(
@@ -92,7 +89,7 @@ pub(super) async fn metadata(
     Segments(run): Segments<String>,
 ) -> Result<Json<MetadataAnswer>> {
     let run = find(&server, &caller, &run).await?;
-    json(MetadataAnswer { metadata: parsed(&run) })
+    json(MetadataAnswer { metadata: metadata_of(&run) })
 }
 
 /// Changes the metadata of a run, of its parent and of its root: all that is asked for, or nothing. While a run executes,
@@ -113,17 +110,22 @@ pub(super) async fn change_metadata(
     let own: Vec<Operation> = replaced.into_iter().chain(body.operations).collect();
     let (parent, root) = (run.origin.parent.unwrap_or(run.id), run.origin.root.unwrap_or(run.id));
     let wanted = by_run([(run.id, own), (parent, body.parent_operations), (root, body.root_operations)]);
-    for _ in 0..METADATA_TRIES {
-        let mut changes = Vec::with_capacity(wanted.len());
-        for (target, operations) in &wanted {
-            changes.push(changed(find(&server, &caller, &target.to_string()).await?, operations)?);
-        }
-        if server.storage.replace_metadata(changes, server.runs.now()).await? {
-            let run = find(&server, &caller, &run.id.to_string()).await?;
-            return json(MetadataAnswer { metadata: parsed(&run) });
+    edits::change_metadata(&server.storage, caller.environment.id, &wanted, server.runs.now()).await?;
+    let run = find(&server, &caller, &run.id.to_string()).await?;
+    json(MetadataAnswer { metadata: metadata_of(&run) })
+}
+
+impl From<EditError> for ApiError {
+    fn from(error: EditError) -> Self {
+        let text = error.to_string();
+        match error {
+            EditError::NoSuchRun(_) => not_found(),
+            EditError::BadOperation(_) => Self::unprocessable(text),
+            EditError::TooLarge => Self::too_large(text),
+            EditError::Contended => Self::conflict(text),
+            EditError::Storage(error) => error.into(),
         }
     }
-    Err(ApiError::conflict("the metadata are changed by others all the time; try again"))
 }
 
 /// What is to be done to each run, in order: a run may be its own parent and root here.
@@ -137,23 +139,6 @@ fn by_run(wanted: [(RunId, Vec<Operation>); 3]) -> Vec<(RunId, Vec<MetadataOpera
         }
     }
     by_run
-}
-
-fn changed(run: Run, operations: &[MetadataOperation]) -> Result<MetadataChange> {
-    let mut metadata = parsed(&run);
-    for operation in operations {
-        metadata =
-            api::apply(&metadata, operation.clone()).map_err(|error| ApiError::unprocessable(error.to_string()))?;
-    }
-    let metadata = Value::Object(metadata).to_string();
-    if metadata.len() > limits::MAX_METADATA_BYTES {
-        return Err(ApiError::too_large("metadata is larger than 256 KiB"));
-    }
-    Ok(MetadataChange { run: run.id, found: run.metadata, metadata })
-}
-
-fn parsed(run: &Run) -> Map<String, Value> {
-    run.metadata.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
 /// Forgets an idempotency key of a task: the next trigger with it makes a run again.
