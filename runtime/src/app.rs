@@ -137,13 +137,14 @@ impl App {
         let schedules = Schedules::new(storage.clone(), clock.clone(), defaults);
         let runs = Runs::new(storage.clone(), clock.clone(), defaults);
         let bulks = Bulks::new(storage.clone(), runs.clone(), clock.clone(), config.max_waiting_runs);
+        let waitpoints = Arc::new(Waitpoints::new(storage.clone(), &server_key, clock.clone()));
         let (stop_serving, stop_listening) = watch::channel(false);
         let server = Arc::new(Server {
             bulks: bulks.clone(),
             packets: Packets::new(storage.clone(), &server_key, clock.clone()),
             schedules: schedules.clone(),
-            waitpoints: Waitpoints::new(storage.clone(), &server_key, clock.clone()),
-            runs,
+            waitpoints: waitpoints.clone(),
+            runs: runs.clone(),
             deploys: Deploys::new(storage.clone(), artifacts, sandbox.clone(), clock.clone()),
             auth: Auth::new(storage.clone(), server_key.clone(), clock.clone(), &admin),
             rates: Rates::new(config.rate_limit),
@@ -158,7 +159,17 @@ impl App {
             TcpListener::bind(config.listen).await.map_err(io(&format!("listening on {}", config.listen)))?;
         let address = listener.local_addr().map_err(io("listening"))?;
         let (stop_working, stopped) = watch::channel(false);
-        let worker = Worker::new(storage.clone(), sandbox, server_key, clock.clone(), limits);
+        let public_url = config.public_url.unwrap_or_else(|| format!("http://{address}"));
+        let means = worker::Means {
+            storage: storage.clone(),
+            sandbox,
+            server_key,
+            runs,
+            waitpoints,
+            clock: clock.clone(),
+            public_url,
+        };
+        let worker = Worker::new(means, limits);
         let upkeep = Upkeep { storage: storage.clone(), schedules, clock: clock.clone(), worker: worker.id() };
         let router = http::router(server);
         Ok(Self {
@@ -285,6 +296,12 @@ fn worker_limits(config: &Config) -> worker::Limits {
         default_max_duration: config.default_max_duration,
         max_host_wait: config.max_host_wait,
         scratch_bytes: config.scratch_quota_bytes,
+        max_journal_bytes: config.max_journal_bytes,
+        parked: worker::ParkLimits {
+            max_instances: config.max_concurrent_runs as usize,
+            max_bytes: config.parked_memory_bytes,
+            max_time: config.parked_time,
+        },
         grace: config.shutdown_grace,
     }
 }
@@ -346,7 +363,7 @@ impl ComponentSource for ArtifactSource {
 
 fn wasm_sandbox(config: &Config, server_key: &ServerKey, artifacts: Artifacts) -> Result<WasmSandbox, Error> {
     let sandbox = sandbox::Config {
-        max_concurrent_calls: config.max_concurrent_runs,
+        max_concurrent_calls: config.max_concurrent_runs.saturating_mul(2),
         guest_memory_bytes: config.max_task_memory_bytes,
         max_ready_components: MAX_READY_COMPONENTS,
         code_dir: Some(config.data_dir.join(CODE_DIR)),

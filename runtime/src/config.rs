@@ -50,6 +50,20 @@ pub struct ServerArgs {
     /// Memory of all tasks together [default: three quarters of the machine's]
     #[arg(long, env = "DACAPO_MAX_TASK_MEMORY", value_name = "SIZE")]
     pub max_task_memory: Option<String>,
+    /// Memory in which instances of waiting runs stay, so that they go on at once; 0 for none [default: 256MiB]
+    #[arg(long, env = "DACAPO_PARKED_MEMORY", value_name = "SIZE")]
+    pub parked_memory: Option<String>,
+    /// How long the instance of a waiting run stays in memory; 0s for not at all [default: 30s]
+    #[arg(long, env = "DACAPO_PARKED_TIME", value_name = "DURATION")]
+    pub parked_time: Option<String>,
+    /// Most bytes of the journal of an attempt; one that passes them cannot be resumed or replayed from there on.
+    /// 0 for no journals: then runs that wait begin anew after a restart [default: 16MiB]
+    #[arg(long, env = "DACAPO_MAX_JOURNAL", value_name = "SIZE")]
+    pub max_journal: Option<String>,
+    /// Where others reach this server: the beginning of the URLs that tasks are given
+    /// [default: http:// and the address it listens on]
+    #[arg(long, env = "DACAPO_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<String>,
     /// Requests a second that each API key may send to /api routes; more are answered 429; 0 for no limit, because a
     /// server's keys belong to one operator [default: 0]
     #[arg(long, env = "DACAPO_RATE_LIMIT", value_name = "N")]
@@ -99,6 +113,15 @@ pub struct Config {
     pub scratch_quota_bytes: u64,
     /// Linear memory of all attempts.
     pub max_task_memory_bytes: u64,
+    /// Memory of the instances of waiting runs.
+    pub parked_memory_bytes: u64,
+    /// How long they stay.
+    pub parked_time: Duration,
+    /// Journal of an attempt; 0: none.
+    pub max_journal_bytes: usize,
+    /// `http` or `https`, a host, perhaps a port and a path, without a slash at the end. `None`: where it
+    /// listens.
+    pub public_url: Option<String>,
     /// How often a key may ask; `None`: as often as it likes.
     pub rate_limit: Option<RateLimit>,
     /// How long a shutdown waits.
@@ -186,6 +209,10 @@ impl ServerArgs {
             max_host_wait: length("max-host-wait", args.max_host_wait, 3_600)?,
             scratch_quota_bytes: size("scratch-quota", args.scratch_quota, 512 << 20)?,
             max_task_memory_bytes: size("max-task-memory", args.max_task_memory, machine_bytes / 4 * 3)?,
+            parked_memory_bytes: size("parked-memory", args.parked_memory, 256 << 20)?,
+            parked_time: length("parked-time", args.parked_time, 30)?,
+            max_journal_bytes: usize::try_from(size("max-journal", args.max_journal, 16 << 20)?).unwrap_or(usize::MAX),
+            public_url: args.public_url.map(public_url).transpose()?,
             rate_limit: rate_limit(args.rate_limit, args.rate_limit_burst)?,
             shutdown_grace: length("shutdown-grace", args.shutdown_grace, 30)?,
             feed_hold: MAX_FEED_HOLD,
@@ -206,6 +233,10 @@ impl ServerArgs {
             max_host_wait: self.max_host_wait.or(other.max_host_wait),
             scratch_quota: self.scratch_quota.or(other.scratch_quota),
             max_task_memory: self.max_task_memory.or(other.max_task_memory),
+            parked_memory: self.parked_memory.or(other.parked_memory),
+            parked_time: self.parked_time.or(other.parked_time),
+            max_journal: self.max_journal.or(other.max_journal),
+            public_url: self.public_url.or(other.public_url),
             rate_limit: self.rate_limit.or(other.rate_limit),
             rate_limit_burst: self.rate_limit_burst.or(other.rate_limit_burst),
             shutdown_grace: self.shutdown_grace.or(other.shutdown_grace),
@@ -217,12 +248,14 @@ impl ServerArgs {
 impl Config {
     /// The settings in effect, in the form of the file, secrets masked.
     pub fn print(&self) -> String {
+        let public_url = self.public_url.as_ref().map(|url| format!("public-url = \"{url}\"\n")).unwrap_or_default();
         let burst = self.rate_limit.map(|limit| format!("rate-limit-burst = {}\n", limit.burst)).unwrap_or_default();
         let masked = |is_set: bool| if is_set { "(set)" } else { "(from the data directory)" };
         format!(
             "listen = \"{}\"\ndata-dir = \"{}\"\nmax-concurrent-runs = {}\nmax-waiting-runs = {}\n\
              default-ttl = \"{}\"\ndefault-max-duration = \"{}s\"\nmax-host-wait = \"{}s\"\nscratch-quota = \"{}B\"\n\
-             max-task-memory = \"{}B\"\nshutdown-grace = \"{}s\"\nrate-limit = {}\n{}# server-key {}\n# admin-key {}\n",
+             max-task-memory = \"{}B\"\nparked-memory = \"{}B\"\nparked-time = \"{}s\"\nmax-journal = \"{}B\"\n\
+             {}shutdown-grace = \"{}s\"\nrate-limit = {}\n{}# server-key {}\n# admin-key {}\n",
             self.listen,
             self.data_dir.display(),
             self.max_concurrent_runs,
@@ -232,6 +265,10 @@ impl Config {
             self.max_host_wait.as_secs(),
             self.scratch_quota_bytes,
             self.max_task_memory_bytes,
+            self.parked_memory_bytes,
+            self.parked_time.as_secs(),
+            self.max_journal_bytes,
+            public_url,
             self.shutdown_grace.as_secs(),
             self.rate_limit.map_or(0, |limit| limit.per_second),
             burst,
@@ -272,6 +309,15 @@ fn rate_limit(per_second: Option<u32>, burst: Option<u32>) -> Result<Option<Rate
             )?,
         })),
     }
+}
+
+fn public_url(url: String) -> Result<String, Error> {
+    let url = url.trim_end_matches('/');
+    let is_url = |url: &hyper::Uri| url.authority().is_some() && matches!(url.scheme_str(), Some("http" | "https"));
+    if url.contains(['?', '#']) || !url.parse().is_ok_and(|parsed| is_url(&parsed)) {
+        return Err(wrong("public-url", "write a URL such as https://tasks.example.com"));
+    }
+    Ok(url.into())
 }
 
 fn admin_key(key: String) -> Result<AdminKey, Error> {

@@ -85,8 +85,18 @@ impl ServerKey {
 
     /// Encrypts `text`; `belongs_to` must be named again to decrypt it.
     pub fn seal(&self, text: &str, belongs_to: &str) -> Vec<u8> {
+        self.seal_bytes(text.as_bytes(), belongs_to)
+    }
+
+    /// Decrypts what [`Self::seal`] encrypted.
+    pub fn open(&self, sealed: &[u8], belongs_to: &str) -> Result<String, Error> {
+        String::from_utf8(self.open_bytes(sealed, belongs_to)?).map_err(|_| Error::Undecryptable)
+    }
+
+    /// Encrypts `bytes`; `belongs_to` must be named again to decrypt them.
+    pub fn seal_bytes(&self, bytes: &[u8], belongs_to: &str) -> Vec<u8> {
         let nonce: [u8; NONCE_BYTES] = random();
-        let payload = Payload { msg: text.as_bytes(), aad: belongs_to.as_bytes() };
+        let payload = Payload { msg: bytes, aad: belongs_to.as_bytes() };
         let sealed = self
             .cipher()
             .encrypt(&XNonce::from(nonce), payload)
@@ -94,13 +104,12 @@ impl ServerKey {
         [nonce.as_slice(), &sealed].concat()
     }
 
-    /// Decrypts what [`Self::seal`] encrypted.
-    pub fn open(&self, sealed: &[u8], belongs_to: &str) -> Result<String, Error> {
-        let (nonce, text) = sealed.split_at_checked(NONCE_BYTES).ok_or(Error::Undecryptable)?;
+    /// Decrypts what [`Self::seal_bytes`] encrypted.
+    pub fn open_bytes(&self, sealed: &[u8], belongs_to: &str) -> Result<Vec<u8>, Error> {
+        let (nonce, bytes) = sealed.split_at_checked(NONCE_BYTES).ok_or(Error::Undecryptable)?;
         let nonce: [u8; NONCE_BYTES] = nonce.try_into().map_err(|_| Error::Undecryptable)?;
-        let payload = Payload { msg: text, aad: belongs_to.as_bytes() };
-        let text = self.cipher().decrypt(&XNonce::from(nonce), payload).map_err(|_| Error::Undecryptable)?;
-        String::from_utf8(text).map_err(|_| Error::Undecryptable)
+        let payload = Payload { msg: bytes, aad: belongs_to.as_bytes() };
+        self.cipher().decrypt(&XNonce::from(nonce), payload).map_err(|_| Error::Undecryptable)
     }
 
     /// A key for another purpose, which tells nothing of this one.

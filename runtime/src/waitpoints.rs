@@ -98,6 +98,12 @@ impl Waitpoints {
         }
     }
 
+    /// The address at which whoever knows it completes the token. `origin` is the server's, for example
+    /// `http://127.0.0.1:3040`.
+    pub fn callback_url(&self, origin: &str, id: WaitpointId) -> String {
+        format!("{origin}/api/v1/waitpoints/tokens/{id}/callback/{}", self.callback_code(id))
+    }
+
     /// What a callback address ends in: 64 hexadecimal digits.
     pub fn callback_code(&self, id: WaitpointId) -> String {
         data_encoding::HEXLOWER.encode(&self.code(id))

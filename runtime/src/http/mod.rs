@@ -71,7 +71,7 @@ pub struct Server {
     /// The verbs on schedules.
     pub schedules: Schedules,
     /// The verbs on wait tokens.
-    pub waitpoints: Waitpoints,
+    pub waitpoints: Arc<Waitpoints>,
     /// The verb on code.
     pub deploys: Deploys,
     /// Who may do what.

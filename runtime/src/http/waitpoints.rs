@@ -80,7 +80,7 @@ pub(super) async fn create(
     let origin = origin::of(&headers)?;
     let environment = bearer.caller.environment.id;
     let (waitpoint, is_new) = server.waitpoints.create(environment, wish(body)?).await?;
-    let url = callback_url(&server, &origin, waitpoint.id);
+    let url = server.waitpoints.callback_url(&origin, waitpoint.id);
     let receipt = CreateWaitpointReceipt { id: waitpoint.id.to_string(), is_cached: !is_new, url };
     let scopes = vec![format!("write:waitpoints:{}", receipt.id)];
     Ok((bearer.pass(&server, scopes)?, Json(receipt)).into_response())
@@ -203,15 +203,10 @@ pub(super) async fn callback(
     json(CompleteWaitpointReceipt { success: true })
 }
 
-fn callback_url(server: &Server, origin: &str, id: WaitpointId) -> String {
-    let code = server.waitpoints.callback_code(id);
-    format!("{origin}/api/v1/waitpoints/tokens/{id}/callback/{code}")
-}
-
 fn item(server: &Server, origin: &str, waitpoint: Waitpoint) -> WaitpointItem {
     WaitpointItem {
         id: waitpoint.id.to_string(),
-        url: callback_url(server, origin, waitpoint.id),
+        url: server.waitpoints.callback_url(origin, waitpoint.id),
         status: waitpoint.status.into(),
         tags: waitpoint.tags,
         created_at: waitpoint.created_at,

@@ -1,9 +1,10 @@
 //! One attempt of one run, from its claim to its settlement.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::Instrument;
 
@@ -11,14 +12,18 @@ use super::Limits;
 use super::context::context_of;
 use super::services::{Recorder, RunServices};
 use super::settings::SettingsCache;
+use super::wait;
+use super::world::{Ask, RunWorld};
 use crate::api;
 use crate::clock::Clock;
 use crate::model::attempt::{AttemptFacts, Outcome, Settlement, Usage, settle};
 use crate::model::run::Status;
 use crate::model::task::TaskDefinition;
-use crate::sandbox::world::NoWorld;
-use crate::sandbox::{self, Activity, Call, Journal, Sandbox};
-use crate::storage::{AttemptEnd, Claimed, Error, Storage};
+use crate::runs::Runs;
+use crate::sandbox::{self, Activity, Call, Journal, Report, Sandbox};
+use crate::secrets::ServerKey;
+use crate::storage::{AttemptEnd, Claimed, Error, Storage, Suspended, Suspension};
+use crate::waitpoints::Waitpoints;
 
 /// How often what a running attempt says is written.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
@@ -31,8 +36,13 @@ pub(super) struct Shared {
     pub(super) storage: Storage,
     pub(super) sandbox: Arc<dyn Sandbox>,
     pub(super) settings: SettingsCache,
+    pub(super) server_key: Arc<ServerKey>,
+    pub(super) runs: Runs,
+    pub(super) waitpoints: Arc<Waitpoints>,
     pub(super) clock: Clock,
     pub(super) limits: Limits,
+    /// Where others reach this server, for example `http://127.0.0.1:3040`.
+    pub(super) public_url: String,
 }
 
 /// Why an attempt is to end now.
@@ -46,23 +56,54 @@ pub(super) enum Stop {
     LeaseLost,
 }
 
+/// How an attempt left this worker.
+pub(super) enum Left {
+    /// What became of it is on record, or not ours to record.
+    Recorded,
+    /// It could not be recorded: whoever knows the lease must give it up.
+    Unrecorded,
+    /// The run waits. Its guest may stay in memory.
+    Waiting(Box<Waiting>),
+}
+
+/// The guest of a run that waits.
+pub(super) struct Waiting {
+    guest: Guest,
+    ask: Ask,
+    attempt: u32,
+}
+
+impl Waiting {
+    /// The memory of the guest.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.guest.activity.usage().peak_memory_bytes
+    }
+}
+
+/// A guest that has begun, and what belongs to it.
+struct Guest {
+    call: Pin<Box<dyn Future<Output = Report> + Send>>,
+    asks: mpsc::Receiver<Ask>,
+    activity: Activity,
+    journal: Journal,
+    recorder: Recorder,
+    definition: Arc<TaskDefinition>,
+    /// CPU time that the run had used when this guest began.
+    cpu_before: Duration,
+}
+
 /// An attempt that has been claimed.
 pub(super) struct Attempt {
     shared: Arc<Shared>,
     claimed: Claimed,
-    recorder: Recorder,
-}
-
-/// What must be known before the guest can be called.
-struct Prepared {
-    call: Call,
-    definition: Arc<TaskDefinition>,
 }
 
 /// Why an attempt is over.
 enum Stopped {
     /// The guest ended, or was interrupted by a shutdown; that is to be recorded.
-    ByItself(Ended),
+    ByItself(Ended, Option<Guest>),
+    /// The guest waits; that is on record.
+    Waiting(Box<Waiting>),
     /// The run was canceled, or belongs to another lease: there is nothing to record.
     NotOurs,
     /// This process could not prove that it lives.
@@ -73,63 +114,76 @@ enum Stopped {
 struct Ended {
     outcome: Outcome,
     usage: Usage,
-    facts: AttemptFacts,
+}
+
+impl Ended {
+    fn unused(outcome: Outcome) -> Self {
+        Self { outcome, usage: Usage::default() }
+    }
 }
 
 impl Attempt {
     pub(super) fn new(shared: Arc<Shared>, claimed: Claimed) -> Self {
-        let recorder = Recorder::new(claimed.run.metadata.as_deref(), claimed.run.attempt);
-        Self { shared, claimed, recorder }
+        Self { shared, claimed }
     }
 
-    /// Runs the guest until it ends or `stop` says so, and records how it ended. `false`: it could
-    /// not be recorded, and whoever knows the lease must give it up.
-    pub(super) async fn run(self, stop: oneshot::Receiver<Stop>) -> bool {
+    /// Runs the guest until it ends, waits, or `stop` says so, and records that. `parked` is the guest
+    /// of this run that waits in memory, where there is one.
+    pub(super) async fn run(self, parked: Option<Box<Waiting>>, stop: oneshot::Receiver<Stop>) -> Left {
         let run = &self.claimed.run;
         let span = tracing::debug_span!("attempt", run.id = %run.id, task.id = %run.task, attempt = run.attempt);
         async move {
-            match self.execute(stop).await {
-                Stopped::ByItself(ended) => self.settle(ended).await,
-                Stopped::NotOurs => true,
-                Stopped::LeaseLost => false,
+            match self.execute(parked, stop).await {
+                Stopped::ByItself(ended, guest) if self.settle(ended, guest).await => Left::Recorded,
+                Stopped::ByItself(..) | Stopped::LeaseLost => Left::Unrecorded,
+                Stopped::Waiting(waiting) => Left::Waiting(waiting),
+                Stopped::NotOurs => Left::Recorded,
             }
         }
         .instrument(span)
         .await
     }
 
-    async fn execute(&self, mut stop: oneshot::Receiver<Stop>) -> Stopped {
-        let facts = |definition: Option<&TaskDefinition>| facts(&self.claimed, definition);
-        let prepared = match self.prepare().await {
-            Ok(prepared) => prepared,
-            Err(outcome) => {
-                return Stopped::ByItself(Ended { outcome, usage: Usage::default(), facts: facts(None) });
-            }
+    async fn execute(&self, parked: Option<Box<Waiting>>, stop: oneshot::Receiver<Stop>) -> Stopped {
+        // A guest that waited in another attempt has nothing to say in this one.
+        let parked = parked.filter(|waiting| waiting.attempt == self.claimed.run.attempt);
+        let begun = match parked {
+            Some(waiting) => self.wake(*waiting).await,
+            None => self.begin().await,
         };
-        let facts = facts(Some(&prepared.definition));
-        let call = self.shared.sandbox.call(prepared.call);
-        tokio::pin!(call);
+        match begun {
+            Ok(guest) => self.drive(guest, stop).await,
+            Err(outcome) => Stopped::ByItself(Ended::unused(outcome), None),
+        }
+    }
+
+    /// Lets the guest run.
+    async fn drive(&self, mut guest: Guest, mut stop: oneshot::Receiver<Stop>) -> Stopped {
         let mut report = tokio::time::interval_at(Instant::now() + REPORT_EVERY, REPORT_EVERY);
         report.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
-                report = &mut call => {
-                    return Stopped::ByItself(Ended { outcome: report.outcome, usage: report.usage, facts });
+                Report { outcome, usage, .. } = &mut guest.call => {
+                    return Stopped::ByItself(Ended { outcome, usage }, Some(guest));
                 }
+                Some(ask) = guest.asks.recv() => match self.wait(guest, ask).await {
+                    Ok(there) => guest = there,
+                    Err(stopped) => return stopped,
+                },
                 why = &mut stop => match why {
                     Ok(Stop::ShuttingDown) => {
-                        return Stopped::ByItself(Ended { outcome: Outcome::Interrupted, usage: Usage::default(), facts });
+                        return Stopped::ByItself(Ended::unused(Outcome::Interrupted), Some(guest));
                     }
                     Ok(Stop::Canceled) => {
-                        self.report().await;
+                        self.report(&guest.recorder).await;
                         return Stopped::NotOurs;
                     }
                     // The worker forgot this attempt: the run was claimed again under another lease.
                     Err(_) => return Stopped::NotOurs,
                     Ok(Stop::LeaseLost) => return Stopped::LeaseLost,
                 },
-                _ = report.tick() => if !self.report().await {
+                _ = report.tick() => if !self.report(&guest.recorder).await {
                     return Stopped::NotOurs;
                 },
             }
@@ -137,8 +191,8 @@ impl Attempt {
     }
 
     /// Writes what the attempt has said since the last time. `false`: the run is not ours any more.
-    async fn report(&self) -> bool {
-        let said = self.recorder.take();
+    async fn report(&self, recorder: &Recorder) -> bool {
+        let said = recorder.take();
         if said.is_empty() {
             return true;
         }
@@ -150,7 +204,59 @@ impl Attempt {
         })
     }
 
-    async fn prepare(&self) -> Result<Prepared, Outcome> {
+    /// Records that the guest waits, or answers it if what it waits for is there.
+    async fn wait(&self, guest: Guest, ask: Ask) -> Result<Guest, Stopped> {
+        let fault = |error: String| Stopped::ByItself(Ended::unused(Outcome::HostFault(error)), None);
+        let awaited = wait::awaited(&ask.wait).map_err(fault)?;
+        let said = guest.recorder.take();
+        let unwritten = guest.journal.unwritten();
+        let suspension = Suspension {
+            lease: self.claimed.lease,
+            waits: awaited,
+            all: ask.wait.all,
+            journal: unwritten.as_ref().map(|unwritten| self.sealed(&unwritten.segment)),
+            usage: guest.activity.usage(),
+            cpu_before: guest.cpu_before,
+            logs: said.logs,
+            metadata: said.metadata,
+            at: self.shared.clock.now(),
+        };
+        match self.shared.storage.suspend(suspension).await {
+            Ok(Suspended::Ready) => self.answer(guest, ask).await.map_err(fault),
+            Ok(Suspended::Waiting) => {
+                guest.activity.pause();
+                if let Some(unwritten) = unwritten {
+                    guest.journal.written(unwritten.up_to);
+                }
+                Err(Stopped::Waiting(Box::new(Waiting { guest, ask, attempt: self.claimed.run.attempt })))
+            }
+            Ok(Suspended::Lost) => Err(Stopped::NotOurs),
+            Err(error) => Err(fault(error.to_string())),
+        }
+    }
+
+    /// Tells a guest what it has waited for.
+    async fn answer(&self, guest: Guest, ask: Ask) -> Result<Guest, String> {
+        let awaited = wait::awaited(&ask.wait)?;
+        let (environment, now) = (self.claimed.run.environment, self.shared.clock.now());
+        let outcomes = self.shared.storage.outcomes(environment, awaited, now).await;
+        let outcomes = outcomes.map_err(|error| error.to_string())?;
+        let answer = wait::answer(outcomes);
+        // A guest that has gone needs no answer.
+        drop(ask.answer.send(Ok(answer)));
+        Ok(guest)
+    }
+
+    /// Goes on with a guest that has waited in memory.
+    async fn wake(&self, waiting: Waiting) -> Result<Guest, Outcome> {
+        let Waiting { guest, ask, .. } = waiting;
+        guest.recorder.resume(self.claimed.run.metadata.as_deref());
+        guest.activity.resume();
+        self.answer(guest, ask).await.map_err(Outcome::HostFault)
+    }
+
+    /// Makes the guest: from its beginning, or from its journal.
+    async fn begin(&self) -> Result<Guest, Outcome> {
         let run = &self.claimed.run;
         let storage = &self.shared.storage;
         let fault = |error: Error| Outcome::HostFault(error.to_string());
@@ -170,6 +276,9 @@ impl Attempt {
             .ok_or_else(|| missing("the task of the run"))?;
         let settings = self.shared.settings.of(run.environment).await.map_err(Outcome::HostFault)?;
         let payload = api::plain_json(&self.claimed.payload).map_err(|error| Outcome::HostFault(error.to_string()))?;
+        let recorder = Recorder::new(run.metadata.as_deref(), run.attempt);
+        let (world, asks) = RunWorld::new(self.shared.clone(), run, deployment.id, recorder.clone());
+        let (journal, activity) = (self.journal().await?, Activity::default());
         let call = Call {
             component: deployment.digest,
             task: run.task.clone(),
@@ -178,17 +287,46 @@ impl Attempt {
             limits: limits_of(&self.claimed, &definition, &self.shared.limits),
             variables: settings.variables.clone(),
             egress: settings.egress.clone(),
-            services: Box::new(RunServices::new(self.recorder.clone())),
-            world: Arc::new(NoWorld),
-            journal: Journal::off(),
-            activity: Activity::default(),
+            services: Box::new(RunServices::new(recorder.clone())),
+            world: Arc::new(world),
+            journal: journal.clone(),
+            activity: activity.clone(),
         };
-        Ok(Prepared { call, definition })
+        let sandbox = self.shared.sandbox.clone();
+        let call = Box::pin(async move { sandbox.call(call).await });
+        Ok(Guest { call, asks, activity, journal, recorder, definition, cpu_before: run.cpu })
+    }
+
+    /// The journal of the attempt: an empty one, or what was kept of it when it waited before.
+    async fn journal(&self) -> Result<Journal, Outcome> {
+        let max_bytes = self.shared.limits.max_journal_bytes;
+        let run = &self.claimed.run;
+        if max_bytes == 0 {
+            return Ok(Journal::off());
+        }
+        if !self.claimed.resumes {
+            return Ok(Journal::recording(max_bytes));
+        }
+        let sealed = self.shared.storage.journal(run.id, run.attempt).await;
+        let sealed = sealed.map_err(|error| Outcome::HostFault(error.to_string()))?;
+        let open = |segment: &Vec<u8>| self.shared.server_key.open_bytes(segment, &self.journal_name());
+        let segments = sealed.iter().map(open).collect::<Result<Vec<_>, _>>();
+        let segments = segments.map_err(|error| Outcome::HostFault(format!("the journal: {error}")))?;
+        Ok(Journal::resuming(segments, max_bytes))
+    }
+
+    fn sealed(&self, segment: &[u8]) -> Vec<u8> {
+        self.shared.server_key.seal_bytes(segment, &self.journal_name())
+    }
+
+    /// What its journal is sealed for.
+    fn journal_name(&self) -> String {
+        format!("journal of attempt {} of {}", self.claimed.run.attempt, self.claimed.run.id)
     }
 
     /// Decides and records; while storage fails, tries again for a while. `false`: it could not be
     /// recorded, and the run is to be attempted again.
-    async fn settle(&self, ended: Ended) -> bool {
+    async fn settle(&self, ended: Ended, guest: Option<Guest>) -> bool {
         let now = self.shared.clock.now();
         match &ended.outcome {
             Outcome::HostFault(error) => tracing::error!(error, "host fault"),
@@ -199,21 +337,31 @@ impl Attempt {
             | Outcome::TimedOut(_)
             | Outcome::Interrupted => {}
         }
-        let said = self.recorder.take();
+        let facts = facts(&self.claimed, guest.as_ref().map(|guest| &*guest.definition));
+        let said = guest.as_ref().map(|guest| guest.recorder.take()).unwrap_or_default();
+        let unwritten = guest.as_ref().and_then(|guest| guest.journal.unwritten());
         let end = AttemptEnd {
             lease: self.claimed.lease,
-            settlement: settle(&ended.facts, ended.outcome, now, crate::secrets::chance()),
+            settlement: settle(&facts, ended.outcome, now, crate::secrets::chance()),
             usage: ended.usage,
-            cpu_before: self.claimed.run.cpu,
+            cpu_before: guest.as_ref().map_or(self.claimed.run.cpu, |guest| guest.cpu_before),
             metadata: said.metadata,
             logs: said.logs,
+            journal: unwritten.map(|unwritten| self.sealed(&unwritten.segment)),
+            replayable: guest.as_ref().map(|guest| guest.journal.is_complete()),
             at: now,
         };
+        // Its memory is free while the disk is waited for.
+        drop(guest);
+        self.record(end, ended.usage).await
+    }
+
+    async fn record(&self, end: AttemptEnd, usage: Usage) -> bool {
         let status = status_of(&end.settlement);
         for _ in 0..SETTLE_TRIES {
             match self.shared.storage.settle(end.clone()).await {
                 Ok(true) => {
-                    let (duration_ms, cpu_ms) = (ended.usage.wall.as_millis(), ended.usage.cpu.as_millis());
+                    let (duration_ms, cpu_ms) = (usage.wall.as_millis(), usage.cpu.as_millis());
                     tracing::debug!(status = status.as_str(), duration_ms, cpu_ms, "attempt finished");
                     return true;
                 }

@@ -11,6 +11,16 @@
 //! ended without a record (it was stopped so, it panicked, storage failed too long) gives up its
 //! lease: at once, else with the next renewal that succeeds.
 //!
+//! # Waiting
+//!
+//! A guest that waits leaves the loop: its run is recorded as waiting and holds no place any more.
+//! The guest stays in memory within the bounds of [`ParkLimits`], as a future that nobody polls. When
+//! the run is claimed again, the guest goes on; where it was dropped, or the server was started anew,
+//! another one is made and answered from the journal up to where it waited.
+//!
+//! A claim can find its run's guest on its way here still: then the journal serves, too, and the
+//! guest that comes late is dropped.
+//!
 //! # Shutdown
 //!
 //! On the first signal the loop stops claiming and waits for its attempts, `grace` at most; the
@@ -28,9 +38,13 @@
 mod attempt;
 pub mod bulk;
 mod context;
+mod parked;
+mod request;
 mod services;
 mod settings;
 pub mod upkeep;
+mod wait;
+mod world;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -40,14 +54,18 @@ use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::{self, JoinSet};
 use tokio::time::Instant;
 
-use self::attempt::{Attempt, Stop};
+use self::attempt::{Attempt, Left, Stop, Waiting};
+pub use self::parked::ParkLimits;
+use self::parked::Parked;
 use self::settings::SettingsCache;
 use crate::clock::Clock;
 use crate::model::id::{RunId, WorkerId};
 use crate::model::run::later;
+use crate::runs::Runs;
 use crate::sandbox::Sandbox;
 use crate::secrets::ServerKey;
 use crate::storage::{ClaimRequest, Claimed, Error, Lease, PendingClaim, Storage};
+use crate::waitpoints::Waitpoints;
 
 /// How long a renewal holds.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -71,8 +89,30 @@ pub struct Limits {
     pub max_host_wait: Duration,
     /// Files of an attempt.
     pub scratch_bytes: u64,
+    /// Bytes of the journal of an attempt; 0: nothing is recorded.
+    pub max_journal_bytes: usize,
+    /// What of waiting runs stays in memory.
+    pub parked: ParkLimits,
     /// How long a shutdown waits for attempts.
     pub grace: Duration,
+}
+
+/// What a worker works with.
+pub struct Means {
+    /// Where runs come from.
+    pub storage: Storage,
+    /// Where they run.
+    pub sandbox: Arc<dyn Sandbox>,
+    /// Opens variables, and seals journals.
+    pub server_key: Arc<ServerKey>,
+    /// What tasks trigger.
+    pub runs: Runs,
+    /// Tokens that tasks make.
+    pub waitpoints: Arc<Waitpoints>,
+    /// The time.
+    pub clock: Clock,
+    /// Where others reach this server, for example `http://127.0.0.1:3040`.
+    pub public_url: String,
 }
 
 /// The part of the server that runs attempts.
@@ -82,10 +122,12 @@ pub struct Worker {
     clock: Clock,
     limits: Limits,
     shared: Arc<attempt::Shared>,
-    /// The attempts; each answers whether its end is on record.
-    running: JoinSet<bool>,
+    /// The attempts; each answers how it left.
+    running: JoinSet<Left>,
     /// What each attempt holds.
     leases: HashMap<task::Id, Lease>,
+    /// Guests of runs that wait.
+    parked: Parked<Box<Waiting>>,
     /// Leases whose attempts ended without a record. They are given up as soon as storage can.
     unrecorded: Vec<Lease>,
     /// How to stop the attempts, with the number of the lease that each holds: a run can be claimed
@@ -96,28 +138,29 @@ pub struct Worker {
 
 impl Worker {
     /// A worker that has not begun.
-    pub fn new(
-        storage: Storage,
-        sandbox: Arc<dyn Sandbox>,
-        server_key: Arc<ServerKey>,
-        clock: Clock,
-        limits: Limits,
-    ) -> Self {
-        let settings = SettingsCache::new(storage.clone(), server_key);
+    pub fn new(means: Means, limits: Limits) -> Self {
+        let Means { storage, sandbox, server_key, runs, waitpoints, clock, public_url } = means;
+        let settings = SettingsCache::new(storage.clone(), server_key.clone());
+        let shared = attempt::Shared {
+            storage: storage.clone(),
+            sandbox,
+            settings,
+            server_key,
+            runs,
+            waitpoints,
+            clock: clock.clone(),
+            limits,
+            public_url,
+        };
         Self {
             id: crate::secrets::worker_id(clock.now()),
-            shared: Arc::new(attempt::Shared {
-                storage: storage.clone(),
-                sandbox,
-                settings,
-                clock: clock.clone(),
-                limits,
-            }),
+            shared: Arc::new(shared),
             storage,
             clock,
             limits,
             running: JoinSet::new(),
             leases: HashMap::new(),
+            parked: Parked::new(limits.parked),
             unrecorded: Vec::new(),
             stops: HashMap::new(),
             early_cancellations: VecDeque::new(),
@@ -157,6 +200,7 @@ impl Worker {
                     }
                 }
                 () = tokio::time::sleep_until(claim_after), if may_claim && claim.is_none() => {}
+                () = until(self.parked.next_drop()) => self.parked.drop_old(Instant::now()),
             }
         }
         self.give_back(claim).await;
@@ -192,8 +236,9 @@ impl Worker {
             }
             let (stop, stopped) = oneshot::channel();
             self.stops.insert(lease.run, (lease.number, stop));
+            let parked = self.parked.take(lease.run);
             let attempt = Attempt::new(self.shared.clone(), claimed);
-            let task = self.running.spawn(attempt.run(stopped));
+            let task = self.running.spawn(attempt.run(parked, stopped));
             self.leases.insert(task.id(), lease);
         }
     }
@@ -201,9 +246,10 @@ impl Worker {
     fn cancel(&mut self, cancellation: Result<RunId, broadcast::error::RecvError>) {
         match cancellation {
             Ok(run) => {
+                let was_parked = self.parked.take(run).is_some();
                 if let Some((_, stop)) = self.stops.remove(&run) {
                     let _ = stop.send(Stop::Canceled);
-                } else {
+                } else if !was_parked {
                     self.early_cancellations.push_back(run);
                     if self.early_cancellations.len() > MAX_EARLY_CANCELLATIONS {
                         self.early_cancellations.pop_front();
@@ -232,18 +278,28 @@ impl Worker {
         }
     }
 
-    async fn forget(&mut self, ended: Result<(task::Id, bool), task::JoinError>) {
-        let (id, recorded) = ended.unwrap_or_else(|error| {
+    async fn forget(&mut self, ended: Result<(task::Id, Left), task::JoinError>) {
+        let (id, left) = ended.unwrap_or_else(|error| {
             tracing::error!(%error, "an attempt panicked");
-            (error.id(), false)
+            (error.id(), Left::Unrecorded)
         });
         let Some(lease) = self.leases.remove(&id) else { return };
-        if self.stops.get(&lease.run).is_some_and(|(number, _)| *number == lease.number) {
+        // It is missing where the run was canceled, or claimed again.
+        let is_ours = self.stops.get(&lease.run).is_some_and(|(number, _)| *number == lease.number);
+        if is_ours {
             self.stops.remove(&lease.run);
         }
-        if !recorded {
-            self.unrecorded.push(lease);
-            self.give_up_unrecorded().await;
+        match left {
+            Left::Recorded => {}
+            Left::Unrecorded => {
+                self.unrecorded.push(lease);
+                self.give_up_unrecorded().await;
+            }
+            Left::Waiting(waiting) if is_ours => {
+                let memory_bytes = waiting.memory_bytes();
+                self.parked.park(lease.run, waiting, memory_bytes, Instant::now());
+            }
+            Left::Waiting(_) => {}
         }
     }
 
@@ -290,6 +346,14 @@ impl Worker {
 /// Resolves when `shutdown` becomes true, or when nobody is left who could say so.
 async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+/// Resolves at `moment`; never, where there is none.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn claim_failed(error: &Error, claim_after: &mut Instant) {

@@ -41,7 +41,7 @@ struct State {
 impl Recorder {
     /// For attempt number `attempt` of a run with this metadata, a JSON object.
     pub(super) fn new(metadata: Option<&str>, attempt: u32) -> Self {
-        let metadata = metadata.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let metadata = parsed(metadata);
         Self { attempt, state: Arc::new(Mutex::new(State { metadata, ..State::default() })) }
     }
 
@@ -50,6 +50,28 @@ impl Recorder {
         let mut state = self.lock();
         let metadata = std::mem::take(&mut state.metadata_changed).then(|| text_of(&state.metadata));
         Said { logs: std::mem::take(&mut state.logs), metadata }
+    }
+
+    /// Goes on with the metadata that the run has by now: nothing of its own is unsaid, and others may
+    /// have changed them.
+    pub(super) fn resume(&self, metadata: Option<&str>) {
+        let mut state = self.lock();
+        if !state.metadata_changed {
+            state.metadata = parsed(metadata);
+        }
+    }
+
+    /// Changes the metadata.
+    pub(super) fn change_metadata(&self, change: MetadataChange) -> Result<(), MetadataError> {
+        let operation = operation(change)?;
+        let mut state = self.lock();
+        let changed = api::apply(&state.metadata, operation).map_err(metadata_error)?;
+        if text_of(&changed).len() > MAX_METADATA_BYTES {
+            return Err(MetadataError::TooLarge(MAX_METADATA_BYTES as u32));
+        }
+        state.metadata = changed;
+        state.metadata_changed = true;
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -116,24 +138,22 @@ impl Services for RunServices {
     }
 
     fn change_metadata(&mut self, change: MetadataChange) -> Result<(), MetadataError> {
-        let operation = operation(change)?;
-        let mut state = self.recorder.lock();
-        let changed = api::apply(&state.metadata, operation).map_err(|error| match error {
-            BadOperation::NotANumber(key) | BadOperation::NotFinite(key) => MetadataError::NotANumber(key),
-            error @ (BadOperation::TooDeep(_) | BadOperation::ReservedName(_)) => {
-                MetadataError::InvalidJson(error.to_string())
-            }
-        })?;
-        if text_of(&changed).len() > MAX_METADATA_BYTES {
-            return Err(MetadataError::TooLarge(MAX_METADATA_BYTES as u32));
-        }
-        state.metadata = changed;
-        state.metadata_changed = true;
-        Ok(())
+        self.recorder.change_metadata(change)
     }
 }
 
-fn operation(change: MetadataChange) -> Result<MetadataOperation, MetadataError> {
+/// What the guest is told of a change that is none.
+pub(super) fn metadata_error(error: BadOperation) -> MetadataError {
+    match error {
+        BadOperation::NotANumber(key) | BadOperation::NotFinite(key) => MetadataError::NotANumber(key),
+        error @ (BadOperation::TooDeep(_) | BadOperation::ReservedName(_)) => {
+            MetadataError::InvalidJson(error.to_string())
+        }
+    }
+}
+
+/// A change as the guest asks for it, read.
+pub(super) fn operation(change: MetadataChange) -> Result<MetadataOperation, MetadataError> {
     let json = |text: String| {
         serde_json::from_str::<Value>(&text).map_err(|error| MetadataError::InvalidJson(error.to_string()))
     };
@@ -160,6 +180,10 @@ fn attributes(named: Vec<(String, String)>) -> Option<String> {
         .map(|(name, text)| (name, serde_json::from_str(&text).unwrap_or(Value::String(text))))
         .collect();
     Some(text_of(&object))
+}
+
+fn parsed(metadata: Option<&str>) -> Map<String, Value> {
+    metadata.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
 fn text_of(object: &Map<String, Value>) -> String {

@@ -1,0 +1,139 @@
+//! Waiting runs whose instances stay in memory, as long as that is cheap.
+//!
+//! An instance that stays goes on at once; one that was dropped is made again from the journal. So
+//! this is a cache: what does not fit in its bounds is dropped, the longest waiting first.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::model::id::RunId;
+
+/// What an instance costs beside its linear memory: its stack, tables and the host's side of it.
+const INSTANCE_BYTES: u64 = 96 * 1024;
+
+/// How much may stay, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParkLimits {
+    /// Instances.
+    pub max_instances: usize,
+    /// Memory of all of them together.
+    pub max_bytes: u64,
+    /// From the beginning of the wait.
+    pub max_time: Duration,
+}
+
+/// Something that waits with a run.
+pub(super) struct Parked<T> {
+    limits: ParkLimits,
+    /// The longest waiting first.
+    by_age: BTreeMap<(Instant, RunId), Place<T>>,
+    since: HashMap<RunId, Instant>,
+    bytes: u64,
+}
+
+struct Place<T> {
+    instance: T,
+    bytes: u64,
+}
+
+impl<T> Parked<T> {
+    pub(super) fn new(limits: ParkLimits) -> Self {
+        Self { limits, by_age: BTreeMap::new(), since: HashMap::new(), bytes: 0 }
+    }
+
+    /// Keeps the instance of a run that waits from `now` on, and drops those for which there is no
+    /// room any more: perhaps this one.
+    pub(super) fn park(&mut self, run: RunId, instance: T, memory_bytes: u64, now: Instant) {
+        self.take(run);
+        let bytes = memory_bytes + INSTANCE_BYTES;
+        if self.limits.max_instances == 0 || self.limits.max_time.is_zero() || bytes > self.limits.max_bytes {
+            return;
+        }
+        while self.bytes + bytes > self.limits.max_bytes || self.since.len() >= self.limits.max_instances {
+            self.drop_oldest();
+        }
+        self.bytes += bytes;
+        self.since.insert(run, now);
+        self.by_age.insert((now, run), Place { instance, bytes });
+    }
+
+    /// The instance of a run, if it is still there.
+    pub(super) fn take(&mut self, run: RunId) -> Option<T> {
+        let since = self.since.remove(&run)?;
+        let place = self.by_age.remove(&(since, run))?;
+        self.bytes -= place.bytes;
+        Some(place.instance)
+    }
+
+    /// When the next one has stayed for long enough.
+    pub(super) fn next_drop(&self) -> Option<Instant> {
+        self.by_age.first_key_value().map(|((since, _), _)| *since + self.limits.max_time)
+    }
+
+    /// Drops those that have stayed for long enough.
+    pub(super) fn drop_old(&mut self, now: Instant) {
+        while self.next_drop().is_some_and(|at| at <= now) {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(((_, run), place)) = self.by_age.pop_first() {
+            self.since.remove(&run);
+            self.bytes -= place.bytes;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn parked(max_instances: usize, max_bytes: u64) -> Parked<u128> {
+        Parked::new(ParkLimits { max_instances, max_bytes, max_time: 10 * SECOND })
+    }
+
+    fn run(number: u128) -> RunId {
+        RunId::from_bits(number)
+    }
+
+    #[test]
+    fn the_longest_waiting_gives_way() {
+        let mut parked = parked(2, 1 << 40);
+        let now = Instant::now();
+        for number in 1..=3 {
+            parked.park(run(number), number, 0, now + SECOND * u32::try_from(number).unwrap());
+        }
+        assert_eq!([1, 2, 3].map(|number| parked.take(run(number))), [None, Some(2), Some(3)]);
+        assert_eq!(parked.bytes, 0);
+    }
+
+    #[test]
+    fn what_is_too_large_is_not_kept() {
+        let mut parked = parked(10, 2 * INSTANCE_BYTES + 10);
+        let now = Instant::now();
+        parked.park(run(1), 1, 5, now);
+        parked.park(run(2), 2, 5, now);
+        assert_eq!(parked.since.len(), 2);
+        parked.park(run(3), 3, INSTANCE_BYTES + 11, now);
+        assert_eq!(parked.since.len(), 2, "it would not fit alone");
+        parked.park(run(4), 4, 6, now);
+        assert_eq!(parked.since.len(), 2, "one had to go");
+    }
+
+    #[test]
+    fn nothing_stays_for_too_long() {
+        let mut parked = parked(10, 1 << 40);
+        let now = Instant::now();
+        parked.park(run(1), 1, 0, now);
+        parked.park(run(2), 2, 0, now + SECOND);
+        assert_eq!(parked.next_drop(), Some(now + 10 * SECOND));
+        parked.drop_old(now + 10 * SECOND);
+        assert_eq!([1, 2].map(|number| parked.take(run(number))), [None, Some(2)]);
+        assert_eq!(parked.next_drop(), None);
+    }
+}

@@ -1,0 +1,76 @@
+//! What a guest waits for, and what it is told: the host's words and those of storage.
+
+use dacapo_host_api::world::{self, FailedStatus, Outcome, RunResult, Wait};
+use jiff::Timestamp;
+
+use crate::model::run::Status;
+use crate::model::wait::Awaited;
+use crate::storage::{EndedRun, WaitOutcome};
+
+/// What a guest waits for. An error means that the host made a name that it cannot read.
+pub(super) fn awaited(wait: &Wait) -> Result<Vec<Awaited>, String> {
+    wait.of.iter().map(one).collect()
+}
+
+fn one(awaited: &world::Awaited) -> Result<Awaited, String> {
+    let id = |id: &String| id.parse().map_err(|_| format!("{id} is not the id of a run"));
+    Ok(match awaited {
+        world::Awaited::Moment(at) => Awaited::Moment(moment(*at)),
+        world::Awaited::Token(token) => {
+            Awaited::Token(token.parse().map_err(|_| format!("{token} is not the id of a wait token"))?)
+        }
+        world::Awaited::Run(run) => Awaited::Run(id(run)?),
+        world::Awaited::Runs(runs) => Awaited::Runs(runs.iter().map(id).collect::<Result<_, _>>()?),
+    })
+}
+
+/// A moment of the guest's; the end of time where no calendar has it.
+fn moment(at: u64) -> Timestamp {
+    i64::try_from(at).ok().and_then(|at| Timestamp::from_millisecond(at).ok()).unwrap_or(Timestamp::MAX)
+}
+
+/// What is there, by its place in the list.
+pub(super) fn answer(outcomes: Vec<Option<WaitOutcome>>) -> Vec<(u32, Outcome)> {
+    (0..).zip(outcomes).filter_map(|(place, found)| Some((place, outcome(found?)))).collect()
+}
+
+fn outcome(outcome: WaitOutcome) -> Outcome {
+    match outcome {
+        WaitOutcome::Elapsed => Outcome::Elapsed,
+        WaitOutcome::Completed(value) => Outcome::Completed(value),
+        WaitOutcome::TimedOut => Outcome::TokenTimedOut,
+        WaitOutcome::Ended(run) => Outcome::Ended(result(run)),
+        WaitOutcome::AllEnded(runs) => Outcome::AllEnded(runs.into_iter().map(result).collect()),
+    }
+}
+
+fn result(run: EndedRun) -> RunResult {
+    let EndedRun { id, task, status, output, error, cpu } = run;
+    let output = match failed(status) {
+        None => Ok(output.unwrap_or_else(|| "null".into())),
+        Some(status) => Err(match error {
+            Some(error) => world::RunError { status, name: error.name, message: error.message, stack: error.stack },
+            None => world::RunError { status, name: "Error".into(), message: String::new(), stack: None },
+        }),
+    };
+    let cpu = u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX);
+    RunResult { id: id.to_string(), task_id: task, output, cpu }
+}
+
+/// How a run failed; `None`: it completed.
+fn failed(status: Status) -> Option<FailedStatus> {
+    match status {
+        Status::Completed => None,
+        Status::Failed => Some(FailedStatus::Failed),
+        Status::Crashed => Some(FailedStatus::Crashed),
+        Status::TimedOut => Some(FailedStatus::TimedOut),
+        Status::Canceled => Some(FailedStatus::Canceled),
+        Status::Expired => Some(FailedStatus::Expired),
+        Status::SystemFailure
+        | Status::PendingVersion
+        | Status::Delayed
+        | Status::Queued
+        | Status::Executing
+        | Status::Waiting => Some(FailedStatus::SystemFailure),
+    }
+}

@@ -1,0 +1,349 @@
+//! What an attempt does beyond its own run: it triggers others, makes tokens, tells its relatives
+//! something, and waits.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use dacapo_host_api::MetadataError;
+use dacapo_host_api::world::{
+    Answer, BatchHandle, BatchItem, CallNumber, HostFault, MetadataChange, Outcome, Relative, RunHandle, Timeout,
+    Token, TokenOptions, TriggerError as Refused, Wait,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::attempt::Shared;
+use super::request::{self, Asker};
+use super::services::{Recorder, metadata_error, operation};
+use crate::edits::{self, EditError};
+use crate::model::admission::{Delay, Request};
+use crate::model::id::{DeploymentId, EnvironmentId, RunId, WaitpointId};
+use crate::model::limits;
+use crate::model::run::Run;
+use crate::runs::TriggerError;
+use crate::sandbox::World;
+use crate::storage::{Appended, Edited, Error, NewChunks};
+use crate::waitpoints::{WaitpointError, Wish};
+
+/// A guest waits: what for, and where the answer goes.
+pub(super) struct Ask {
+    pub(super) wait: Wait,
+    pub(super) answer: oneshot::Sender<Answer<Vec<(u32, Outcome)>>>,
+}
+
+/// The world of one attempt.
+pub(super) struct RunWorld {
+    shared: Arc<Shared>,
+    me: Me,
+    recorder: Recorder,
+    asks: mpsc::Sender<Ask>,
+}
+
+/// What others must know of the run.
+#[derive(Debug, Clone, Copy)]
+struct Me {
+    run: RunId,
+    attempt: u32,
+    environment: EnvironmentId,
+    deployment: DeploymentId,
+    parent: Option<RunId>,
+    root: Option<RunId>,
+}
+
+impl RunWorld {
+    /// The world of an attempt of `run`, and what the guest waits for in it, as it comes.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        run: &Run,
+        deployment: DeploymentId,
+        recorder: Recorder,
+    ) -> (Self, mpsc::Receiver<Ask>) {
+        let (asks, asked) = mpsc::channel(1);
+        let me = Me {
+            run: run.id,
+            attempt: run.attempt,
+            environment: run.environment,
+            deployment,
+            parent: run.origin.parent,
+            root: run.origin.root,
+        };
+        (Self { shared, me, recorder, asks }, asked)
+    }
+
+    fn asker(&self) -> Asker {
+        Asker { run: self.me.run, attempt: self.me.attempt }
+    }
+
+    fn relative(&self, relative: Relative) -> RunId {
+        let other = match relative {
+            Relative::ThisRun => None,
+            Relative::Parent => self.me.parent,
+            Relative::Root => self.me.root,
+        };
+        other.unwrap_or(self.me.run)
+    }
+
+    /// The request of an item, which finds its run again when the call is done again.
+    async fn request(&self, item: BatchItem, awaited: bool, key: &CallKey) -> Answer<Result<Request, Refused>> {
+        let task = item.task_id.clone();
+        let asked = match request::request(item, self.asker(), self.shared.clock.now()) {
+            Ok(asked) => asked,
+            Err(problem) => return Ok(Err(Refused::Invalid(problem))),
+        };
+        let (mut request, version) = asked;
+        request.request_key = Some(key.0.clone());
+        request.locked = match version {
+            Some(version) => match self.deployment_of(&version).await? {
+                Ok(deployment) => Some(deployment),
+                Err(refused) => return Ok(Err(refused)),
+            },
+            None if awaited && request.external_deployment.is_none() => self.own_deployment_of(&task).await?,
+            None => None,
+        };
+        Ok(Ok(request))
+    }
+
+    async fn deployment_of(&self, version: &str) -> Answer<Result<DeploymentId, Refused>> {
+        let unknown = || Refused::Invalid(format!("`version`: there is no version {}", shortened(version)));
+        let Ok(version) = version.parse() else { return Ok(Err(unknown())) };
+        let found = self.shared.storage.deployment_of_version(self.me.environment, version).await.map_err(fault)?;
+        Ok(found.map(|deployment| deployment.id).ok_or_else(unknown))
+    }
+
+    /// This run's deployment, where it has the task. The tasks of an environment may come from several
+    /// components: what is not in this one has no version in common with it.
+    async fn own_deployment_of(&self, task: &str) -> Answer<Option<DeploymentId>> {
+        let found = self.shared.storage.task(self.me.deployment, task).await.map_err(fault)?;
+        Ok(found.map(|_| self.me.deployment))
+    }
+}
+
+/// What names a call of a run whenever it is done: its number, and all that it asks.
+struct CallKey(String);
+
+impl CallKey {
+    fn new(asker: Asker, call: CallNumber, items: &[BatchItem], awaited: bool) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for BatchItem { task_id, payload, options } in items {
+            for text in [task_id, payload, &format!("{options:?}")] {
+                hasher.update(&(text.len() as u64).to_le_bytes());
+                hasher.update(text.as_bytes());
+            }
+        }
+        hasher.update(&[u8::from(awaited)]);
+        let asked = hasher.finalize().to_hex();
+        Self(format!("call {} of attempt {} of {}: {}", call.0, asker.attempt, asker.run, &asked[..32]))
+    }
+}
+
+#[async_trait]
+impl World for RunWorld {
+    async fn trigger(
+        &self,
+        call: CallNumber,
+        item: BatchItem,
+        awaited: bool,
+    ) -> Answer<Result<RunHandle, Refused>> {
+        let key = CallKey::new(self.asker(), call, std::slice::from_ref(&item), awaited);
+        let request = match self.request(item, awaited, &key).await? {
+            Ok(request) => request,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let runs = &self.shared.runs;
+        match runs.trigger(runs.new_id(), self.me.environment, request).await {
+            Ok(triggered) => Ok(Ok(RunHandle { id: triggered.run.to_string(), is_cached: triggered.is_cached })),
+            Err(error) => refusal(error).map(Err),
+        }
+    }
+
+    async fn trigger_batch(
+        &self,
+        call: CallNumber,
+        items: Vec<BatchItem>,
+        awaited: bool,
+    ) -> Answer<Result<BatchHandle, Refused>> {
+        let key = CallKey::new(self.asker(), call, &items, awaited);
+        let mut requests = Vec::with_capacity(items.len());
+        for (index, item) in items.into_iter().enumerate() {
+            match self.request(item, awaited, &key).await? {
+                Ok(request) => requests.push(Request { request_key: None, ..request }),
+                Err(refused) => return Ok(Err(of_item(index, refused))),
+            }
+        }
+        match self.shared.runs.trigger_family(self.me.environment, self.me.run, key.0, requests).await {
+            Ok(family) => {
+                let handle = |run: crate::runs::Triggered| RunHandle { id: run.run.to_string(), is_cached: run.is_cached };
+                let runs = family.runs.into_iter().map(handle).collect();
+                Ok(Ok(BatchHandle { id: family.batch.to_string(), runs }))
+            }
+            Err((index, error)) => Ok(Err(match (index, refusal(error)?) {
+                (Some(index), refused) => of_item(index, refused),
+                (None, refused) => refused,
+            })),
+        }
+    }
+
+    async fn create_token(&self, _: CallNumber, options: TokenOptions) -> Answer<Result<Token, String>> {
+        let wish = match wish(options) {
+            Ok(wish) => wish,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        match self.shared.waitpoints.create(self.me.environment, wish).await {
+            Ok((waitpoint, is_new)) => {
+                let url = self.shared.waitpoints.callback_url(&self.shared.public_url, waitpoint.id);
+                Ok(Ok(Token { id: waitpoint.id.to_string(), url, is_cached: !is_new }))
+            }
+            Err(error) => token_refusal(error).map(Err),
+        }
+    }
+
+    async fn complete_token(&self, id: String, value: Option<String>) -> Answer<Result<(), String>> {
+        let Ok(id) = id.parse::<WaitpointId>() else { return Ok(Err(no_token(&id))) };
+        if let Some(Err(error)) = value.as_ref().map(|value| serde_json::from_str::<&serde_json::value::RawValue>(value)) {
+            return Ok(Err(format!("the value is not JSON: {error}")));
+        }
+        match self.shared.waitpoints.complete(self.me.environment, id, value).await {
+            Ok(()) => Ok(Ok(())),
+            Err(error) => token_refusal(error).map(Err),
+        }
+    }
+
+    async fn find_token(&self, id: String) -> Answer<Result<(), String>> {
+        let Ok(token) = id.parse::<WaitpointId>() else { return Ok(Err(no_token(&id))) };
+        let found = self.shared.storage.waitpoint(token).await.map_err(fault)?;
+        let is_ours = found.is_some_and(|found| found.environment == self.me.environment);
+        Ok(if is_ours { Ok(()) } else { Err(no_token(&id)) })
+    }
+
+    async fn change_metadata(&self, of: Relative, change: MetadataChange) -> Answer<Result<(), MetadataError>> {
+        let change = services_change(change);
+        let target = self.relative(of);
+        if target == self.me.run {
+            return Ok(self.recorder.change_metadata(change));
+        }
+        let operation = match operation(change) {
+            Ok(operation) => operation,
+            Err(error) => return Ok(Err(error)),
+        };
+        let (storage, now) = (&self.shared.storage, self.shared.clock.now());
+        let wanted = [(target, vec![operation])];
+        match edits::change_metadata(storage, self.me.environment, &wanted, now).await {
+            Ok(()) => Ok(Ok(())),
+            Err(EditError::BadOperation(error)) => Ok(Err(metadata_error(error))),
+            Err(EditError::TooLarge) => Ok(Err(MetadataError::TooLarge(limits::MAX_METADATA_BYTES as u32))),
+            Err(error @ (EditError::NoSuchRun(_) | EditError::Contended)) => Err(HostFault(error.to_string())),
+            Err(EditError::Storage(error)) => Err(fault(error)),
+        }
+    }
+
+    async fn add_tags(&self, to: Relative, tags: Vec<String>) -> Answer<Result<(), String>> {
+        if tags.iter().any(|tag| tag.is_empty() || tag.chars().count() > limits::MAX_TAG_CHARS) {
+            return Ok(Err("a tag must have 1 to 128 characters".into()));
+        }
+        let (storage, now) = (&self.shared.storage, self.shared.clock.now());
+        match storage.add_tags(self.me.environment, self.relative(to), tags, now).await.map_err(fault)? {
+            Edited::Now => Ok(Ok(())),
+            Edited::TooMany => Ok(Err("a run can have 10 tags at most".into())),
+            Edited::NoSuchRun => Ok(Err("the run does not exist any more".into())),
+        }
+    }
+
+    async fn append(
+        &self,
+        _: CallNumber,
+        of: Relative,
+        name: String,
+        chunks: Vec<String>,
+    ) -> Answer<Result<(), String>> {
+        if name.is_empty() || name.chars().count() > limits::MAX_STREAM_NAME_CHARS {
+            return Ok(Err("the name of a stream must have 1 to 128 characters".into()));
+        }
+        if chunks.iter().any(|chunk| chunk.len() > limits::MAX_STREAM_CHUNK_BYTES) {
+            return Ok(Err("a chunk of a stream can have 128 KiB at most".into()));
+        }
+        let chunks = NewChunks { stream: name, first: None, data: chunks, at: self.shared.clock.now() };
+        match self.shared.storage.append_chunks(self.relative(of), chunks).await.map_err(fault)? {
+            Appended::Now => Ok(Ok(())),
+            Appended::TooMany => {
+                Ok(Err("the stream is full: 10,000 chunks or 64 MiB, and 20 streams a run, are the limits".into()))
+            }
+        }
+    }
+
+    async fn wait(&self, wait: Wait) -> Answer<Vec<(u32, Outcome)>> {
+        let gone = || HostFault("nobody answers the guest any more".into());
+        let (answer, answered) = oneshot::channel();
+        self.asks.send(Ask { wait, answer }).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+fn fault(error: Error) -> HostFault {
+    HostFault(error.to_string())
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+fn no_token(id: &str) -> String {
+    format!("there is no wait token {}", shortened(id))
+}
+
+/// What the guest is told when a run was not triggered; a fault of storage is the host's.
+fn refusal(error: TriggerError) -> Answer<Refused> {
+    let text = error.to_string();
+    match error {
+        TriggerError::PayloadRejected { problems, .. } => Ok(Refused::PayloadRejected(problems)),
+        TriggerError::QueueFull { .. } => Ok(Refused::QueueFull(text)),
+        TriggerError::Storage(error) => Err(fault(error)),
+        TriggerError::Refused(_)
+        | TriggerError::BadPayload(_)
+        | TriggerError::NoSuchRun(_)
+        | TriggerError::NoSuchParent(_)
+        | TriggerError::NoSuchTask(_)
+        | TriggerError::TokenUsed => Ok(Refused::Invalid(text)),
+    }
+}
+
+/// Says which item of a batch was refused.
+fn of_item(index: usize, refused: Refused) -> Refused {
+    let of = |problem: String| format!("item {index}: {problem}");
+    match refused {
+        Refused::Invalid(problem) => Refused::Invalid(of(problem)),
+        Refused::PayloadRejected(problems) => Refused::PayloadRejected(problems.into_iter().map(of).collect()),
+        Refused::QueueFull(problem) => Refused::QueueFull(problem),
+    }
+}
+
+fn token_refusal(error: WaitpointError) -> Answer<String> {
+    match error {
+        WaitpointError::Storage(error) => Err(fault(error)),
+        refused => Ok(refused.to_string()),
+    }
+}
+
+fn wish(options: TokenOptions) -> Result<Wish, String> {
+    let timeout = match options.timeout {
+        None => None,
+        Some(Timeout::After(length)) => Some(Delay::For(std::time::Duration::from_millis(length))),
+        Some(Timeout::At(at)) => Some(Delay::Until(request::moment(at)?)),
+    };
+    Ok(Wish {
+        timeout,
+        idempotency_key: options.idempotency_key,
+        idempotency_key_ttl: options.idempotency_key_ttl.map(std::time::Duration::from_millis),
+        tags: options.tags,
+    })
+}
+
+fn services_change(change: MetadataChange) -> dacapo_host_api::MetadataChange {
+    use dacapo_host_api::MetadataChange as Change;
+    match change {
+        MetadataChange::Set((key, value)) => Change::Set(key, value),
+        MetadataChange::Delete(key) => Change::Delete(key),
+        MetadataChange::Append((key, value)) => Change::Append(key, value),
+        MetadataChange::Remove((key, value)) => Change::Remove(key, value),
+        MetadataChange::Increment((key, by)) => Change::Increment(key, by),
+        MetadataChange::Update(value) => Change::Update(value),
+    }
+}
