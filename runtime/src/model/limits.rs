@@ -9,6 +9,8 @@ pub const MAX_TRIGGER_BODY_BYTES: usize = 11 * MIB;
 pub const MAX_PAYLOAD_BYTES: usize = 10 * MIB;
 /// Most bytes of a task's output, as JSON text.
 pub const MAX_OUTPUT_BYTES: usize = 10 * MIB;
+/// Most bytes of the outputs that one wait of a run answers with; further outputs are left out.
+pub const MAX_OUTCOME_BYTES: usize = 64 * MIB;
 /// Most bytes of a run's metadata, as JSON text.
 pub const MAX_METADATA_BYTES: usize = 256 * KIB;
 /// Most levels of a run's metadata, of which the object itself is the first. Readers of JSON give up

@@ -38,6 +38,7 @@ pub mod schedule;
 pub mod scope;
 pub mod task;
 pub mod version;
+pub mod wait;
 pub mod waitpoint;
 
 pub use jiff::Timestamp;

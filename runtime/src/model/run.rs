@@ -9,9 +9,11 @@
 //!           ├─► delayed ──── its time comes ─────────────────────────►─┤
 //!           └─► queued ◄───────────────────────────────────────────────┘
 //!                 │  ▲
-//!           claim │  │ retry, interruption, loss of the worker
-//!                 ▼  │
-//!              executing ──► completed · failed · crashed · timed-out · system-failure
+//!           claim │  │ retry, interruption, loss of the worker ◄─┐
+//!                 ▼  │                                           │ what it waits for is there
+//!              executing ──── it waits ────► waiting ────────────┘
+//!                 │
+//!                 └─► completed · failed · crashed · timed-out · system-failure
 //!
 //!  queued ── ttl passes ──► expired          any that is not final ── cancel ──► canceled
 //! ```

@@ -167,16 +167,12 @@ impl Storage {
 
     /// Seals a batch if all its items have arrived.
     pub async fn seal_batch(&self, batch: BatchId, now: Timestamp) -> Result<Arrived, Error> {
-        let seal = "UPDATE batches
-                    SET    sealed_at = ?2
-                    WHERE  id = ?1 AND sealed_at IS NULL
-                    AND    run_count = (SELECT COUNT(*) FROM batch_items WHERE batch_id = ?1)";
         let look = "SELECT sealed_at, (SELECT COUNT(*) FROM batch_items WHERE batch_id = ?1)
                     FROM   batches
                     WHERE  id = ?1";
         self.writer
             .write(move |tx| {
-                tx.execute(seal, values![batch, now])?;
+                seal(tx, batch, now)?;
                 let arrived = tx.row(look, values![batch], |row| {
                     let sealed_at: Option<Timestamp> = row.column()?;
                     Ok(Arrived { is_sealed: sealed_at.is_some(), items: row.column()? })
@@ -187,7 +183,16 @@ impl Storage {
     }
 }
 
-fn insert_batch(tx: &Tx<'_>, batch: &NewBatch) -> Result<Announced, Error> {
+/// Seals a batch if all its items have arrived.
+pub(super) fn seal(tx: &Tx<'_>, batch: BatchId, now: Timestamp) -> Result<(), Error> {
+    let sql = "UPDATE batches
+               SET    sealed_at = ?2
+               WHERE  id = ?1 AND sealed_at IS NULL
+               AND    run_count = (SELECT COUNT(*) FROM batch_items WHERE batch_id = ?1)";
+    tx.execute(sql, values![batch, now]).map(drop)
+}
+
+pub(super) fn insert_batch(tx: &Tx<'_>, batch: &NewBatch) -> Result<Announced, Error> {
     let insert =
         "INSERT INTO batches (id, environment_id, run_count, idempotency_key, request_key, parent_id, created_at)
                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -254,7 +259,7 @@ fn batch_of_request(tx: &Tx<'_>, batch: &NewBatch) -> Result<Option<Batch>, Erro
     tx.row(sql, values![batch.environment, key], read_batch)
 }
 
-fn insert_batch_item(
+pub(super) fn insert_batch_item(
     tx: &mut Tx<'_>,
     item: &NewBatchItem,
     waiting: u64,

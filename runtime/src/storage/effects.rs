@@ -37,6 +37,10 @@ pub(super) struct Effects {
     may_hold: bool,
     /// Whether any is, as far as was seen here.
     holds: Option<bool>,
+    /// Whether any run may wait for the end of another, as far as was known before.
+    may_await_runs: bool,
+    /// Whether any does, as far as was seen here.
+    awaits_runs: Option<bool>,
     /// See [`Listeners::last_gate`].
     last_gate: Option<Option<Gate>>,
     changed: Vec<RunId>,
@@ -93,6 +97,18 @@ impl Effects {
     /// Begins with what is known of earlier transactions.
     pub(super) fn begin(&mut self, listeners: &Listeners) {
         self.may_hold = listeners.may_hold.load(Ordering::Acquire);
+        self.may_await_runs = listeners.may_await_runs.load(Ordering::Acquire);
+    }
+
+    /// Whether a run may wait for the end of another.
+    pub(super) fn may_await_runs(&self) -> bool {
+        self.may_await_runs
+    }
+
+    /// Whether runs wait for the ends of others.
+    pub(super) fn awaits_runs(&mut self, awaits: bool) {
+        self.may_await_runs = awaits;
+        self.awaits_runs = Some(awaits);
     }
 
     /// Whether a run may be held back by its queue.
@@ -188,6 +204,8 @@ pub(super) struct Listeners {
     pub(super) bulk: Notify,
     /// Whether a run may be held back by its queue: where not, nobody waits for a free place.
     may_hold: AtomicBool,
+    /// Whether a run may wait for the end of another: where not, no end wakes anybody.
+    may_await_runs: AtomicBool,
     last_gate: Mutex<Option<Gate>>,
     pub(super) watchers: Arc<Watchers>,
 }
@@ -224,6 +242,7 @@ impl Listeners {
             timers: Notify::new(),
             bulk: Notify::new(),
             may_hold: AtomicBool::new(true),
+            may_await_runs: AtomicBool::new(true),
             last_gate: Mutex::default(),
             watchers: Arc::new(Watchers::new(u64::from_le_bytes(secrets::random()))),
         }
@@ -306,6 +325,9 @@ impl Listeners {
         }
         if let Some(holds) = effects.holds {
             self.may_hold.store(holds, Ordering::Release);
+        }
+        if let Some(awaits) = effects.awaits_runs {
+            self.may_await_runs.store(awaits, Ordering::Release);
         }
         if effects.bulk_added {
             self.bulk.notify_one();

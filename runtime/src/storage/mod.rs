@@ -18,7 +18,9 @@ mod deployments;
 mod edits;
 mod effects;
 mod environments;
+mod families;
 mod feeds;
+mod journals;
 mod list;
 mod logs;
 mod packets;
@@ -36,6 +38,8 @@ mod streams;
 mod tokens;
 mod upkeep;
 mod waitpoints;
+mod waits;
+mod wakes;
 mod writer;
 
 use std::collections::HashMap;
@@ -52,6 +56,7 @@ pub use deployments::{Deployed, Deployment, NewDeployment, Promotion};
 pub use edits::{Edited, MetadataChange};
 pub use effects::RunEnd;
 pub use environments::{ApiKey, Branch, Environment, EnvironmentKind, Variable};
+pub use families::{FamilyInserted, NewFamily};
 pub use feeds::FeedRow;
 pub use logs::{LogKind, LogRow};
 pub use page::{Page, Place};
@@ -62,6 +67,7 @@ pub use schedules::{Activation, Fired, NewSchedule, Schedule, SchedulePage, Sche
 pub use schema::{SchemaVersions, schema_versions};
 pub use streams::{Appended, Chunk, NewChunks};
 pub use waitpoints::{Completed, NewWaitpoint, Stored, Waitpoint, WaitpointFilter};
+pub use waits::{Suspended, Suspension};
 
 use crate::clock::Clock;
 use crate::model::id::EnvironmentId;

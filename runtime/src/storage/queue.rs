@@ -13,10 +13,12 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::effects::Effects;
+use super::journals::{Segment, forget_journal, keep_segment};
 use super::logs::{LogRow, append_logs};
 use super::places::{Places, hold, place_is_free};
 use super::runs::{Event, add_event, packet, read_run, run_columns};
 use super::sql::{Row, Tx, values};
+use super::wakes::run_ended;
 use super::{Error, Storage};
 use crate::model::attempt::{Settlement, Usage, after_loss};
 use crate::model::id::{DeploymentId, EnvironmentId, RunId, WorkerId};
@@ -59,6 +61,8 @@ pub struct Claimed {
     pub payload: Packet,
     /// How often the run was lost before.
     pub losses: u32,
+    /// Whether the attempt has waited before: it goes on where its journal ends.
+    pub resumes: bool,
 }
 
 /// A claim that waits in the writer; a future of the runs.
@@ -100,6 +104,11 @@ pub struct AttemptEnd {
     pub metadata: Option<String>,
     /// What the attempt logged and nobody wrote yet.
     pub logs: Vec<LogRow>,
+    /// The last segment of its journal, sealed; kept where the run has ended with this attempt.
+    pub journal: Option<Vec<u8>>,
+    /// Whether its journal is the whole of it. `Some(false)`: it passed its limit, and what is stored
+    /// of it is forgotten. `None`: nothing was recorded.
+    pub replayable: Option<bool>,
     /// When it ended.
     pub at: Timestamp,
 }
@@ -107,7 +116,17 @@ pub struct AttemptEnd {
 impl AttemptEnd {
     /// The end of an attempt of which nothing is known.
     pub(super) fn without_attempt(lease: Lease, settlement: Settlement, cpu_before: Duration, at: Timestamp) -> Self {
-        Self { lease, settlement, usage: Usage::default(), cpu_before, metadata: None, logs: Vec::new(), at }
+        Self {
+            lease,
+            settlement,
+            usage: Usage::default(),
+            cpu_before,
+            metadata: None,
+            logs: Vec::new(),
+            journal: None,
+            replayable: None,
+            at,
+        }
     }
 }
 
@@ -176,7 +195,7 @@ pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest, now: Timestamp) -> 
     let find = concat!(
         "SELECT ",
         run_columns!(),
-        ", lease, losses,
+        ", lease, losses, journaled_attempt,
            (SELECT c.deployment_id FROM current_tasks c
             WHERE  c.environment_id = runs.environment_id AND c.task_id = runs.task_id)
          FROM   runs
@@ -216,7 +235,7 @@ pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest, now: Timestamp) -> 
 fn read_candidate(row: &mut Row<'_>) -> Result<Candidate, Error> {
     let run = read_run(row)?;
     let lease = Lease { run: run.id, environment: run.environment, number: row.column()?, attempt: run.attempt };
-    Ok(Candidate { run, lease, losses: row.column()?, current: row.column()? })
+    Ok(Candidate { run, lease, losses: row.column()?, journaled: row.column()?, current: row.column()? })
 }
 
 /// A run whose turn it is.
@@ -224,6 +243,8 @@ struct Candidate {
     run: Run,
     lease: Lease,
     losses: u32,
+    /// The attempt whose journal is stored; 0: none.
+    journaled: u32,
     /// The deployment that runs its task now.
     current: Option<DeploymentId>,
 }
@@ -237,7 +258,7 @@ fn take(tx: &mut Tx<'_>, worker: WorkerId, found: Candidate, now: Timestamp) -> 
                       started_at = ?6, updated_at = ?7
                WHERE  id = ?1 AND status = 'queued' AND lease = ?2";
     let payload = "SELECT data, format FROM run_payloads WHERE run_id = ?1";
-    let Candidate { mut run, mut lease, losses, current } = found;
+    let Candidate { mut run, mut lease, losses, journaled, current } = found;
     let Some(deployment) = run.deployment.or(current) else {
         park(tx, &run, now)?;
         return Ok(None);
@@ -255,7 +276,7 @@ fn take(tx: &mut Tx<'_>, worker: WorkerId, found: Candidate, now: Timestamp) -> 
     lease = Lease { number: lease.number + 1, attempt, ..lease };
     let deployment = Some(deployment);
     run = Run { status: Status::Executing, attempt, deployment, started_at: Some(started_at), updated_at: now, ..run };
-    Ok(Some(Claimed { lease, run, payload, losses }))
+    Ok(Some(Claimed { lease, run, payload, losses, resumes: journaled == attempt }))
 }
 
 /// Takes a run out of the queue whose task no deployment has any more.
@@ -324,7 +345,7 @@ fn finish(
                SET    status = ?3, output = ?4, error_kind = ?5, error_name = ?6, error_message = ?7, error_stack = ?8,
                       finished_at = ?9, updated_at = ?9, worker_id = NULL, cpu_us = ?10,
                       peak_memory_bytes = CASE WHEN peak_memory_bytes < ?11 THEN ?11 ELSE peak_memory_bytes END,
-                      metadata = COALESCE(?12, metadata)
+                      metadata = COALESCE(?12, metadata), is_replayable = COALESCE(?13, is_replayable)
                WHERE  id = ?1 AND lease = ?2 AND status = 'executing'";
     let Lease { run, number, attempt, .. } = end.lease;
     let cpu = end.cpu_before + end.usage.cpu;
@@ -341,12 +362,16 @@ fn finish(
         micros(cpu),
         end.usage.peak_memory_bytes,
         end.metadata.as_ref(),
+        end.replayable,
     ];
     if tx.execute(sql, values)? == 0 {
         return Ok(false);
     }
+    if let Some(is_complete) = end.replayable {
+        keep_segment(tx, Segment { run, attempt, data: end.journal.as_deref(), is_complete })?;
+    }
     add_event(tx, run, Event { at: end.at, status, attempt, detail: error.map(|error| error.message.as_str()) })?;
-    tx.effects.run_ended(run, End { status, output: output.cloned(), error: error.cloned(), cpu });
+    run_ended(tx, run, End { status, output: output.cloned(), error: error.cloned(), cpu }, end.at)?;
     Ok(true)
 }
 
@@ -364,7 +389,8 @@ fn requeue(tx: &mut Tx<'_>, end: &AttemptEnd, how: Requeue<'_>) -> Result<bool, 
                       attempt = attempt - ?5, losses = losses + ?6, expires_at = NULL,
                       error_kind = COALESCE(?7, error_kind), error_name = COALESCE(?8, error_name),
                       error_message = COALESCE(?9, error_message), error_stack = COALESCE(?10, error_stack),
-                      metadata = COALESCE(?11, metadata), cpu_us = cpu_us + ?12
+                      metadata = COALESCE(?11, metadata),
+                      cpu_us = CASE WHEN cpu_us < ?12 THEN ?12 ELSE cpu_us END
                WHERE  id = ?1 AND lease = ?2 AND status = 'executing'";
     let AttemptEnd { lease, at: now, .. } = end;
     let error = how.error;
@@ -382,10 +408,13 @@ fn requeue(tx: &mut Tx<'_>, end: &AttemptEnd, how: Requeue<'_>) -> Result<bool, 
             error.map(|error| &error.message),
             error.and_then(|error| error.stack.as_ref()),
             end.metadata.as_ref(),
-            micros(end.usage.cpu),
+            micros(end.cpu_before + end.usage.cpu),
         ],
     )? == 1;
     if requeued {
+        if how.attempt_counts {
+            forget_journal(tx, lease.run, lease.attempt)?;
+        }
         tx.effects.waiting(lease.environment, 1);
         tx.effects.ready(how.at);
         let why = match error {
@@ -409,6 +438,6 @@ pub(super) fn expiry(queued_at: Timestamp, ttl: Option<Duration>, effects: &mut 
     Some(expires_at)
 }
 
-fn micros(length: Duration) -> i64 {
+pub(super) fn micros(length: Duration) -> i64 {
     i64::try_from(length.as_micros()).unwrap_or(i64::MAX)
 }

@@ -13,6 +13,7 @@ use super::queue::expiry;
 use super::queues::know_queue;
 use super::sql::{Row, Tx, values};
 use super::tokens::{give_token_back, use_token};
+use super::wakes::{forget_waits, run_ended};
 use super::{Error, Storage};
 use crate::model::id::{BatchId, BulkId, DeploymentId, EnvironmentId, RunId, ScheduleId};
 use crate::model::limits;
@@ -321,7 +322,7 @@ fn insert_row(tx: &Tx<'_>, run: &NewRun) -> Result<(), Error> {
 
 /// The run that a key of `run` names, if the key counts: it has not expired, and its run did not
 /// end in a way that frees the key.
-fn existing_run(tx: &Tx<'_>, run: &NewRun) -> Result<Option<Inserted>, Error> {
+pub(super) fn existing_run(tx: &Tx<'_>, run: &NewRun) -> Result<Option<Inserted>, Error> {
     let sql = "SELECT k.run_id, r.status
                FROM   trigger_keys k JOIN runs r ON r.id = k.run_id
                WHERE  k.environment_id = ?1 AND k.kind = ?2 AND k.task_id = ?3 AND k.key = ?4 AND k.expires_at > ?5";
@@ -480,7 +481,8 @@ fn cancel_one(tx: &mut Tx<'_>, environment: EnvironmentId, run: RunId, now: Time
             place_is_free(tx, run)?;
             add_event(tx, run, Event { at: now, status: Status::Canceled, attempt, detail: None })?;
             let cpu = Duration::from_micros(cpu_us);
-            tx.effects.run_ended(run, End { status: Status::Canceled, output: None, error: Some(error), cpu });
+            forget_waits(tx, run)?;
+            run_ended(tx, run, End { status: Status::Canceled, output: None, error: Some(error), cpu }, now)?;
             return Ok(Canceled::Now);
         }
     }
@@ -553,7 +555,7 @@ pub(super) fn read_run(row: &mut Row<'_>) -> Result<Run, Error> {
     })
 }
 
-fn read_error(row: &mut Row<'_>) -> Result<Option<RunError>, Error> {
+pub(super) fn read_error(row: &mut Row<'_>) -> Result<Option<RunError>, Error> {
     let kind = row.parsed_option(ErrorKind::parse)?;
     let name: Option<String> = row.column()?;
     let message: Option<String> = row.column()?;

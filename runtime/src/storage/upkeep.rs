@@ -14,6 +14,7 @@ use super::queue::{AttemptEnd, Lease, settle};
 use super::runs::{Event, add_event, release_parked};
 use super::sql::{Tx, values};
 use super::waitpoints::time_out;
+use super::wakes::{look_for_waits, run_ended, wake_due};
 use super::{Error, Storage};
 use crate::model::attempt::after_loss;
 use crate::model::id::{RunId, WorkerId};
@@ -25,8 +26,8 @@ pub(super) const MAX_UPKEEP_RUNS: u32 = 500;
 
 impl Storage {
     /// Does what time demands at `now`: delayed runs become queued, queued runs expire, runs of
-    /// dead workers are queued again, wait tokens time out, old keys are forgotten. Answers with the next moment at which
-    /// there is something to do, as far as that is known. The runs of `alive` are never taken for
+    /// dead workers are queued again, wait tokens time out, runs that wait for a moment are woken, old
+    /// keys are forgotten. Answers with the next moment at which there is something to do, as far as that is known. The runs of `alive` are never taken for
     /// lost: it lives in this process, whatever the clock says.
     pub async fn upkeep(&self, now: Timestamp, alive: WorkerId) -> Result<Option<Timestamp>, Error> {
         let listeners = self.listeners.clone();
@@ -44,11 +45,13 @@ fn upkeep(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId, listeners: &Listener
     let expired = expire(tx, now)?;
     let released = if listeners.has_parked_left() { release_left(tx, now)? } else { 0 };
     let timed_out = time_out(tx, now)?;
+    let woken = wake_due(tx, now)?;
     let held_left = let_go_of_held(tx, listeners.last_gate())?;
     let lost = requeue_lost(tx, now, alive)?;
     let forgotten = forget_keys(tx, now)?;
     forget_packets(tx, now)?;
-    if held_left || [due, expired, released, timed_out, lost, forgotten].contains(&(MAX_UPKEEP_RUNS as usize)) {
+    look_for_waits(tx)?;
+    if held_left || [due, expired, released, timed_out, woken, lost, forgotten].contains(&(MAX_UPKEEP_RUNS as usize)) {
         tx.effects.upkept(Some(now));
         return Ok(Some(now));
     }
@@ -62,6 +65,8 @@ fn upkeep(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId, listeners: &Listener
                    SELECT MIN(next_fire_at) AS at FROM schedules WHERE next_fire_at IS NOT NULL
                    UNION ALL
                    SELECT MIN(timeout_at) AS at FROM waitpoints WHERE status = 'waiting' AND timeout_at IS NOT NULL
+                   UNION ALL
+                   SELECT MIN(due_at) AS at FROM run_waits WHERE due_at IS NOT NULL
                ) AS next";
     let next = tx.row(sql, &[], |row| row.column())?.flatten();
     tx.effects.upkept(next);
@@ -124,7 +129,7 @@ fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize, Error> {
             let error = RunError::expired();
             if expire_run(tx, run, status, &error, Event { at: now, status: Status::Expired, attempt, detail: None })? {
                 tx.effects.waiting(environment, -1);
-                tx.effects.run_ended(run, End { status: Status::Expired, output: None, error: Some(error), cpu });
+                run_ended(tx, run, End { status: Status::Expired, output: None, error: Some(error), cpu }, now)?;
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A token ends once: one statement, which expects it to wait, makes it completed or timed out.
 //! Its time is over at its own moment and not when upkeep looks, so that nobody can complete it
-//! after that. [`end`] is where both ends pass, and where those would be woken who wait for it.
+//! after that. [`end`] is where both ends pass, and where the runs are woken that wait for it.
 
 use std::collections::HashMap;
 
@@ -13,6 +13,7 @@ use super::runs::{parse_tags, tags_text};
 use super::search::{Condition, Search, Things};
 use super::sql::{Row, Tx, values};
 use super::upkeep::MAX_UPKEEP_RUNS;
+use super::wakes::wake_waiters_of_token;
 use super::{Error, Storage};
 use crate::model::id::{EnvironmentId, WaitpointId};
 use crate::model::waitpoint::WaitpointStatus;
@@ -223,6 +224,7 @@ fn end(tx: &mut Tx<'_>, found: &Waitpoint, ending: Ending<'_>, now: Timestamp) -
     let ended = changed == 1;
     if ended {
         tx.effects.tokens(found.environment, -1);
+        wake_waiters_of_token(tx, found.id, now)?;
     }
     Ok(ended)
 }

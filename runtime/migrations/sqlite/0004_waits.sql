@@ -1,0 +1,37 @@
+-- Runs that wait, what they wait for, and the journals that bring them back.
+
+-- The attempt whose journal is stored, as far as it is; 0: none.
+ALTER TABLE runs ADD COLUMN journaled_attempt BIGINT NOT NULL DEFAULT 0;
+-- Whether the journal of its last attempt is the whole of it. NULL: not known yet. 0: it passed its limit.
+ALTER TABLE runs ADD COLUMN is_replayable BIGINT;
+
+-- What the host answered in an attempt, in pieces, sealed under the server's key.
+CREATE TABLE run_journals (
+    run_id  TEXT   NOT NULL REFERENCES runs (id),
+    attempt BIGINT NOT NULL,
+    seq     BIGINT NOT NULL,
+    data    BLOB   NOT NULL,
+    PRIMARY KEY (run_id, attempt, seq)
+) WITHOUT ROWID;
+
+-- One row for everything that a waiting run still waits for, and for no other run.
+CREATE TABLE run_waits (
+    run_id       TEXT   NOT NULL REFERENCES runs (id),
+    -- The place in the list of what it waits for; and, of a batch, the place of the run in that.
+    place        BIGINT NOT NULL,
+    item         BIGINT NOT NULL,
+    -- Whether it waits for all places; else one is enough.
+    needs_all    BIGINT NOT NULL,
+    -- A moment, the end of a run, or the end of a wait token.
+    due_at       BIGINT,
+    target_run   TEXT,
+    target_token TEXT,
+    PRIMARY KEY (run_id, place, item),
+    CHECK (CASE WHEN due_at IS NULL
+        THEN (target_run IS NULL) <> (target_token IS NULL)
+        ELSE target_run IS NULL AND target_token IS NULL
+        END)
+) WITHOUT ROWID;
+CREATE INDEX run_waits_due ON run_waits (due_at, run_id) WHERE due_at IS NOT NULL;
+CREATE INDEX run_waits_for_run ON run_waits (target_run, run_id) WHERE target_run IS NOT NULL;
+CREATE INDEX run_waits_for_token ON run_waits (target_token, run_id) WHERE target_token IS NOT NULL;
