@@ -137,39 +137,27 @@ impl App {
         let schedules = Schedules::new(storage.clone(), clock.clone(), defaults);
         let runs = Runs::new(storage.clone(), clock.clone(), defaults);
         let bulks = Bulks::new(storage.clone(), runs.clone(), clock.clone(), config.max_waiting_runs);
-        let waitpoints = Arc::new(Waitpoints::new(storage.clone(), &server_key, clock.clone()));
         let (stop_serving, stop_listening) = watch::channel(false);
         let server = Arc::new(Server {
             bulks: bulks.clone(),
             packets: Packets::new(storage.clone(), &server_key, clock.clone()),
             schedules: schedules.clone(),
-            waitpoints: waitpoints.clone(),
-            runs: runs.clone(),
+            waitpoints: Arc::new(Waitpoints::new(storage.clone(), &server_key, clock.clone())),
+            runs,
             deploys: Deploys::new(storage.clone(), artifacts, sandbox.clone(), clock.clone()),
             auth: Auth::new(storage.clone(), server_key.clone(), clock.clone(), &admin),
             rates: Rates::new(config.rate_limit),
             storage: storage.clone(),
-            server_key: server_key.clone(),
+            server_key,
             clock: clock.clone(),
             feed_hold: config.feed_hold,
             ready: ready.clone(),
             stopping: stop_listening.clone(),
         });
-        let listener =
-            TcpListener::bind(config.listen).await.map_err(io(&format!("listening on {}", config.listen)))?;
-        let address = listener.local_addr().map_err(io("listening"))?;
+        let (listener, address) = listen(config.listen).await?;
         let (stop_working, stopped) = watch::channel(false);
         let public_url = config.public_url.unwrap_or_else(|| format!("http://{address}"));
-        let means = worker::Means {
-            storage: storage.clone(),
-            sandbox,
-            server_key,
-            runs,
-            waitpoints,
-            clock: clock.clone(),
-            public_url,
-        };
-        let worker = Worker::new(means, limits);
+        let worker = Worker::new(worker_means(&server, sandbox, public_url), limits);
         let upkeep = Upkeep { storage: storage.clone(), schedules, clock: clock.clone(), worker: worker.id() };
         let router = http::router(server);
         Ok(Self {
@@ -290,6 +278,24 @@ fn admin_key(config: &Config, data_dir: &Path) -> Result<String, Error> {
     }
 }
 
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let listener = TcpListener::bind(address).await.map_err(io(&format!("listening on {address}")))?;
+    let address = listener.local_addr().map_err(io("listening"))?;
+    Ok((listener, address))
+}
+
+fn worker_means(server: &Server, sandbox: Arc<dyn Sandbox>, public_url: String) -> worker::Means {
+    worker::Means {
+        storage: server.storage.clone(),
+        sandbox,
+        server_key: server.server_key.clone(),
+        runs: server.runs.clone(),
+        waitpoints: server.waitpoints.clone(),
+        clock: server.clock.clone(),
+        public_url,
+    }
+}
+
 fn worker_limits(config: &Config) -> worker::Limits {
     worker::Limits {
         max_concurrent_runs: config.max_concurrent_runs as usize,
@@ -363,6 +369,7 @@ impl ComponentSource for ArtifactSource {
 
 fn wasm_sandbox(config: &Config, server_key: &ServerKey, artifacts: Artifacts) -> Result<WasmSandbox, Error> {
     let sandbox = sandbox::Config {
+        // As many as run, and as many that wait in memory.
         max_concurrent_calls: config.max_concurrent_runs.saturating_mul(2),
         guest_memory_bytes: config.max_task_memory_bytes,
         max_ready_components: MAX_READY_COMPONENTS,

@@ -13,12 +13,14 @@ use tokio::sync::Semaphore;
 use crate::api;
 use crate::clock::Clock;
 use crate::model::admission::{self, DefaultTtl, Overrides, Refusal, Request};
-use crate::model::id::{DeploymentId, EnvironmentId, RunId};
+use crate::model::id::{BatchId, DeploymentId, EnvironmentId, RunId};
 use crate::model::limits;
 use crate::model::run::{NewRun, Origin};
 use crate::model::task::TaskDefinition;
 use crate::payload_schema::PayloadSchema;
-use crate::storage::{self, Canceled, EnvironmentKind, Inserted, ItemInserted, NewBatchItem, Storage};
+use crate::storage::{
+    self, Canceled, EnvironmentKind, FamilyInserted, Inserted, ItemInserted, NewBatch, NewBatchItem, NewFamily, Storage,
+};
 
 /// Compiled schemas that are kept.
 const MAX_SCHEMAS: usize = 1_000;
@@ -55,6 +57,15 @@ pub struct Triggered {
     pub is_cached: bool,
     /// Whether the run was there before: by either key.
     pub is_new: bool,
+}
+
+/// A batch that was made, or found, with all its runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Family {
+    /// The batch.
+    pub batch: BatchId,
+    /// In the order of the requests.
+    pub runs: Vec<Triggered>,
 }
 
 /// Why there is no run.
@@ -142,6 +153,49 @@ impl Runs {
                 ItemInserted::QueueFull { waiting } => Err(TriggerError::QueueFull { waiting }),
             }
         })
+    }
+
+    /// Makes the runs of a batch that the run `parent` triggers: all of them, or none. A second call
+    /// with the same `request_key` finds the runs of the first. An error may say which request it is
+    /// about.
+    pub async fn trigger_family(
+        &self,
+        environment: EnvironmentId,
+        parent: RunId,
+        request_key: String,
+        requests: Vec<Request>,
+    ) -> Result<Family, (Option<usize>, TriggerError)> {
+        let now = self.clock.now();
+        let batch = NewBatch {
+            id: crate::secrets::batch_id(now),
+            environment,
+            run_count: u32::try_from(requests.len()).unwrap_or(u32::MAX),
+            idempotency_key: None,
+            keys_count_since: now,
+            request_key: Some(request_key),
+            requests_count_since: Timestamp::MIN,
+            parent: Some(parent),
+            created_at: now,
+            one_time_token: None,
+        };
+        let mut runs = Vec::with_capacity(requests.len());
+        for (index, mut request) in requests.into_iter().enumerate() {
+            request.origin.batch = Some(batch.id);
+            let run = self.admit(self.new_id(), environment, request).await;
+            runs.push(run.map_err(|error| (Some(index), error))?);
+        }
+        let inserted = self.storage.insert_family(NewFamily { batch, runs }, self.defaults.max_waiting).await;
+        match inserted.map_err(|error| (None, error.into()))? {
+            FamilyInserted::Stored { batch, runs } => {
+                let triggered = |(run, is_cached)| Triggered { run, is_cached, is_new: !is_cached };
+                Ok(Family { batch, runs: runs.into_iter().map(triggered).collect() })
+            }
+            FamilyInserted::QueueFull { waiting } => Err((None, TriggerError::QueueFull { waiting })),
+            FamilyInserted::OtherRequest => {
+                let text = "the batch of this call is another one";
+                Err((None, TriggerError::Refused(Refusal(text.into()))))
+            }
+        }
     }
 
     /// The run named `id` that a request asks for, which is not stored yet.

@@ -69,7 +69,7 @@ pub struct Cli {
 enum Command {
     /// Run the server.
     #[command(after_help = EXIT_CODES)]
-    Server(server::Arguments),
+    Server(Box<server::Arguments>),
     /// Build, serve and hot-deploy the task crates of a folder.
     Dev(Box<dev::Arguments>),
     /// Upload a component and make it current.
@@ -180,7 +180,7 @@ fn refuse(error: &clap::Error) -> Exit {
 
 fn execute(command: Command, output: Output) -> anyhow::Result<Exit> {
     match command {
-        Command::Server(arguments) => server::run(arguments, output),
+        Command::Server(arguments) => server::run(*arguments, output),
         Command::Dev(arguments) => dev::run(*arguments, output),
         Command::Deploy(arguments) => deploy::run(&arguments, output),
         Command::Promote(arguments) => deployments::promote(&arguments, output),

@@ -232,7 +232,7 @@ fn ended_run(tx: &Tx<'_>, environment: EnvironmentId, run: RunId, left: &mut usi
                       error_kind, error_name, error_message, error_stack
                FROM   runs
                WHERE  id = ?1 AND environment_id = ?2";
-    let found = tx.row(sql, values![run, environment, *left as u64], |row| read_ended(row))?;
+    let found = tx.row(sql, values![run, environment, *left as u64], read_ended)?;
     Ok(found.map(|(mut ended, output_bytes)| {
         match &ended.output {
             Some(output) => *left = left.saturating_sub(output.len()),

@@ -134,8 +134,11 @@ impl Attempt {
         let span = tracing::debug_span!("attempt", run.id = %run.id, task.id = %run.task, attempt = run.attempt);
         async move {
             match self.execute(parked, stop).await {
-                Stopped::ByItself(ended, guest) if self.settle(ended, guest).await => Left::Recorded,
-                Stopped::ByItself(..) | Stopped::LeaseLost => Left::Unrecorded,
+                Stopped::ByItself(ended, guest) => match self.settle(ended, guest).await {
+                    true => Left::Recorded,
+                    false => Left::Unrecorded,
+                },
+                Stopped::LeaseLost => Left::Unrecorded,
                 Stopped::Waiting(waiting) => Left::Waiting(waiting),
                 Stopped::NotOurs => Left::Recorded,
             }
@@ -209,12 +212,14 @@ impl Attempt {
         let fault = |error: String| Stopped::ByItself(Ended::unused(Outcome::HostFault(error)), None);
         let awaited = wait::awaited(&ask.wait).map_err(fault)?;
         let said = guest.recorder.take();
+        let metadata_changed = said.metadata.is_some();
         let unwritten = guest.journal.unwritten();
         let suspension = Suspension {
             lease: self.claimed.lease,
             waits: awaited,
             all: ask.wait.all,
             journal: unwritten.as_ref().map(|unwritten| self.sealed(&unwritten.segment)),
+            replayable: guest.journal.is_complete(),
             usage: guest.activity.usage(),
             cpu_before: guest.cpu_before,
             logs: said.logs,
@@ -222,7 +227,10 @@ impl Attempt {
             at: self.shared.clock.now(),
         };
         match self.shared.storage.suspend(suspension).await {
-            Ok(Suspended::Ready) => self.answer(guest, ask).await.map_err(fault),
+            Ok(Suspended::Ready) => {
+                guest.recorder.metadata_unwritten(metadata_changed);
+                self.answer(guest, ask).await.map_err(fault)
+            }
             Ok(Suspended::Waiting) => {
                 guest.activity.pause();
                 if let Some(unwritten) = unwritten {
@@ -241,7 +249,7 @@ impl Attempt {
         let (environment, now) = (self.claimed.run.environment, self.shared.clock.now());
         let outcomes = self.shared.storage.outcomes(environment, awaited, now).await;
         let outcomes = outcomes.map_err(|error| error.to_string())?;
-        let answer = wait::answer(outcomes);
+        let answer = wait::answer(&ask.wait, outcomes);
         // A guest that has gone needs no answer.
         drop(ask.answer.send(Ok(answer)));
         Ok(guest)

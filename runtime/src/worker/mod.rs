@@ -218,7 +218,7 @@ impl Worker {
     }
 
     /// What was claimed while the shutdown began goes back to the queue.
-    async fn give_back(&self, claim: Option<PendingClaim>) {
+    async fn give_back(&mut self, claim: Option<PendingClaim>) {
         let claimed = claim.map(PendingClaim::give_up).unwrap_or_default();
         if claimed.is_empty() {
             return;

@@ -52,6 +52,11 @@ impl Recorder {
         Said { logs: std::mem::take(&mut state.logs), metadata }
     }
 
+    /// Metadata that were taken were not written after all.
+    pub(super) fn metadata_unwritten(&self, unwritten: bool) {
+        self.lock().metadata_changed |= unwritten;
+    }
+
     /// Goes on with the metadata that the run has by now: nothing of its own is unsaid, and others may
     /// have changed them.
     pub(super) fn resume(&self, metadata: Option<&str>) {

@@ -4,8 +4,7 @@ use dacapo_host_api::world::{self, FailedStatus, Outcome, RunResult, Wait};
 use jiff::Timestamp;
 
 use crate::model::run::Status;
-use crate::model::wait::Awaited;
-use crate::storage::{EndedRun, WaitOutcome};
+use crate::model::wait::{Awaited, EndedRun, WaitOutcome};
 
 /// What a guest waits for. An error means that the host made a name that it cannot read.
 pub(super) fn awaited(wait: &Wait) -> Result<Vec<Awaited>, String> {
@@ -30,28 +29,54 @@ fn moment(at: u64) -> Timestamp {
 }
 
 /// What is there, by its place in the list.
-pub(super) fn answer(outcomes: Vec<Option<WaitOutcome>>) -> Vec<(u32, Outcome)> {
-    (0..).zip(outcomes).filter_map(|(place, found)| Some((place, outcome(found?)))).collect()
+pub(super) fn answer(wait: &Wait, outcomes: Vec<Option<WaitOutcome>>) -> Vec<(u32, Outcome)> {
+    let found = (0..).zip(&wait.of).zip(outcomes);
+    found.filter_map(|((place, awaited), found)| Some((place, outcome(awaited, found?)))).collect()
 }
 
-fn outcome(outcome: WaitOutcome) -> Outcome {
+fn outcome(awaited: &world::Awaited, outcome: WaitOutcome) -> Outcome {
     match outcome {
         WaitOutcome::Elapsed => Outcome::Elapsed,
         WaitOutcome::Completed(value) => Outcome::Completed(value),
         WaitOutcome::TimedOut => Outcome::TokenTimedOut,
         WaitOutcome::Ended(run) => Outcome::Ended(result(run)),
         WaitOutcome::AllEnded(runs) => Outcome::AllEnded(runs.into_iter().map(result).collect()),
+        WaitOutcome::Missing => missing(awaited),
+    }
+}
+
+/// What comes of something that was removed meanwhile.
+fn missing(awaited: &world::Awaited) -> Outcome {
+    let gone = |run: &String| RunResult {
+        id: run.clone(),
+        task_id: String::new(),
+        output: Err(world::RunError {
+            status: FailedStatus::SystemFailure,
+            name: "RunRemoved".into(),
+            message: "the run was removed".into(),
+            stack: None,
+        }),
+        cpu: 0,
+    };
+    match awaited {
+        world::Awaited::Moment(_) => Outcome::Elapsed,
+        world::Awaited::Token(_) => Outcome::TokenTimedOut,
+        world::Awaited::Run(run) => Outcome::Ended(gone(run)),
+        world::Awaited::Runs(runs) => Outcome::AllEnded(runs.iter().map(gone).collect()),
     }
 }
 
 fn result(run: EndedRun) -> RunResult {
     let EndedRun { id, task, status, output, error, cpu } = run;
-    let output = match failed(status) {
-        None => Ok(output.unwrap_or_else(|| "null".into())),
-        Some(status) => Err(match error {
-            Some(error) => world::RunError { status, name: error.name, message: error.message, stack: error.stack },
-            None => world::RunError { status, name: "Error".into(), message: String::new(), stack: None },
-        }),
+    let status = failed(status).or(error.is_some().then_some(FailedStatus::SystemFailure));
+    let output = match (status, error) {
+        (None, _) => Ok(output.unwrap_or_else(|| "null".into())),
+        (Some(status), Some(error)) => {
+            Err(world::RunError { status, name: error.name, message: error.message, stack: error.stack })
+        }
+        (Some(status), None) => {
+            Err(world::RunError { status, name: "Error".into(), message: String::new(), stack: None })
+        }
     };
     let cpu = u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX);
     RunResult { id: id.to_string(), task_id: task, output, cpu }

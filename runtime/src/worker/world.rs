@@ -137,12 +137,7 @@ impl CallKey {
 
 #[async_trait]
 impl World for RunWorld {
-    async fn trigger(
-        &self,
-        call: CallNumber,
-        item: BatchItem,
-        awaited: bool,
-    ) -> Answer<Result<RunHandle, Refused>> {
+    async fn trigger(&self, call: CallNumber, item: BatchItem, awaited: bool) -> Answer<Result<RunHandle, Refused>> {
         let key = CallKey::new(self.asker(), call, std::slice::from_ref(&item), awaited);
         let request = match self.request(item, awaited, &key).await? {
             Ok(request) => request,
@@ -171,7 +166,8 @@ impl World for RunWorld {
         }
         match self.shared.runs.trigger_family(self.me.environment, self.me.run, key.0, requests).await {
             Ok(family) => {
-                let handle = |run: crate::runs::Triggered| RunHandle { id: run.run.to_string(), is_cached: run.is_cached };
+                let handle =
+                    |run: crate::runs::Triggered| RunHandle { id: run.run.to_string(), is_cached: run.is_cached };
                 let runs = family.runs.into_iter().map(handle).collect();
                 Ok(Ok(BatchHandle { id: family.batch.to_string(), runs }))
             }
@@ -198,7 +194,9 @@ impl World for RunWorld {
 
     async fn complete_token(&self, id: String, value: Option<String>) -> Answer<Result<(), String>> {
         let Ok(id) = id.parse::<WaitpointId>() else { return Ok(Err(no_token(&id))) };
-        if let Some(Err(error)) = value.as_ref().map(|value| serde_json::from_str::<&serde_json::value::RawValue>(value)) {
+        if let Some(Err(error)) =
+            value.as_ref().map(|value| serde_json::from_str::<&serde_json::value::RawValue>(value))
+        {
             return Ok(Err(format!("the value is not JSON: {error}")));
         }
         match self.shared.waitpoints.complete(self.me.environment, id, value).await {
