@@ -6,7 +6,7 @@ wit_bindgen::generate!({
     inline: "
         package dacapo:sdk-rust;
         world sdk {
-            include dacapo:task/extension@1.1.0;
+            include dacapo:task/extension-with-hooks@1.1.0;
             import wasi:clocks/monotonic-clock@0.2.12;
             import wasi:http/outgoing-handler@0.2.12;
         }

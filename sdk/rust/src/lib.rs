@@ -76,12 +76,47 @@
 //!
 //! A panic is not an error: it ends the run at once, as *crashed*, without another attempt.
 //!
+//! # Waiting
+//!
+//! A task may wait for days, for an answer or for other runs ([`wait`], [`runs`], [`tokens`]), and
+//! costs nothing meanwhile:
+//!
+//! ```no_run
+//! # use dacapo::prelude::*;
+//! # use std::time::Duration;
+//! fn trial(_: &Context, customer: u64) -> Result<()> {
+//!     wait::sleep(Duration::from_secs(14 * 24 * 3600));
+//!     runs::child("end-trial", customer).trigger_and_wait::<()>()
+//!         .map_err(TaskError::from)
+//! }
+//! ```
+//!
+//! The server keeps every answer that it gave to the run. Where the run's memory is gone when the wait
+//! ends, a fresh instance begins the task anew, gets the same answers until it is where it was, and
+//! goes on from there: what was sent is not sent again. For that a task must ask the same things in the
+//! same order when it gets the same answers, or the run fails with `NonDeterministic`. Rust code does
+//! so by itself: clocks, random numbers (the order of a `HashMap` included), environment variables and
+//! HTTP responses are answers. What a task must not do:
+//!
+//! - decide by what is no answer: the times and numbers that the file system gives its files, or how
+//!   much CPU time something took;
+//! - write into `/scratch` what it cannot write again when it is brought back: files are made anew by the
+//!   same code, they are not kept;
+//! - wait with [`std::thread::sleep`]: that keeps its place in the queue and its memory.
+//!
+//! # Hooks
+//!
+//! Functions that the server calls around a run: [`Task::on_start`], [`Task::on_success`],
+//! [`Task::on_failure`], [`Task::on_cancel`], [`Task::on_complete`].
+//!
 //! # What a task can use
 //!
 //! - [`Context`]: which run, which attempt, whether it is a replay.
 //! - [`mod@log`]: `info!`, `warn!`, …, and spans.
 //! - [`metadata`]: progress that callers can watch.
 //! - [`http`]: requests to other services.
+//! - [`wait`], [`runs`], [`tokens`]: what takes long, and other tasks.
+//! - [`tags`], [`streams`]: what others find the run by, and what they can read while it goes on.
 //! - `std::fs` in `/scratch`, which is empty at first and deleted afterwards; `std::env::var` for
 //!   the environment's variables; `std::time`; `println!`, which goes to the log. No threads, no
 //!   sockets, no processes.
@@ -92,7 +127,8 @@
 //!
 //! A task is a function, and this crate builds on the host, too, so `cargo test` works (with
 //! `crate-type = ["cdylib", "rlib"]` also from `tests/`). Outside a component log lines go to the
-//! standard error stream, metadata go nowhere, and HTTP is unreachable.
+//! standard error stream, metadata, tags and streams go nowhere, HTTP is unreachable, every moment that is
+//! waited for is there at once, and there are no other runs and no tokens.
 //!
 //! ```
 //! # use dacapo::prelude::*;
@@ -108,10 +144,17 @@ pub mod http;
 pub mod log;
 pub mod metadata;
 mod payload;
+mod relatives;
+pub mod runs;
+pub mod streams;
+pub mod tags;
 mod task;
+pub mod tokens;
+pub mod wait;
 
 pub use context::Context;
 pub use error::{Result, RetryDecision, TaskError};
+pub use relatives::Relative;
 pub use task::{Cron, Machine, Queue, Retry, Task, task};
 
 /// Everything that most tasks need: `use dacapo::prelude::*;`.
@@ -121,8 +164,8 @@ pub mod prelude {
 
     pub use crate::log::span;
     pub use crate::{
-        Context, Cron, Machine, Queue, Result, Retry, RetryDecision, Task, TaskError, debug, error, http, info,
-        metadata, task, trace, warn,
+        Context, Cron, Machine, Queue, Relative, Result, Retry, RetryDecision, Task, TaskError, debug, error, http,
+        info, metadata, runs, streams, tags, task, tokens, trace, wait, warn,
     };
 }
 
@@ -144,29 +187,15 @@ macro_rules! tasks {
         const _: () = {
             struct Tasks;
 
-            impl Tasks {
-                fn all() -> ::std::vec::Vec<$crate::Task> {
+            impl $crate::__private::Component for Tasks {
+                fn tasks() -> ::std::vec::Vec<$crate::Task> {
                     ::std::vec![$($task),*]
-                }
-            }
-
-            impl $crate::__private::Guest for Tasks {
-                fn describe() -> ::std::vec::Vec<$crate::__private::TaskDefinition> {
-                    $crate::__private::describe(Self::all())
-                }
-
-                fn run(
-                    id: ::std::string::String,
-                    context: $crate::__private::Context,
-                    payload: ::std::string::String,
-                ) -> ::std::result::Result<::std::string::String, $crate::__private::TaskError> {
-                    $crate::__private::run(Self::all(), &id, context, &payload)
                 }
             }
 
             // Elsewhere nobody calls it, and its names are none that linkers like.
             #[cfg(not(target_arch = "wasm32"))]
-            const _: fn() -> ::std::vec::Vec<$crate::Task> = Tasks::all;
+            const _: fn() -> ::std::vec::Vec<$crate::Task> = <Tasks as $crate::__private::Component>::tasks;
             #[cfg(target_arch = "wasm32")]
             $crate::__private::bindings::export!(Tasks with_types_in $crate::__private::bindings);
         };
@@ -177,7 +206,5 @@ macro_rules! tasks {
 #[doc(hidden)]
 pub mod __private {
     pub use crate::bindings;
-    pub use crate::bindings::dacapo::task::context::Context;
-    pub use crate::bindings::exports::dacapo::task::guest::{Guest, TaskDefinition, TaskError};
-    pub use crate::task::{describe, raw_task, run};
+    pub use crate::task::{Component, raw_task};
 }

@@ -15,7 +15,8 @@
 //! ```
 //!
 //! Changes show within a second, and at the latest when the attempt ends. They outlive a failed
-//! attempt. A key that begins with `$.` is a path, for example `$.steps.done`.
+//! attempt. A key that begins with `$.` is a path, for example `$.steps.done`. [`parent`] and [`root`]
+//! change the metadata of the runs that this one descends from.
 //!
 //! Outside a component, in a unit test for example, there is no metadata: changes go nowhere.
 
@@ -26,6 +27,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::bindings::dacapo::task::metadata as wit;
+
+mod relative;
+
+pub use relative::{RelativeMetadata, parent, root};
 
 /// Why metadata could not be changed or read. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]

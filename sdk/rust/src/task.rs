@@ -9,6 +9,13 @@ use crate::bindings::dacapo::task::context as wit_context;
 use crate::bindings::exports::dacapo::task::guest as wit;
 use crate::{Context, Result, TaskError, payload};
 
+mod component;
+mod hooks;
+mod settings;
+
+pub use component::Component;
+pub use settings::{Cron, Machine, Queue, Retry};
+
 /// A task: a function from a payload to an output, and how to run it.
 ///
 /// Made by [`task`], registered by [`tasks!`](crate::tasks).
@@ -16,6 +23,7 @@ use crate::{Context, Result, TaskError, payload};
 pub struct Task {
     run: Run,
     definition: wit::TaskDefinition,
+    hooks: hooks::Hooks,
 }
 
 /// The same for all payloads and outputs, so that only reading and writing them is generic.
@@ -58,6 +66,7 @@ pub fn raw_task(id: &str, function: impl Fn(&Context, &str) -> Result<String> + 
             payload_schema: None,
             extra: Vec::new(),
         },
+        hooks: hooks::Hooks::default(),
     }
 }
 
@@ -93,8 +102,7 @@ impl Task {
     /// The most CPU time that one attempt may use, in whole seconds (rounded up), at least one.
     /// Time spent waiting does not count. Default: the server's.
     pub fn max_duration(mut self, duration: Duration) -> Self {
-        let seconds = duration.as_nanos().div_ceil(1_000_000_000);
-        self.definition.max_duration_seconds = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
+        self.definition.max_duration_seconds = Some(seconds(duration));
         self
     }
 
@@ -127,155 +135,18 @@ impl Task {
     }
 }
 
-/// How often a failed attempt is repeated, and after what delay.
-///
-/// The delay before attempt n+1 is `min_delay * factor^(n-1)`, at most `max_delay`, and with
-/// `randomize` multiplied by a random number between 1 and 2, still at most `max_delay`.
-///
-/// ```
-/// use dacapo::Retry;
-/// use std::time::Duration;
-///
-/// // After 2 s, 6 s, 18 s and 54 s, or a little later.
-/// let retry = Retry::attempts(5)
-///     .min_delay(Duration::from_secs(2))
-///     .max_delay(Duration::from_secs(60))
-///     .factor(3.0);
-/// # let _ = retry;
-/// ```
-#[derive(Debug, Clone)]
-#[must_use]
-pub struct Retry(wit::RetryPolicy);
-
-impl Retry {
-    /// So many attempts in all, the first included. The delays are 1 s to 10 s, each twice the
-    /// one before, randomized.
-    pub fn attempts(max_attempts: u32) -> Self {
-        Self(wit::RetryPolicy { max_attempts, factor: 2.0, min_delay: 1_000, max_delay: 10_000, randomize: true })
-    }
-
-    /// One attempt and no more.
-    pub fn never() -> Self {
-        Self::attempts(1)
-    }
-
-    /// How much longer each delay is than the one before, at least 1.
-    pub fn factor(mut self, factor: f64) -> Self {
-        self.0.factor = factor;
-        self
-    }
-
-    /// The first delay.
-    pub fn min_delay(mut self, delay: Duration) -> Self {
-        self.0.min_delay = milliseconds(delay);
-        self
-    }
-
-    /// The longest delay.
-    pub fn max_delay(mut self, delay: Duration) -> Self {
-        self.0.max_delay = milliseconds(delay);
-        self
-    }
-
-    /// Whether to spread the delays at random, so that runs that failed together do not come back
-    /// together.
-    pub fn randomize(mut self, randomize: bool) -> Self {
-        self.0.randomize = randomize;
-        self
-    }
-}
-
-/// A queue, shared by all tasks that name it.
-#[derive(Debug, Clone)]
-#[must_use]
-pub struct Queue(wit::QueueDefinition);
-
-impl Queue {
-    /// A queue by its name: 1 to 128 of the characters `A-Z a-z 0-9 _ - /`.
-    pub fn new(name: &str) -> Self {
-        Self(wit::QueueDefinition { name: name.to_owned(), concurrency_limit: None })
-    }
-
-    /// The most runs of this queue that may be executing at the same time.
-    pub fn concurrency_limit(mut self, limit: u32) -> Self {
-        self.0.concurrency_limit = Some(limit);
-        self
-    }
-}
-
-impl From<&str> for Queue {
-    fn from(name: &str) -> Self {
-        Self::new(name)
-    }
-}
-
-/// When to run a task by itself.
-#[derive(Debug, Clone)]
-#[must_use]
-pub struct Cron(wit::Cron);
-
-impl Cron {
-    /// Five fields: minute, hour, day of the month, month, day of the week. In UTC.
-    pub fn new(pattern: &str) -> Self {
-        Self(wit::Cron { pattern: pattern.to_owned(), timezone: None })
-    }
-
-    /// An IANA time zone, for example `Europe/Berlin`.
-    pub fn timezone(mut self, timezone: &str) -> Self {
-        self.0.timezone = Some(timezone.to_owned());
-        self
-    }
-}
-
-impl From<&str> for Cron {
-    fn from(pattern: &str) -> Self {
-        Self::new(pattern)
-    }
-}
-
-/// How much memory and how many CPUs an attempt gets. A component can use 4 GiB at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Machine {
-    /// 0.25 CPU, 0.25 GiB
-    Micro,
-    /// 0.5 CPU, 0.5 GiB
-    #[default]
-    Small1x,
-    /// 1 CPU, 1 GiB
-    Small2x,
-    /// 1 CPU, 2 GiB
-    Medium1x,
-    /// 2 CPUs, 4 GiB
-    Medium2x,
-    /// 4 CPUs, 8 GiB
-    Large1x,
-    /// 8 CPUs, 16 GiB
-    Large2x,
-}
-
-impl From<Machine> for wit::MachinePreset {
-    fn from(machine: Machine) -> Self {
-        match machine {
-            Machine::Micro => Self::Micro,
-            Machine::Small1x => Self::SmallOneX,
-            Machine::Small2x => Self::SmallTwoX,
-            Machine::Medium1x => Self::MediumOneX,
-            Machine::Medium2x => Self::MediumTwoX,
-            Machine::Large1x => Self::LargeOneX,
-            Machine::Large2x => Self::LargeTwoX,
-        }
-    }
-}
-
 /// What the component says when it is deployed.
-#[doc(hidden)]
-pub fn describe(tasks: Vec<Task>) -> Vec<wit::TaskDefinition> {
-    tasks.into_iter().map(|task| task.definition).collect()
+fn describe(tasks: Vec<Task>) -> Vec<wit::TaskDefinition> {
+    let definition = |task: Task| {
+        let mut definition = task.definition;
+        definition.extra.extend(task.hooks.entry());
+        definition
+    };
+    tasks.into_iter().map(definition).collect()
 }
 
 /// Runs one attempt of the task with this id.
-#[doc(hidden)]
-pub fn run(
+fn run(
     tasks: Vec<Task>,
     id: &str,
     context: wit_context::Context,
@@ -299,6 +170,11 @@ fn run_by_id(tasks: &[Task], id: &str, context: &Context, payload: &str) -> Resu
 /// A length of time as the WIT counts it, rounded up.
 pub(crate) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+/// A length of time in whole seconds, rounded up.
+pub(crate) fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
