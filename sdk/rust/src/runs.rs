@@ -63,12 +63,12 @@ pub struct BatchHandle {
     pub runs: Vec<RunHandle>,
 }
 
-/// Triggers a run and goes on. [`child`] does the same with options.
+/// Triggers a run and goes on. [`child()`] does the same with options.
 pub fn trigger(task_id: &str, payload: impl Serialize) -> Result<RunHandle, TriggerError> {
     child(task_id, payload).trigger()
 }
 
-/// Triggers a run and waits for its output. [`child`] does the same with options.
+/// Triggers a run and waits for its output. [`child()`] does the same with options.
 pub fn trigger_and_wait<O: DeserializeOwned + 'static>(
     task_id: &str,
     payload: impl Serialize,
@@ -77,7 +77,7 @@ pub fn trigger_and_wait<O: DeserializeOwned + 'static>(
 }
 
 /// Triggers a run of one task for each of 1 to 1,000 payloads, and goes on: all of them, or none.
-/// [`batch`] does the same with options, and for different tasks.
+/// [`batch()`] does the same with options, and for different tasks.
 pub fn batch_trigger<P: Serialize>(
     task_id: &str,
     payloads: impl IntoIterator<Item = P>,
@@ -86,7 +86,7 @@ pub fn batch_trigger<P: Serialize>(
 }
 
 /// Triggers a run of one task for each of 1 to 1,000 payloads, all of them or none, and waits until
-/// all have ended. [`batch`] does the same with options, and for different tasks.
+/// all have ended. [`batch()`] does the same with options, and for different tasks.
 pub fn batch_trigger_and_wait<O: DeserializeOwned + 'static>(
     task_id: &str,
     payloads: impl IntoIterator<Item = impl Serialize>,

@@ -70,7 +70,7 @@ pub fn stream_of(relative: Relative, name: &str) -> Stream {
 /// something that takes long.
 #[must_use = "a stream is sent when it is dropped"]
 pub struct Stream {
-    send: Box<dyn FnMut(&[String]) -> Result<(), String>>,
+    send: Send,
     /// JSON texts that were not sent.
     buffer: Vec<String>,
     /// Their length.
@@ -78,6 +78,9 @@ pub struct Stream {
     /// How many there may be.
     room: usize,
 }
+
+/// Gives chunks to the server.
+type Send = Box<dyn FnMut(&[String]) -> Result<(), String>>;
 
 impl Stream {
     fn new(send: impl FnMut(&[String]) -> Result<(), String> + 'static) -> Self {

@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn no_time_passes_outside_a_component() {
         sleep(Duration::from_secs(365 * 24 * 3600));
-        until(SystemTime::now() + Duration::from_secs(3600));
+        until(UNIX_EPOCH + Duration::from_secs(1 << 40));
     }
 
     #[test]

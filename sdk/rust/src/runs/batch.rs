@@ -15,7 +15,7 @@ pub fn batch(children: impl IntoIterator<Item = Child>) -> Batch {
     Batch(children.into_iter().collect())
 }
 
-/// Runs that are to be triggered together. Made by [`batch`].
+/// Runs that are to be triggered together. Made by [`batch()`].
 #[derive(Debug, Clone)]
 #[must_use = "no run is made before `.trigger()`, `.trigger_and_wait()` or `.start()`"]
 pub struct Batch(Vec<Child>);

@@ -37,7 +37,7 @@ pub fn child(task_id: &str, payload: impl Serialize) -> Child {
     }
 }
 
-/// A run that is to be triggered. Made by [`child`]. What is not set is left to the task, or to the
+/// A run that is to be triggered. Made by [`child()`]. What is not set is left to the task, or to the
 /// server.
 #[derive(Debug, Clone)]
 #[must_use = "no run is made before `.trigger()`, `.trigger_and_wait()` or `.start()`"]

@@ -59,7 +59,7 @@ pub enum ChildError {
         /// Its task.
         task_id: String,
         /// How it ended, and why.
-        failure: RunFailure,
+        failure: Box<RunFailure>,
     },
     /// Its output is not of the type that was asked for.
     InvalidOutput {
@@ -199,7 +199,7 @@ pub(super) fn read_result<O: DeserializeOwned>(result: wit_wait::RunResult) -> R
             task_id,
             reason: error.to_string(),
         }),
-        Err(error) => Err(ChildError::Failed { run_id, task_id, failure: error.into() }),
+        Err(error) => Err(ChildError::Failed { run_id, task_id, failure: Box::new(error.into()) }),
     }
 }
 

@@ -25,19 +25,19 @@ impl<C: Component> guest::Guest for C {
 
 impl<C: Component> hooks::Guest for C {
     fn on_start(id: String, context: Context, payload: String) -> Result<(), String> {
-        call::<C>(Moment::OnStart, &id, context, (&payload, Ok("null")))
+        call::<C>(Moment::Start, &id, context, (&payload, Ok("null")))
     }
 
     fn on_success(id: String, context: Context, payload: String, output: String) -> Result<(), String> {
-        call::<C>(Moment::OnSuccess, &id, context, (&payload, Ok(&output)))
+        call::<C>(Moment::Success, &id, context, (&payload, Ok(&output)))
     }
 
     fn on_failure(id: String, context: Context, payload: String, error: RunError) -> Result<(), String> {
-        call::<C>(Moment::OnFailure, &id, context, (&payload, Err(&error.into())))
+        call::<C>(Moment::Failure, &id, context, (&payload, Err(&error.into())))
     }
 
     fn on_cancel(id: String, context: Context, payload: String) -> Result<(), String> {
-        call::<C>(Moment::OnCancel, &id, context, (&payload, Ok("null")))
+        call::<C>(Moment::Cancel, &id, context, (&payload, Ok("null")))
     }
 
     fn on_complete(
@@ -47,7 +47,7 @@ impl<C: Component> hooks::Guest for C {
         outcome: Result<String, RunError>,
     ) -> Result<(), String> {
         let outcome = outcome.map_err(RunFailure::from);
-        call::<C>(Moment::OnComplete, &id, context, (&payload, outcome.as_ref().map(String::as_str)))
+        call::<C>(Moment::Complete, &id, context, (&payload, outcome.as_ref().map(String::as_str)))
     }
 }
 

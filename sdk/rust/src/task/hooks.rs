@@ -16,21 +16,21 @@ pub(super) type Outcome<'a> = std::result::Result<&'a str, &'a RunFailure>;
 /// The moments at which a hook is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Moment {
-    OnStart,
-    OnSuccess,
-    OnFailure,
-    OnCancel,
-    OnComplete,
+    Start,
+    Success,
+    Failure,
+    Cancel,
+    Complete,
 }
 
 impl Moment {
     fn name(self) -> &'static str {
         match self {
-            Self::OnStart => "on-start",
-            Self::OnSuccess => "on-success",
-            Self::OnFailure => "on-failure",
-            Self::OnCancel => "on-cancel",
-            Self::OnComplete => "on-complete",
+            Self::Start => "on-start",
+            Self::Success => "on-success",
+            Self::Failure => "on-failure",
+            Self::Cancel => "on-cancel",
+            Self::Complete => "on-complete",
         }
     }
 }
@@ -93,7 +93,7 @@ impl Hooks {
 impl Task {
     /// Called before the first attempt of a run.
     pub fn on_start<P: DeserializeOwned>(self, hook: impl Fn(&Context, P) -> Result<()> + 'static) -> Self {
-        self.hook(Moment::OnStart, move |context, text, _| hook(context, payload::read(text)?))
+        self.hook(Moment::Start, move |context, text, _| hook(context, payload::read(text)?))
     }
 
     /// Called after a run completed, with its output.
@@ -101,7 +101,7 @@ impl Task {
         self,
         hook: impl Fn(&Context, P, O) -> Result<()> + 'static,
     ) -> Self {
-        self.hook(Moment::OnSuccess, move |context, text, outcome| match outcome {
+        self.hook(Moment::Success, move |context, text, outcome| match outcome {
             Ok(output) => hook(context, payload::read(text)?, serde_json::from_str(output)?),
             Err(_) => Ok(()),
         })
@@ -112,7 +112,7 @@ impl Task {
         self,
         hook: impl Fn(&Context, P, &RunFailure) -> Result<()> + 'static,
     ) -> Self {
-        self.hook(Moment::OnFailure, move |context, text, outcome| match outcome {
+        self.hook(Moment::Failure, move |context, text, outcome| match outcome {
             Ok(_) => Ok(()),
             Err(failure) => hook(context, payload::read(text)?, failure),
         })
@@ -120,7 +120,7 @@ impl Task {
 
     /// Called after a run was canceled.
     pub fn on_cancel<P: DeserializeOwned>(self, hook: impl Fn(&Context, P) -> Result<()> + 'static) -> Self {
-        self.hook(Moment::OnCancel, move |context, text, _| hook(context, payload::read(text)?))
+        self.hook(Moment::Cancel, move |context, text, _| hook(context, payload::read(text)?))
     }
 
     /// Called after every end, and after the other hook of that end, with the output or why there is
@@ -129,7 +129,7 @@ impl Task {
         self,
         hook: impl Fn(&Context, P, std::result::Result<O, &RunFailure>) -> Result<()> + 'static,
     ) -> Self {
-        self.hook(Moment::OnComplete, move |context, text, outcome| {
+        self.hook(Moment::Complete, move |context, text, outcome| {
             let outcome = match outcome {
                 Ok(output) => Ok(serde_json::from_str(output)?),
                 Err(failure) => Err(failure),
@@ -158,17 +158,20 @@ mod tests {
         let told = Rc::new(RefCell::new(Vec::new()));
         let tell = |moment: &'static str| {
             let told = Rc::clone(&told);
-            move |what: String| told.borrow_mut().push(format!("{moment}: {what}"))
+            move |what: String| -> Result<()> {
+                told.borrow_mut().push(format!("{moment}: {what}"));
+                Ok(())
+            }
         };
         let (start, success, failure) = (tell("start"), tell("success"), tell("failure"));
         let (cancel, complete) = (tell("cancel"), tell("complete"));
         let task = task("x", |_, (): ()| Ok(()))
-            .on_start(move |_, payload: u8| Ok(start(format!("{payload}"))))
-            .on_success(move |_, payload: u8, output: String| Ok(success(format!("{payload} {output}"))))
-            .on_failure(move |_, payload: u8, why| Ok(failure(format!("{payload} {why}"))))
-            .on_cancel(move |_, payload: u8| Ok(cancel(format!("{payload}"))))
+            .on_start(move |_, payload: u8| start(format!("{payload}")))
+            .on_success(move |_, payload: u8, output: String| success(format!("{payload} {output}")))
+            .on_failure(move |_, payload: u8, why| failure(format!("{payload} {why}")))
+            .on_cancel(move |_, payload: u8| cancel(format!("{payload}")))
             .on_complete(move |_, payload: u8, outcome: std::result::Result<String, _>| {
-                Ok(complete(format!("{payload} {outcome:?}")))
+                complete(format!("{payload} {outcome:?}"))
             });
         (task, told)
     }
@@ -181,11 +184,11 @@ mod tests {
             task.hooks.call(moment, &Context::default(), "7", outcome).expect("the hook succeeds");
         };
 
-        call(Moment::OnStart, Ok("null"));
-        call(Moment::OnSuccess, Ok("\"done\""));
-        call(Moment::OnComplete, Ok("\"done\""));
-        call(Moment::OnFailure, Err(&failure));
-        call(Moment::OnCancel, Ok("null"));
+        call(Moment::Start, Ok("null"));
+        call(Moment::Success, Ok("\"done\""));
+        call(Moment::Complete, Ok("\"done\""));
+        call(Moment::Failure, Err(&failure));
+        call(Moment::Cancel, Ok("null"));
 
         let expected = ["start: 7", "success: 7 done", "complete: 7 Ok(\"done\")"];
         assert_eq!(told.borrow()[..3], expected);
@@ -203,8 +206,8 @@ mod tests {
     #[test]
     fn a_payload_that_does_not_fit_fails_the_hook() {
         let task = task("x", |_, (): ()| Ok(())).on_start(|_, _: u8| Ok(()));
-        let called = task.hooks.call(Moment::OnStart, &Context::default(), "\"x\"", Ok("null"));
+        let called = task.hooks.call(Moment::Start, &Context::default(), "\"x\"", Ok("null"));
         assert_eq!(called.map_err(|error: TaskError| error.name), Err("InvalidPayload".into()));
-        assert_eq!(task.hooks.call(Moment::OnCancel, &Context::default(), "\"x\"", Ok("null")), Ok(()));
+        assert_eq!(task.hooks.call(Moment::Cancel, &Context::default(), "\"x\"", Ok("null")), Ok(()));
     }
 }
