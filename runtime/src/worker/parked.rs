@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(parked.since.len(), 2);
         parked.park(run(3), 3, INSTANCE_BYTES + 11, now);
         assert_eq!(parked.since.len(), 2, "it would not fit alone");
-        parked.park(run(4), 4, 6, now);
+        parked.park(run(4), 4, 5, now);
         assert_eq!(parked.since.len(), 2, "one had to go");
     }
 
