@@ -220,6 +220,7 @@ fn walk() {
         (lost, left)
     });
     live().block_on(send_to_a_full_queue());
+    live().block_on(crate::waits::walk(&dir.path().join("waits")));
     live().block_on(async {
         let sandbox = Arc::new(ScriptedSandbox::new(Vec::new()));
         sandbox.then(Step::Panic);

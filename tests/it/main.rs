@@ -43,3 +43,4 @@ mod tokens;
 mod trace;
 mod versions;
 mod waitpoints;
+mod waits;

@@ -258,13 +258,16 @@ fn exception(time: Timestamp, name: &str, message: &str, stack: &str) -> SpanEve
 }
 
 /// Adds a span for every attempt. One begins when the run executes, and ends with the next status
-/// that is neither this one nor waiting.
+/// that is neither this one nor waiting, nor the queue in which it comes after it has waited.
 fn add_attempts(all: &mut Vec<Span>, events: &[RunEvent]) {
     let run = all[0].run;
     let mut open: Option<usize> = None;
+    let mut before = Status::Queued;
     for event in events {
+        let after = std::mem::replace(&mut before, event.status);
         match event.status {
             Status::Waiting => {}
+            Status::Queued if after == Status::Waiting => {}
             Status::Executing => {
                 if open.is_some_and(|open| all[open].attempt == Some(event.attempt)) {
                     continue;
@@ -511,7 +514,8 @@ mod tests {
     fn an_attempt_lasts_while_its_run_executes_or_waits() {
         use Status::{Canceled, Executing, Queued, Waiting};
         let mut all = vec![root()];
-        let statuses = [(Queued, 0), (Executing, 1), (Queued, 1), (Executing, 2), (Waiting, 2), (Executing, 2)];
+        let statuses =
+            [(Queued, 0), (Executing, 1), (Queued, 1), (Executing, 2), (Waiting, 2), (Queued, 2), (Executing, 2)];
         let mut events: Vec<_> =
             (1..).zip(statuses).map(|(seq, (status, number))| event(seq, status, number)).collect();
         add_attempts(&mut all, &events);
@@ -520,10 +524,10 @@ mod tests {
         };
         let first = (Some(1), Some(Duration::from_millis(10)), true, false);
         assert_eq!(seen(&all), [first, (Some(2), None, false, false)]);
-        events.push(event(7, Canceled, 2));
+        events.push(event(8, Canceled, 2));
         let mut all = vec![root()];
         add_attempts(&mut all, &events);
-        assert_eq!(seen(&all), [first, (Some(2), Some(Duration::from_millis(30)), false, true)]);
+        assert_eq!(seen(&all), [first, (Some(2), Some(Duration::from_millis(40)), false, true)]);
     }
 
     #[test]

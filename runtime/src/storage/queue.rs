@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::effects::Effects;
-use super::journals::{Segment, forget_journal, keep_segment};
+use super::journals::{forget_journal, keep_journal};
 use super::logs::{LogRow, append_logs};
 use super::places::{Places, hold, place_is_free};
 use super::runs::{Event, add_event, packet, read_run, run_columns};
@@ -345,7 +345,8 @@ fn finish(
                SET    status = ?3, output = ?4, error_kind = ?5, error_name = ?6, error_message = ?7, error_stack = ?8,
                       finished_at = ?9, updated_at = ?9, worker_id = NULL, cpu_us = ?10,
                       peak_memory_bytes = CASE WHEN peak_memory_bytes < ?11 THEN ?11 ELSE peak_memory_bytes END,
-                      metadata = COALESCE(?12, metadata), is_replayable = COALESCE(?13, is_replayable)
+                      metadata = COALESCE(?12, metadata), is_replayable = COALESCE(?13, is_replayable),
+                      journaled_attempt = COALESCE(?14, journaled_attempt)
                WHERE  id = ?1 AND lease = ?2 AND status = 'executing'";
     let Lease { run, number, attempt, .. } = end.lease;
     let cpu = end.cpu_before + end.usage.cpu;
@@ -363,12 +364,13 @@ fn finish(
         end.usage.peak_memory_bytes,
         end.metadata.as_ref(),
         end.replayable,
+        end.replayable.map(|is_complete| if is_complete { attempt } else { 0 }),
     ];
     if tx.execute(sql, values)? == 0 {
         return Ok(false);
     }
     if let Some(is_complete) = end.replayable {
-        keep_segment(tx, Segment { run, attempt, data: end.journal.as_deref(), is_complete })?;
+        keep_journal(tx, run, attempt, (end.journal.as_deref(), is_complete))?;
     }
     add_event(tx, run, Event { at: end.at, status, attempt, detail: error.map(|error| error.message.as_str()) })?;
     run_ended(tx, run, End { status, output: output.cloned(), error: error.cloned(), cpu }, end.at)?;
@@ -390,7 +392,8 @@ fn requeue(tx: &mut Tx<'_>, end: &AttemptEnd, how: Requeue<'_>) -> Result<bool, 
                       error_kind = COALESCE(?7, error_kind), error_name = COALESCE(?8, error_name),
                       error_message = COALESCE(?9, error_message), error_stack = COALESCE(?10, error_stack),
                       metadata = COALESCE(?11, metadata),
-                      cpu_us = CASE WHEN cpu_us < ?12 THEN ?12 ELSE cpu_us END
+                      cpu_us = CASE WHEN cpu_us < ?12 THEN ?12 ELSE cpu_us END,
+                      journaled_attempt = CASE WHEN ?5 = 0 THEN 0 ELSE journaled_attempt END
                WHERE  id = ?1 AND lease = ?2 AND status = 'executing'";
     let AttemptEnd { lease, at: now, .. } = end;
     let error = how.error;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::journals::{Segment, keep_segment};
+use super::journals::keep_journal;
 use super::logs::{LogRow, append_logs};
 use super::places::place_is_free;
 use super::queue::{Lease, micros};
@@ -96,7 +96,7 @@ fn suspend(tx: &mut Tx<'_>, suspension: &Suspension) -> Result<Suspended, Error>
                 SET    status = 'waiting', updated_at = ?3, worker_id = NULL, expires_at = NULL,
                        metadata = COALESCE(?4, metadata), cpu_us = CASE WHEN cpu_us < ?5 THEN ?5 ELSE cpu_us END,
                        peak_memory_bytes = CASE WHEN peak_memory_bytes < ?6 THEN ?6 ELSE peak_memory_bytes END,
-                       is_replayable = ?7
+                       is_replayable = ?7, journaled_attempt = ?8
                 WHERE  id = ?1 AND lease = ?2 AND status = 'executing'";
     let Suspension { lease, waits, all, replayable, usage, at, .. } = suspension;
     append_logs(tx, lease.run, &suspension.logs)?;
@@ -113,15 +113,16 @@ fn suspend(tx: &mut Tx<'_>, suspension: &Suspension) -> Result<Suspended, Error>
         return Ok(Suspended::Ready);
     }
     let cpu = micros(suspension.cpu_before + usage.cpu);
-    let not_replayable = (!replayable).then_some(false);
-    let memory = usage.peak_memory_bytes;
     let metadata = suspension.metadata.as_ref();
-    tx.execute(wait, values![lease.run, lease.number, *at, metadata, cpu, memory, not_replayable])?;
+    let (is_replayable, journaled) = if *replayable { (None, lease.attempt) } else { (Some(false), 0) };
+    let memory = usage.peak_memory_bytes;
+    let values = values![lease.run, lease.number, *at, metadata, cpu, memory, is_replayable, journaled];
+    tx.execute(wait, values)?;
     for (place, targets) in missing.iter().enumerate() {
         insert_waits(tx, lease.run, (place, *all), targets)?;
     }
-    let data = suspension.journal.as_deref();
-    keep_segment(tx, Segment { run: lease.run, attempt: lease.attempt, data, is_complete: *replayable })?;
+    let journal = (suspension.journal.as_deref(), *replayable);
+    keep_journal(tx, lease.run, lease.attempt, journal)?;
     let event = Event { at: *at, status: Status::Waiting, attempt: lease.attempt, detail: None };
     add_event(tx, lease.run, event)?;
     place_is_free(tx, lease.run)?;

@@ -57,7 +57,10 @@ fn may_follow(status: &str) -> &'static [&'static str] {
         "PENDING_VERSION" => &["QUEUED", "CANCELED", "EXPIRED"],
         "DELAYED" => &["QUEUED", "PENDING_VERSION", "CANCELED"],
         "QUEUED" => &["EXECUTING", "PENDING_VERSION", "CANCELED", "EXPIRED"],
-        "EXECUTING" => &["QUEUED", "COMPLETED", "FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE", "CANCELED"],
+        "EXECUTING" => {
+            &["WAITING", "QUEUED", "COMPLETED", "FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE", "CANCELED"]
+        }
+        "WAITING" => &["QUEUED", "CANCELED"],
         _ => &[],
     }
 }
