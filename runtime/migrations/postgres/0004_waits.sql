@@ -1,4 +1,4 @@
--- Runs that wait, what they wait for, and the journals that bring them back.
+-- Runs that wait, what they wait for, and the journals that bring them back. Hooks of tasks.
 
 -- The attempt whose journal is stored, as far as it is; 0: none.
 ALTER TABLE runs ADD COLUMN journaled_attempt BIGINT NOT NULL DEFAULT 0;
@@ -35,3 +35,15 @@ CREATE TABLE run_waits (
 CREATE INDEX run_waits_due ON run_waits (due_at, run_id) WHERE due_at IS NOT NULL;
 CREATE INDEX run_waits_for_run ON run_waits (target_run, run_id) WHERE target_run IS NOT NULL;
 CREATE INDEX run_waits_for_token ON run_waits (target_token, run_id) WHERE target_token IS NOT NULL;
+
+-- Which hooks a task has, as words. NULL: none.
+ALTER TABLE deployment_tasks ADD COLUMN hooks TEXT;
+
+-- Runs that have ended and whose hooks are to be called: those of the deployment.
+CREATE TABLE run_hooks (
+    run_id        TEXT   NOT NULL PRIMARY KEY REFERENCES runs (id),
+    deployment_id TEXT   NOT NULL,
+    due_at        BIGINT NOT NULL,
+    tries         BIGINT NOT NULL
+);
+CREATE INDEX run_hooks_due ON run_hooks (due_at, run_id);

@@ -30,6 +30,7 @@ pub mod bulk;
 pub mod digest;
 pub mod duration;
 pub mod egress;
+pub mod hook;
 pub mod id;
 pub mod limits;
 pub mod retry;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::hook::Hooks;
 use super::limits;
 use super::retry::RetryPolicy;
 
@@ -29,6 +30,8 @@ pub struct TaskDefinition {
     pub cron: Option<Cron>,
     /// JSON Schema text.
     pub payload_schema: Option<String>,
+    /// What is called around its runs.
+    pub hooks: Hooks,
 }
 
 /// A queue that tasks share.
@@ -152,6 +155,7 @@ impl TaskDefinition {
             machine: None,
             cron: None,
             payload_schema: None,
+            hooks: Hooks::default(),
         }
     }
 

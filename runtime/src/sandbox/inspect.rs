@@ -15,13 +15,18 @@ use dacapo_host_api::{
 use wasmtime::component::Component;
 
 use super::call::{Guest, host_limits, run};
+use super::context::Entry;
 use super::state::State;
 use super::{Inspection, Limits, WasmSandbox};
 use crate::model::attempt::{Crash, Outcome};
 use crate::model::digest::Digest;
+use crate::model::hook::{Hook, Hooks};
 use crate::model::limits::MAX_TASKS_PER_COMPONENT;
 use crate::model::retry::RetryPolicy;
 use crate::model::task::{Cron, DefinitionProblem, Machine, QueueDefinition, TaskDefinition, check};
+
+/// Where a definition names its hooks, in its `extra`.
+const HOOKS_ENTRY: &str = "hooks";
 
 /// Why a component cannot be deployed, in its author's terms; except [`InspectError::HostFault`].
 #[derive(Debug, thiserror::Error)]
@@ -257,7 +262,15 @@ fn definition(task: guest::TaskDefinition) -> TaskDefinition {
         }),
         cron: task.cron.map(|cron| Cron { pattern: cron.pattern, timezone: cron.timezone }),
         payload_schema: task.payload_schema,
+        hooks: hooks(&task.extra),
     }
+}
+
+/// The hooks that a definition names; words that this version does not know are for others.
+fn hooks(extra: &[Entry]) -> Hooks {
+    let named = extra.iter().filter(|entry| entry.name == HOOKS_ENTRY);
+    let words = named.filter_map(|entry| serde_json::from_str::<Vec<String>>(&entry.value).ok()).flatten();
+    Hooks::new(words.filter_map(|word| Hook::parse(&word)))
 }
 
 /// Takes what a description writes, and drops it.

@@ -12,6 +12,7 @@ use super::sql::{Row, Tx, values};
 use super::upkeep::MAX_UPKEEP_RUNS;
 use super::{Error, Storage};
 use crate::model::digest::Digest;
+use crate::model::hook::Hooks;
 use crate::model::id::{DeploymentId, EnvironmentId, Id, RunId};
 use crate::model::retry::RetryPolicy;
 use crate::model::task::{Cron, QueueDefinition, TaskDefinition};
@@ -108,7 +109,7 @@ macro_rules! task_columns {
     () => {
         "t.task_id, t.description, t.retry_max_attempts, t.retry_factor, t.retry_min_delay_ms, t.retry_max_delay_ms,
          t.retry_randomize, t.queue_name, t.queue_limit, t.max_duration_seconds, t.ttl_ms, t.machine, t.cron_pattern,
-         t.cron_timezone, t.payload_schema"
+         t.cron_timezone, t.payload_schema, t.hooks"
     };
 }
 impl Storage {
@@ -267,7 +268,7 @@ impl Storage {
     }
 }
 
-fn insert_deployment(tx: &Tx<'_>, new: &NewDeployment) -> Result<(Deployment, bool), Error> {
+fn insert_deployment(tx: &mut Tx<'_>, new: &NewDeployment) -> Result<(Deployment, bool), Error> {
     let same = concat!(
         "SELECT ",
         deployment_columns!(),
@@ -333,12 +334,12 @@ fn label(tx: &mut Tx<'_>, deployment: &mut Deployment, new: &NewDeployment) -> R
     waiting.into_iter().try_for_each(|run| release_parked(tx, run, new.created_at).map(drop))
 }
 
-fn insert_task(tx: &Tx<'_>, deployment: DeploymentId, task: &TaskDefinition) -> Result<(), Error> {
+fn insert_task(tx: &mut Tx<'_>, deployment: DeploymentId, task: &TaskDefinition) -> Result<(), Error> {
     let sql = "INSERT INTO deployment_tasks (
                    deployment_id, task_id, description, retry_max_attempts, retry_factor, retry_min_delay_ms,
                    retry_max_delay_ms, retry_randomize, queue_name, queue_limit, max_duration_seconds, ttl_ms, machine,
-                   cron_pattern, cron_timezone, payload_schema)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+                   cron_pattern, cron_timezone, payload_schema, hooks)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
     let retry = task.retry.as_ref();
     let queue = task.queue.as_ref();
     let cron = task.cron.as_ref();
@@ -359,7 +360,11 @@ fn insert_task(tx: &Tx<'_>, deployment: DeploymentId, task: &TaskDefinition) -> 
         cron.map(|cron| &cron.pattern),
         cron.and_then(|cron| cron.timezone.as_ref()),
         task.payload_schema.as_ref(),
+        task.hooks.to_text(),
     ];
+    if task.hooks != Hooks::default() {
+        tx.effects.hooks_exist();
+    }
     tx.execute(sql, values).map(drop)
 }
 
@@ -486,6 +491,7 @@ fn read_task(row: &mut Row<'_>) -> Result<TaskDefinition, Error> {
             pattern.map(|pattern| Cron { pattern, timezone })
         },
         payload_schema: row.column()?,
+        hooks: row.parsed_option(Hooks::parse)?.unwrap_or_default(),
     })
 }
 

@@ -41,6 +41,10 @@ pub(super) struct Effects {
     may_await_runs: bool,
     /// Whether any does, as far as was seen here.
     awaits_runs: Option<bool>,
+    /// Whether any task has hooks, as far as is known.
+    may_have_hooks: bool,
+    /// Whether hooks became due here.
+    hooks_due: bool,
     /// See [`Listeners::last_gate`].
     last_gate: Option<Option<Gate>>,
     changed: Vec<RunId>,
@@ -98,6 +102,22 @@ impl Effects {
     pub(super) fn begin(&mut self, listeners: &Listeners) {
         self.may_hold = listeners.may_hold.load(Ordering::Acquire);
         self.may_await_runs = listeners.may_await_runs.load(Ordering::Acquire);
+        self.may_have_hooks = listeners.may_have_hooks.load(Ordering::Acquire);
+    }
+
+    /// Whether a task may have hooks.
+    pub(super) fn may_have_hooks(&self) -> bool {
+        self.may_have_hooks
+    }
+
+    /// A task has hooks.
+    pub(super) fn hooks_exist(&mut self) {
+        self.may_have_hooks = true;
+    }
+
+    /// The hooks of a run's end are to be called.
+    pub(super) fn hooks_due(&mut self) {
+        self.hooks_due = true;
     }
 
     /// Whether a run may wait for the end of another.
@@ -206,6 +226,9 @@ pub(super) struct Listeners {
     may_hold: AtomicBool,
     /// Whether a run may wait for the end of another: where not, no end wakes anybody.
     may_await_runs: AtomicBool,
+    /// Whether a task may have hooks: where not, no end of a run calls any.
+    may_have_hooks: AtomicBool,
+    pub(super) hooks: Notify,
     last_gate: Mutex<Option<Gate>>,
     pub(super) watchers: Arc<Watchers>,
 }
@@ -243,6 +266,8 @@ impl Listeners {
             bulk: Notify::new(),
             may_hold: AtomicBool::new(true),
             may_await_runs: AtomicBool::new(true),
+            may_have_hooks: AtomicBool::new(false),
+            hooks: Notify::new(),
             last_gate: Mutex::default(),
             watchers: Arc::new(Watchers::new(u64::from_le_bytes(secrets::random()))),
         }
@@ -308,6 +333,11 @@ impl Listeners {
         }
     }
 
+    /// Whether a task may have hooks.
+    pub(super) fn set_may_have_hooks(&self, may: bool) {
+        self.may_have_hooks.store(may, Ordering::Release);
+    }
+
     /// Tells everyone.
     pub(super) fn committed(&self, effects: Effects) {
         if !effects.tokens.is_empty() {
@@ -328,6 +358,12 @@ impl Listeners {
         }
         if let Some(awaits) = effects.awaits_runs {
             self.may_await_runs.store(awaits, Ordering::Release);
+        }
+        if effects.may_have_hooks {
+            self.set_may_have_hooks(true);
+        }
+        if effects.hooks_due {
+            self.hooks.notify_one();
         }
         if effects.bulk_added {
             self.bulk.notify_one();

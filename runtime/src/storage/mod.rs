@@ -20,6 +20,7 @@ mod effects;
 mod environments;
 mod families;
 mod feeds;
+mod hooks;
 mod journals;
 mod list;
 mod logs;
@@ -58,6 +59,7 @@ pub use effects::RunEnd;
 pub use environments::{ApiKey, Branch, Environment, EnvironmentKind, Variable};
 pub use families::{FamilyInserted, NewFamily};
 pub use feeds::FeedRow;
+pub use hooks::DueHooks;
 pub use logs::{LogKind, LogRow};
 pub use page::{Page, Place};
 pub use queue::{AttemptEnd, ClaimRequest, Claimed, Lease, PendingClaim};
@@ -154,6 +156,7 @@ impl Storage {
         upkeep::end_all_leases(&tx)?;
         let listeners = Arc::new(Listeners::new(count_waiting(&tx)?));
         listeners.count_tokens(waitpoints::count_waiting_tokens(&tx)?);
+        listeners.set_may_have_hooks(hooks::look_for_hooks(&tx)?);
         drop(tx);
         Ok(Self {
             writer: Writer::start(connection, listeners.clone(), clock.clone())?,

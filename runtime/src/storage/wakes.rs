@@ -28,6 +28,7 @@ fn read_wait(row: &mut Row<'_>) -> Result<Wait, Error> {
 /// A run has ended so. Every end of a run comes through here, once.
 pub(super) fn run_ended(tx: &mut Tx<'_>, run: RunId, end: End, now: Timestamp) -> Result<(), Error> {
     tx.effects.run_ended(run, end);
+    super::hooks::ended(tx, run, now)?;
     wake_waiters_of_run(tx, run, now)
 }
 

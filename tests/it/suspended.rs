@@ -1,0 +1,160 @@
+//! Runs that wait: for moments, tokens and other runs, as their users see it.
+
+use std::time::Duration;
+
+use dacapo::config::ServerArgs;
+use dacapo_tests::guests;
+use serde_json::{Value, json};
+
+use crate::harness::TestApp;
+
+async fn start() -> TestApp {
+    let app = TestApp::start().await;
+    app.deploy(guests::SCRIPT).await;
+    app
+}
+
+/// A server that drops every guest that waits.
+async fn start_dropping() -> TestApp {
+    let args = ServerArgs { parked_time: Some("0s".into()), ..ServerArgs::default() };
+    let app = TestApp::start_with(args).await;
+    app.deploy(guests::SCRIPT).await;
+    app
+}
+
+#[track_caller]
+fn completed(run: &Value) -> &Value {
+    assert_eq!(run["status"], "COMPLETED", "{run}");
+    &run["output"]
+}
+
+#[tokio::test]
+async fn a_run_waits_for_a_day_and_goes_on() {
+    for app in [start().await, start_dropping().await] {
+        let run =
+            app.trigger("script", json!([{ "log": "before" }, { "wait_ms": 86_400_000 }, { "log": "after" }])).await;
+        let waiting = app.until_status(&run, "WAITING").await;
+        assert_eq!(waiting["isWaiting"], true);
+        assert_eq!(app.logs(&run).await, [("info".into(), "before".into())], "what it said is there");
+        app.app().advance(Duration::from_secs(86_399));
+        assert_eq!(app.run(&run).await["status"], "WAITING");
+        app.app().advance(Duration::from_secs(1));
+        assert_eq!(completed(&app.finished(&run).await), &json!([null, "elapsed", null]));
+        let messages: Vec<String> = app.logs(&run).await.into_iter().map(|(_, message)| message).collect();
+        assert_eq!(messages, ["before", "after"], "nothing is said twice");
+        assert_eq!(app.history(&run).await, ["QUEUED", "EXECUTING", "WAITING", "QUEUED", "EXECUTING", "COMPLETED"]);
+        assert_eq!(app.run(&run).await["attemptCount"], 1);
+    }
+}
+
+#[tokio::test]
+async fn a_waiting_run_survives_a_restart() {
+    let app = start().await;
+    let script = json!([{ "clock": true }, { "random": true }, { "file": "a" }, { "child": { "task": "leaf", "payload": { "wait_ms": 1_000_000 } } }, { "file": "b" }]);
+    let run = app.trigger("script", script).await;
+    app.until_status(&run, "WAITING").await;
+    let app = app.restart().await;
+    assert_eq!(app.run(&run).await["status"], "WAITING");
+    app.app().advance(Duration::from_secs(1_000));
+    let output = completed(&app.finished(&run).await).clone();
+    assert_eq!(output[3], json!({ "output": null }));
+    assert_eq!((&output[2], &output[4]), (&json!("a"), &json!("ab")), "its files are as they were");
+}
+
+#[tokio::test]
+async fn a_waiting_run_holds_no_place() {
+    let app = start().await;
+    let limit = json!({ "type": "task", "concurrencyLimit": 1 });
+    app.call("script", json!([])).await;
+    app.post("/api/v1/queues/script/concurrency/override", limit).await.ok();
+    let waiting = app.trigger("script", json!([{ "wait_ms": 60_000 }])).await;
+    app.until_status(&waiting, "WAITING").await;
+    let other = app.call("script", json!([{ "return": 1 }])).await;
+    assert_eq!(completed(&other), &json!(1), "the only place was free");
+}
+
+#[tokio::test]
+async fn children_and_moments_are_waited_for_together() {
+    let app = start_dropping().await;
+    let leaf = |echo: Value| json!({ "child": { "task": "leaf", "payload": { "echo": echo } } });
+    let script = json!([
+        { "all": [leaf(json!(1)), { "wait_ms": 5 }, leaf(json!(2)), { "children": [
+            { "task": "leaf", "payload": { "echo": 3 } }, { "task": "leaf", "payload": { "fail": "no" } }] }] },
+        { "any": [{ "wait_ms": 1_000_000_000 }, leaf(json!("first"))] },
+    ]);
+    let run = app.call("script", script).await;
+    let failed = &completed(&run)[0][3][1]["error"];
+    assert!(failed.as_str().is_some_and(|text| text.contains("no")), "{run}");
+    assert_eq!(run["output"][0][0], json!({ "output": 1 }));
+    assert_eq!(run["output"][0][1], "elapsed");
+    assert_eq!(run["output"][0][3][0], json!({ "output": 3 }));
+    assert_eq!(run["output"][1], json!([1, { "output": "first" }]));
+}
+
+#[tokio::test]
+async fn somebody_outside_completes_a_token() {
+    let app = start_dropping().await;
+    let run = app.trigger("script", json!([{ "create_token": { "timeout_ms": 60_000 } }, { "token": "$last" }])).await;
+    let waiting = app.until_status(&run, "WAITING").await;
+    let token = waiting["metadata"]["token"]["id"].as_str().expect("a token").to_owned();
+    let path = format!("/api/v1/waitpoints/tokens/{token}/complete");
+    app.post(&path, json!({ "data": { "approved": true } })).await.ok();
+    let run = app.finished(&run).await;
+    assert_eq!(completed(&run)[1], json!({ "completed": { "approved": true } }));
+
+    let run = app.trigger("script", json!([{ "create_token": { "timeout_ms": 60_000 } }, { "token": "$last" }])).await;
+    app.until_status(&run, "WAITING").await;
+    app.app().advance(Duration::from_secs(61));
+    let run = app.finished(&run).await;
+    assert!(completed(&run)[1]["error"].is_string(), "{run}");
+}
+
+#[tokio::test]
+async fn a_canceled_run_takes_those_with_it_for_which_it_waits() {
+    let app = start().await;
+    let script = json!([{ "children": [{ "task": "leaf", "payload": { "wait_ms": 1_000_000 } }] }]);
+    let run = app.trigger("script", script).await;
+    app.until_status(&run, "WAITING").await;
+    let child = app.run(&run).await["relatedRuns"]["children"][0]["id"].as_str().expect("a child").to_owned();
+    app.until_status(&child, "WAITING").await;
+    app.post_empty(&format!("/api/v2/runs/{run}/cancel")).await.ok();
+    assert_eq!(app.finished(&run).await["status"], "CANCELED");
+    assert_eq!(app.finished(&child).await["status"], "CANCELED");
+    app.app().advance(Duration::from_secs(2_000));
+    assert_eq!(app.run(&run).await["status"], "CANCELED");
+}
+
+#[tokio::test]
+async fn a_child_that_is_waited_for_runs_on_the_version_of_its_parent() {
+    let app = start().await;
+    let first = app.call("script", json!([])).await["version"].clone();
+    let wait_then_call =
+        json!([{ "wait_ms": 60_000 }, { "child": { "task": "leaf" } }, { "trigger": { "task": "leaf" } }]);
+    let run = app.trigger("script", wait_then_call).await;
+    app.until_status(&run, "WAITING").await;
+    // The same component but for a section that says nothing.
+    let other = [std::fs::read(guests::SCRIPT).expect("the guest was built"), vec![0, 3, 2, b'v', b'2']].concat();
+    let second = app.upload("script", &other, "").await.ok()["version"].clone();
+    assert_ne!(first, second);
+    app.app().advance(Duration::from_secs(60));
+    let run = app.finished(&run).await;
+    assert_eq!(run["version"], first, "it went on with its own version");
+    let children = run["relatedRuns"]["children"].as_array().expect("children");
+    let mut versions = Vec::new();
+    for child in children {
+        versions.push(app.finished(child["id"].as_str().expect("an id")).await["version"].clone());
+    }
+    assert_eq!(versions, [first, second]);
+}
+
+#[tokio::test]
+async fn a_failed_attempt_starts_anew_but_for_what_a_key_guards() {
+    let app = start_dropping().await;
+    let child = |key: Value| json!({ "child": { "task": "leaf", "payload": { "echo": 1 }, "key": key } });
+    let script = json!([child(json!("guarded")), child(Value::Null), { "fail_before": 3 }, { "attempt": true }]);
+    let run = app.call("script", script).await;
+    assert_eq!(completed(&run)[3], 3);
+    assert_eq!(run["attemptCount"], 3);
+    let children = run["relatedRuns"]["children"].as_array().expect("children");
+    assert_eq!(children.len(), 4, "one that is guarded, and three that are not");
+}
