@@ -1,12 +1,23 @@
 //! `wasi:cli/environment`: the variables of the run's environment, no arguments, and `/scratch`.
 
+use std::sync::Arc;
+
 use wasmtime_wasi::p2::bindings::cli::environment;
 
 use crate::TaskCtx;
 use crate::files::GUEST_PATH;
+use crate::journal::{Kind, Question};
 
 impl environment::Host for TaskCtx {
     fn get_environment(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
+        if !std::mem::replace(&mut self.variables_are_known, true) {
+            let Self { journal, variables, .. } = self;
+            let known = journal.ask_now(|| Question::new(Kind::Environment), || Ok(variables.to_vec()))?;
+            if known != **variables {
+                // They were changed while the attempt waited: it goes on with those that it has seen.
+                *variables = Arc::new(known);
+            }
+        }
         Ok(self.variables.to_vec())
     }
 

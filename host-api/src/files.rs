@@ -1,23 +1,30 @@
 //! `wasi:filesystem`: wasmtime-wasi's files, in a directory that is made when it is first used,
 //! with a quota.
 //!
+//! What a guest sees of them depends on what it did, but for times and hashes, which go through the
+//! journal. (A disk that fails or is full, unlike a quota that is used up, is no answer that an attempt
+//! which is brought back would get again.)
+//!
 //! That a guest cannot leave its directory (by `..`, absolute paths or links) is wasmtime-wasi's
 //! work and is not touched here: every operation goes through its implementation.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use wasmtime::component::Resource;
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtxView, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
-    self, Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, Filesize, HostDescriptor,
-    HostDirectoryEntryStream, MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
+    self, Advice, Datetime, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, Filesize,
+    HostDescriptor, HostDirectoryEntryStream, MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, ReaddirIterator};
 
 use crate::TaskCtx;
+use crate::file_streams::{Reader, Writer};
+use crate::journal::{Kind, Question};
 use crate::logger::Logger;
-use crate::quota::{FileId, Metered, Quota};
+use crate::quota::{FileId, Quota};
 use crate::scratch::{Scratch, ScratchRoot};
 
 /// Where the guest finds its directory.
@@ -28,8 +35,8 @@ pub(crate) struct Files {
     root: Option<Arc<ScratchRoot>>,
     scratch: Option<Scratch>,
     quota: Quota,
-    /// Directories that are being listed.
-    listings: usize,
+    /// What is still to come of the directories that are being listed, by the guest's handle on each.
+    listings: HashMap<u32, VecDeque<DirectoryEntry>>,
 }
 
 /// Most directories that may be listed at a time: each listing is held in memory as a whole.
@@ -37,7 +44,7 @@ const MAX_LISTINGS: usize = 32;
 
 impl Files {
     pub(crate) fn new(root: Option<Arc<ScratchRoot>>, quota_bytes: u64, logger: Logger) -> Self {
-        Self { root, scratch: None, quota: Quota::new(quota_bytes, logger), listings: 0 }
+        Self { root, scratch: None, quota: Quota::new(quota_bytes, logger), listings: HashMap::new() }
     }
 }
 
@@ -93,19 +100,42 @@ impl TaskCtx {
         self.files.quota.unlinked(found.file, length);
     }
 
+    /// The file behind a handle.
+    fn file(&self, fd: &Fd) -> FsResult<Arc<std::fs::File>> {
+        match self.table.get(fd)? {
+            Descriptor::File(file) => Ok(Arc::clone(&file.file)),
+            Descriptor::Dir(_) => Err(ErrorCode::BadDescriptor.into()),
+        }
+    }
+
+    /// Our stream instead of wasmtime-wasi's, which has found that the guest may write there.
     fn metered(
         &mut self,
         stream: Resource<DynOutputStream>,
         fd: &Fd,
         at: Option<u64>,
     ) -> FsResult<Resource<DynOutputStream>> {
-        let Descriptor::File(file) = self.table.get(fd)? else {
-            return Err(ErrorCode::BadDescriptor.into());
-        };
-        let file = Arc::clone(&file.file);
-        let inner = self.table.delete(stream)?;
-        let metered: DynOutputStream = Box::new(Metered::new(inner, file, at, self.files.quota.clone()));
+        self.table.delete(stream)?;
+        let metered: DynOutputStream = Box::new(Writer::new(self.file(fd)?, at, self.files.quota.clone()));
         Ok(self.table.push(metered)?)
+    }
+
+    /// The same with the times that the guest has seen, where it has.
+    fn timed(&self, mut stat: DescriptorStat) -> FsResult<DescriptorStat> {
+        let DescriptorStat { data_access_timestamp, data_modification_timestamp, status_change_timestamp, .. } = stat;
+        let times = [data_access_timestamp, data_modification_timestamp, status_change_timestamp];
+        let live = || Ok(times.map(|time| time.map(|time| (time.seconds, time.nanoseconds))));
+        let times = self.journal.ask_now(|| Question::new(Kind::FileTimes), live).map_err(FsError::trap)?;
+        let times = times.map(|time| time.map(|(seconds, nanoseconds)| Datetime { seconds, nanoseconds }));
+        [stat.data_access_timestamp, stat.data_modification_timestamp, stat.status_change_timestamp] = times;
+        Ok(stat)
+    }
+
+    /// The hash that the guest has seen, or this one.
+    fn hashed(&self, hash: MetadataHashValue) -> FsResult<MetadataHashValue> {
+        let live = || Ok((hash.lower, hash.upper));
+        let hash = self.journal.ask_now(|| Question::new(Kind::FileHash), live).map_err(FsError::trap)?;
+        Ok(MetadataHashValue { lower: hash.0, upper: hash.1 })
     }
 }
 
@@ -284,20 +314,28 @@ impl HostDescriptor for TaskCtx {
     }
 
     async fn read_directory(&mut self, fd: Fd) -> FsResult<Resource<ReaddirIterator>> {
-        if self.files.listings >= MAX_LISTINGS {
+        if self.files.listings.len() >= MAX_LISTINGS {
             return Err(ErrorCode::InsufficientMemory.into());
         }
         let listing = self.on(&fd).await?.read_directory(fd).await?;
-        self.files.listings += 1;
+        let mut entries = Vec::new();
+        while let Some(entry) = self.filesystem().read_directory_entry(Resource::new_borrow(listing.rep())).await? {
+            entries.push(entry);
+        }
+        // The order on the disk is anybody's guess.
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        self.files.listings.insert(listing.rep(), entries.into());
         Ok(listing)
     }
 
     async fn stat(&mut self, fd: Fd) -> FsResult<DescriptorStat> {
-        self.on(&fd).await?.stat(fd).await
+        let stat = self.on(&fd).await?.stat(fd).await?;
+        self.timed(stat)
     }
 
     async fn stat_at(&mut self, fd: Fd, flags: PathFlags, path: String) -> FsResult<DescriptorStat> {
-        self.on(&fd).await?.stat_at(fd, flags, path).await
+        let stat = self.on(&fd).await?.stat_at(fd, flags, path).await?;
+        self.timed(stat)
     }
 
     async fn set_times_at(
@@ -316,7 +354,10 @@ impl HostDescriptor for TaskCtx {
     }
 
     fn read_via_stream(&mut self, fd: Fd, offset: Filesize) -> FsResult<Resource<DynInputStream>> {
-        self.filesystem().read_via_stream(fd, offset)
+        let stream = self.filesystem().read_via_stream(same(&fd), offset)?;
+        self.table.delete(stream)?;
+        let reader: DynInputStream = Box::new(Reader::new(self.file(&fd)?, offset));
+        Ok(self.table.push(reader)?)
     }
 
     async fn is_same_object(&mut self, a: Fd, b: Fd) -> wasmtime::Result<bool> {
@@ -326,11 +367,13 @@ impl HostDescriptor for TaskCtx {
     }
 
     async fn metadata_hash(&mut self, fd: Fd) -> FsResult<MetadataHashValue> {
-        self.on(&fd).await?.metadata_hash(fd).await
+        let hash = self.on(&fd).await?.metadata_hash(fd).await?;
+        self.hashed(hash)
     }
 
     async fn metadata_hash_at(&mut self, fd: Fd, flags: PathFlags, path: String) -> FsResult<MetadataHashValue> {
-        self.on(&fd).await?.metadata_hash_at(fd, flags, path).await
+        let hash = self.on(&fd).await?.metadata_hash_at(fd, flags, path).await?;
+        self.hashed(hash)
     }
 
     fn drop(&mut self, fd: Fd) -> wasmtime::Result<()> {
@@ -340,12 +383,11 @@ impl HostDescriptor for TaskCtx {
 
 impl HostDirectoryEntryStream for TaskCtx {
     async fn read_directory_entry(&mut self, stream: Resource<ReaddirIterator>) -> FsResult<Option<DirectoryEntry>> {
-        self.filesystem().read_directory_entry(stream).await
+        Ok(self.files.listings.get_mut(&stream.rep()).and_then(VecDeque::pop_front))
     }
 
     fn drop(&mut self, stream: Resource<ReaddirIterator>) -> wasmtime::Result<()> {
-        HostDirectoryEntryStream::drop(&mut self.filesystem(), stream)?;
-        self.files.listings -= 1;
-        Ok(())
+        self.files.listings.remove(&stream.rep());
+        HostDirectoryEntryStream::drop(&mut self.filesystem(), stream)
     }
 }

@@ -1,4 +1,9 @@
-//! `wasi:http/outgoing-handler`: every request leaves through [`Outbound`], never otherwise.
+//! `wasi:http/outgoing-handler`: every request leaves through [`Outbound`], never otherwise, and once:
+//! not again when the attempt is brought back.
+
+mod bodies;
+mod code;
+pub(crate) mod gate;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,6 +13,7 @@ use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
 use wasmtime_wasi_http::WasiHttpHooks;
 
+use crate::journal::{Journal, Kind, Question};
 use crate::logger::Logger;
 
 /// What a guest can be told about a failed request.
@@ -41,14 +47,44 @@ const MAX_CONCURRENT_REQUESTS: usize = 64;
 pub(crate) struct Hooks {
     outbound: Arc<dyn Outbound>,
     logger: Logger,
+    journal: Journal,
+    /// Why the guest is to be stopped, where a hook found that out.
+    fault: Option<wasmtime::Error>,
     /// Made with the first request.
     permits: Option<Arc<Semaphore>>,
 }
 
 impl Hooks {
-    pub(crate) fn new(outbound: Arc<dyn Outbound>, logger: Logger) -> Self {
-        Self { outbound, logger, permits: None }
+    pub(crate) fn new(outbound: Arc<dyn Outbound>, logger: Logger, journal: Journal) -> Self {
+        Self { outbound, logger, journal, fault: None, permits: None }
     }
+
+    /// Whether this request was sent before.
+    fn was_sent(&mut self, request: &hyper::Request<Body>) -> bool {
+        match self.journal.past::<()>(|| question(request)) {
+            Ok(sent) => sent.is_some(),
+            Err(error) => {
+                self.fault = Some(error);
+                true
+            }
+        }
+    }
+}
+
+/// The connection of a request that an earlier instance sent is gone. What that instance had of the
+/// response is in the journal; the rest will never come.
+fn lost() -> HttpError {
+    HttpError::InternalError(Some("the connection was lost while the run waited".into()))
+}
+
+/// The text says where to, without what may be secret: no query, no password.
+fn question(request: &hyper::Request<Body>) -> Question {
+    let uri = request.uri();
+    let port = uri.port().map_or(String::new(), |port| format!(":{port}"));
+    let (scheme, host) = (uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default());
+    let text = format!("{} {scheme}://{host}{port}{}", request.method(), uri.path());
+    let headers: Vec<_> = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    Question::new(Kind::Http).text(text).about(&(uri.to_string(), headers))
 }
 
 type Sent = Result<(hyper::Response<Body>, Box<dyn Future<Output = Result<(), HttpError>> + Send>), HttpError>;
@@ -60,6 +96,10 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _processed: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
+        if self.was_sent(&request) {
+            return Box::new(async { Err(lost()) });
+        }
+        self.journal.keep(&());
         let permits = self.permits.get_or_insert_with(|| Arc::new(Semaphore::new(MAX_CONCURRENT_REQUESTS)));
         let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
             return Box::new(async { Err(HttpError::ConnectionLimitReached) });

@@ -1,11 +1,12 @@
 //! `wasi:io/poll` and `wasi:io/error`: wasmtime-wasi's, but for what a hostile guest could make of
-//! them.
+//! them, and through the journal.
 
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::bindings::io::error::{self, HostError};
 use wasmtime_wasi::p2::bindings::io::poll::{self, HostPollable};
 use wasmtime_wasi::p2::{DynPollable, IoError};
 
+use crate::journal::{Kind, Question};
 use crate::{MAX_RESOURCES, TaskCtx};
 
 impl poll::Host for TaskCtx {
@@ -14,17 +15,25 @@ impl poll::Host for TaskCtx {
         if pollables.len() > MAX_RESOURCES {
             wasmtime::bail!("waited for more than {MAX_RESOURCES} things at once");
         }
-        poll::Host::poll(&mut self.table, pollables).await
+        let question = || Question::new(Kind::Poll).about(&pollables.len());
+        if let Some(ready) = self.journal.past(question)? {
+            return Ok(ready);
+        }
+        let ready = poll::Host::poll(&mut self.table, pollables).await?;
+        self.journal.keep(&ready);
+        Ok(ready)
     }
 }
 
 impl HostPollable for TaskCtx {
     async fn block(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
-        self.table.block(pollable).await
+        // It was ready then, and says nothing more.
+        if self.journal.is_resuming() { Ok(()) } else { self.table.block(pollable).await }
     }
 
     async fn ready(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<bool> {
-        self.table.ready(pollable).await
+        let Self { journal, table, .. } = self;
+        journal.ask(|| Question::new(Kind::Ready), table.ready(pollable)).await
     }
 
     fn drop(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {

@@ -1,19 +1,58 @@
 //! The journal of an attempt: every answer of the host that the guest could not have computed, in
 //! the order in which it was given.
+//!
+//! A guest that gets the same answers asks the same questions. So an attempt whose instance is gone
+//! is brought back by a new instance that gets its answers from here, until they are used up; from
+//! then on the answers are new, and are recorded in their turn. What an entry holds says
+//! [`question`]. Nothing that the guest does before the answers are used up has an effect outside.
+//!
+//! A call that had not been answered when the journal was last written is in it as a question alone:
+//! it is the first call with a new answer.
 
-use std::sync::{Arc, Mutex};
+mod blob;
+mod question;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub(crate) use self::blob::Blob;
+use self::question::Header;
+pub use self::question::NonDeterministic;
+pub(crate) use self::question::{Kind, Question};
+use crate::world::HostFault;
+
+/// The first byte of a journal.
+const FORMAT: u8 = 1;
+/// Stands before each answer, so that even an answer without content is not mistaken for none.
+const ANSWERED: u8 = 0xA5;
 
 /// The journal of one attempt. Clones share it.
-#[derive(Debug, Clone)]
-pub struct Journal(Arc<Mutex<State>>);
+#[derive(Clone)]
+pub struct Journal(Option<Arc<Mutex<State>>>);
 
-#[derive(Debug)]
 struct State {
-    is_on: bool,
+    /// What an earlier instance recorded; empty once that is used up.
+    past: Vec<u8>,
+    /// The next entry in it.
+    next: usize,
+    is_resuming: bool,
+    /// Calls so far.
+    calls: u64,
+    /// Bytes of the whole journal.
+    bytes: usize,
+    max_bytes: usize,
+    /// The last of these bytes, those that are not yet kept; `None`: recording has stopped for good.
+    unwritten: Option<Vec<u8>>,
 }
 
 /// What was recorded and is not yet kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Unwritten {
     /// The next segment. Segments of an attempt, one after the other, are its journal.
     pub segment: Vec<u8>,
@@ -24,35 +63,201 @@ pub struct Unwritten {
 impl Journal {
     /// Records nothing.
     pub fn off() -> Self {
-        Self(Arc::new(Mutex::new(State { is_on: false })))
+        Self(None)
     }
 
     /// Records an attempt from its beginning, `max_bytes` at most.
     pub fn recording(max_bytes: usize) -> Self {
-        let _ = max_bytes;
-        Self(Arc::new(Mutex::new(State { is_on: true })))
+        Self::resuming(Vec::new(), max_bytes)
     }
 
     /// Answers from what an earlier instance of the attempt recorded, until that is used up, and
     /// goes on recording.
     pub fn resuming(segments: Vec<Vec<u8>>, max_bytes: usize) -> Self {
-        let _ = segments;
-        Self::recording(max_bytes)
+        let past = segments.concat();
+        let bytes = past.len();
+        Self(Some(Arc::new(Mutex::new(State {
+            next: 0,
+            is_resuming: bytes > 0,
+            past,
+            calls: 0,
+            bytes,
+            max_bytes,
+            unwritten: (bytes <= max_bytes).then(Vec::new),
+        }))))
     }
 
     /// What was recorded and is not yet kept; `None`: nothing.
     pub fn unwritten(&self) -> Option<Unwritten> {
-        None
+        let state = self.state()?;
+        let segment = state.unwritten.clone().filter(|segment| !segment.is_empty())?;
+        Some(Unwritten { segment, up_to: state.bytes as u64 })
     }
 
     /// What [`Self::unwritten`] gave is kept now, up to there.
     pub fn written(&self, up_to: u64) {
-        let _ = up_to;
+        let Some(mut state) = self.state() else { return };
+        let bytes = state.bytes as u64;
+        if let Some(unwritten) = &mut state.unwritten {
+            let later = usize::try_from(bytes.saturating_sub(up_to)).unwrap_or(usize::MAX);
+            unwritten.drain(..unwritten.len().saturating_sub(later));
+        }
     }
 
     /// Whether the whole attempt is on record: `false` once it passed the limit of bytes, or where
     /// nothing is recorded.
     pub fn is_complete(&self) -> bool {
-        self.0.lock().is_ok_and(|state| state.is_on)
+        self.state().is_some_and(|state| state.unwritten.is_some())
     }
+
+    /// Whether answers still come from an earlier instance, so that nothing may have an effect.
+    pub fn is_resuming(&self) -> bool {
+        self.state().is_some_and(|state| state.is_resuming)
+    }
+
+    /// The guest has returned.
+    ///
+    /// # Errors
+    ///
+    /// [`NonDeterministic`] if an earlier instance of the attempt had gone further, [`HostFault`] if
+    /// the journal cannot be read.
+    pub fn ended(&self) -> wasmtime::Result<()> {
+        let Some(state) = self.state() else { return Ok(()) };
+        if !state.is_resuming {
+            return Ok(());
+        }
+        match state.header()? {
+            Some((header, _)) => Err(NonDeterministic::at_end(state.calls + 1, &header).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// The answer that an earlier instance got to this question, or that of `live`, which is recorded.
+    pub(crate) async fn ask<T: Serialize + DeserializeOwned>(
+        &self,
+        question: impl FnOnce() -> Question,
+        live: impl Future<Output = wasmtime::Result<T>>,
+    ) -> wasmtime::Result<T> {
+        if let Some(answer) = self.past(question)? {
+            return Ok(answer);
+        }
+        let answer = live.await?;
+        self.keep(&answer);
+        Ok(answer)
+    }
+
+    /// The same, for an answer that is there at once.
+    pub(crate) fn ask_now<T: Serialize + DeserializeOwned>(
+        &self,
+        question: impl FnOnce() -> Question,
+        live: impl FnOnce() -> wasmtime::Result<T>,
+    ) -> wasmtime::Result<T> {
+        if let Some(answer) = self.past(question)? {
+            return Ok(answer);
+        }
+        let answer = live()?;
+        self.keep(&answer);
+        Ok(answer)
+    }
+
+    /// The answer that an earlier instance got; `None`: there is none, and the next thing is to
+    /// [`Self::keep`] a new one.
+    pub(crate) fn past<T: DeserializeOwned>(&self, question: impl FnOnce() -> Question) -> wasmtime::Result<Option<T>> {
+        match self.state() {
+            Some(mut state) if state.is_resuming || state.unwritten.is_some() => state.ask(&question()),
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Records the answer to the last question.
+    pub(crate) fn keep<T: Serialize>(&self, answer: &T) {
+        if let Some(mut state) = self.state() {
+            state.append(&(ANSWERED, answer));
+        }
+    }
+
+    fn state(&self) -> Option<MutexGuard<'_, State>> {
+        // What a panic could leave behind is never worse than a journal that cannot be read.
+        self.0.as_ref().map(|state| state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl fmt::Debug for Journal {
+    /// Shows no answers: secrets are among them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.state() {
+            Some(state) => write!(f, "Journal({} calls, {} bytes)", state.calls, state.bytes),
+            None => f.write_str("Journal(off)"),
+        }
+    }
+}
+
+impl fmt::Debug for Unwritten {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Unwritten({} bytes, up to {})", self.segment.len(), self.up_to)
+    }
+}
+
+impl State {
+    fn ask<T: DeserializeOwned>(&mut self, question: &Question) -> wasmtime::Result<Option<T>> {
+        self.calls += 1;
+        if !self.is_resuming {
+            self.append(&question.header());
+            return Ok(None);
+        }
+        let Some((header, rest)) = self.header()? else {
+            // The earlier instance had been answered, and then asked nothing more.
+            self.go_live();
+            self.append(&question.header());
+            return Ok(None);
+        };
+        if header != question.header() {
+            return Err(NonDeterministic::new(self.calls, &header, question).into());
+        }
+        let Some((mark, answer)) = rest.split_first() else {
+            self.go_live();
+            return Ok(None);
+        };
+        if *mark != ANSWERED {
+            return Err(damaged().into());
+        }
+        let (answer, rest) = postcard::take_from_bytes(answer).map_err(|_| damaged())?;
+        self.next = self.past.len() - rest.len();
+        Ok(Some(answer))
+    }
+
+    /// The next question of the past, and what follows it; `None`: there is none.
+    fn header(&self) -> Result<Option<(Header<'_>, &[u8])>, HostFault> {
+        let rest = match (self.next, self.past.first()) {
+            (0, Some(&FORMAT)) => &self.past[1..],
+            (0, _) => return Err(damaged()),
+            (next, _) => &self.past[next..],
+        };
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        postcard::take_from_bytes(rest).map(Some).map_err(|_| damaged())
+    }
+
+    fn go_live(&mut self) {
+        self.is_resuming = false;
+        self.past = Vec::new();
+    }
+
+    fn append<T: Serialize>(&mut self, value: &T) {
+        let Some(mut unwritten) = self.unwritten.take() else { return };
+        let before = unwritten.len();
+        if self.bytes == 0 {
+            unwritten.push(FORMAT);
+        }
+        // Recording stops where this fails, or where it passes the limit.
+        if let Ok(unwritten) = postcard::to_extend(value, unwritten) {
+            self.bytes += unwritten.len() - before;
+            self.unwritten = (self.bytes <= self.max_bytes).then_some(unwritten);
+        }
+    }
+}
+
+fn damaged() -> HostFault {
+    HostFault("the journal of the attempt cannot be read: it is damaged, or of another version of the server".into())
 }

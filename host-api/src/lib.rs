@@ -7,15 +7,20 @@
 //!
 //! # The gate
 //!
-//! Whatever a guest cannot compute itself enters through one of these places, and nowhere else:
+//! Whatever a guest cannot compute itself enters through one of these places, and nowhere else. Each asks
+//! the [`Journal`] first:
 //!
 //! | answer | place |
 //! |---|---|
-//! | HTTP responses | [`Outbound::send`], called in `http.rs` only |
+//! | HTTP responses | [`Outbound::send`], called in `http.rs` only; what the guest sees of them, in `http/` |
+//! | what came of waiting, triggering and the like | [`World`], called in `wait.rs`, `runs.rs`, `tokens.rs`, `relatives.rs` and `streams.rs` |
 //! | metadata | [`Services`], called in `metadata.rs` only |
 //! | environment variables | `environment.rs` |
-//! | files | `files.rs`; a scratch directory starts empty, so it says nothing new |
-//! | clocks, random numbers | the `WasiCtx` that [`TaskCtx::new`] builds: give its builder a `HostWallClock`, a `HostMonotonicClock` and an `Rng` to answer otherwise |
+//! | clocks, random numbers | `clocks.rs`, `random.rs` |
+//! | what is ready | `io.rs` |
+//! | files | `files.rs`; a scratch directory starts empty and its streams never wait, so that only times and hashes are new |
+//!
+//! What goes out without an answer, the log, is in `logger.rs`.
 //!
 //! # Example
 //!
@@ -32,8 +37,11 @@
 //! add_to_linker(&mut linker).expect("nothing is linked twice");
 //! ```
 
+mod bounds;
+mod clocks;
 pub mod context;
 mod environment;
+mod file_streams;
 mod files;
 pub mod guest;
 mod http;
@@ -43,9 +51,15 @@ mod log;
 mod logger;
 mod metadata;
 mod quota;
+mod random;
+mod relatives;
+mod runs;
 mod scratch;
 mod services;
 mod stdio;
+mod streams;
+mod tokens;
+mod wait;
 pub mod world;
 
 use std::sync::Arc;
@@ -56,14 +70,14 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttp, WasiHttpCtx, WasiHttpCtxView};
 
 pub use http::{Body, HttpError, NoNetwork, Outbound, RequestOptions, ResponseFuture};
-pub use journal::{Journal, Unwritten};
+pub use journal::{Journal, NonDeterministic, Unwritten};
 pub use logger::Logger;
 pub use scratch::{ScratchRoot, ScratchUnavailable};
 pub use services::{
     Level, LogEntry, LogSource, MetadataChange, MetadataError, Services, SpanClosed, SpanId, SpanOpened,
 };
 pub use wasmtime_wasi::I32Exit;
-pub use world::{NoWorld, World};
+pub use world::{CallNumber, HostFault, NoWorld, World};
 
 /// The version of the package `dacapo:task` that is offered here.
 pub const VERSION: &str = "1.1.0";
@@ -135,8 +149,15 @@ pub struct TaskCtx {
     hooks: http::Hooks,
     files: files::Files,
     variables: Arc<Vec<(String, String)>>,
+    /// Whether the guest has asked for them.
+    variables_are_known: bool,
     metadata_bytes: usize,
     logger: Logger,
+    journal: Journal,
+    world: Arc<dyn World>,
+    /// Calls of the world so far.
+    calls: u64,
+    monotonic: clocks::Monotonic,
 }
 
 /// Most resources (streams, descriptors, HTTP messages, spans) that an attempt may hold: each of
@@ -151,8 +172,8 @@ const MAX_RANDOM_BYTES: u64 = 16 << 20;
 impl TaskCtx {
     /// State for a new attempt. Makes no system call.
     pub fn new(setup: TaskSetup) -> Self {
-        let TaskSetup { services, world: _, journal: _, outbound, variables, scratch, limits } = setup;
-        let logger = Logger::new(services, limits);
+        let TaskSetup { services, world, journal, outbound, variables, scratch, limits } = setup;
+        let logger = Logger::new(services, limits, journal.clone());
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         let wasi = WasiCtx::builder()
@@ -166,17 +187,28 @@ impl TaskCtx {
             table,
             wasi,
             http,
-            hooks: http::Hooks::new(outbound, logger.clone()),
+            hooks: http::Hooks::new(outbound, logger.clone(), journal.clone()),
             files: files::Files::new(scratch, limits.scratch_bytes, logger.clone()),
             variables,
+            variables_are_known: false,
             metadata_bytes: limits.metadata_bytes,
             logger,
+            journal,
+            world,
+            calls: 0,
+            monotonic: clocks::Monotonic::default(),
         }
     }
 
     /// The log of the attempt.
     pub fn logger(&self) -> &Logger {
         &self.logger
+    }
+
+    /// The number of the next call of the world.
+    fn next_call(&mut self) -> CallNumber {
+        self.calls += 1;
+        CallNumber(self.calls)
     }
 }
 
@@ -219,22 +251,26 @@ impl HasData for HasTable {
 /// If one of the interfaces is linked already.
 pub fn add_to_linker<T: TaskView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     use wasmtime_wasi::cli::{WasiCli, WasiCliView};
-    use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
-    use wasmtime_wasi::random::WasiRandom;
 
     let l = linker;
     generated::dacapo::task::log::add_to_linker::<T, HasTask>(l, T::task)?;
     generated::dacapo::task::metadata::add_to_linker::<T, HasTask>(l, T::task)?;
+    generated::dacapo::task::wait::add_to_linker::<T, HasTask>(l, T::task)?;
+    generated::dacapo::task::runs::add_to_linker::<T, HasTask>(l, T::task)?;
+    generated::dacapo::task::tokens::add_to_linker::<T, HasTask>(l, T::task)?;
+    generated::dacapo::task::relatives::add_to_linker::<T, HasTask>(l, T::task)?;
+    generated::dacapo::task::streams::add_to_linker::<T, HasTask>(l, T::task)?;
 
     wasi::io::error::add_to_linker::<T, HasTask>(l, T::task)?;
     wasi::io::poll::add_to_linker::<T, HasTask>(l, T::task)?;
+    // A stream that must be recorded is one that records itself.
     wasi::io::streams::add_to_linker::<T, HasTable>(l, |t| &mut t.task().table)?;
 
-    wasi::clocks::wall_clock::add_to_linker::<T, WasiClocks>(l, |t| t.task().clocks())?;
-    wasi::clocks::monotonic_clock::add_to_linker::<T, WasiClocks>(l, |t| t.task().clocks())?;
-    wasi::random::random::add_to_linker::<T, WasiRandom>(l, |t| t.task().wasi.random())?;
-    wasi::random::insecure::add_to_linker::<T, WasiRandom>(l, |t| t.task().wasi.random())?;
-    wasi::random::insecure_seed::add_to_linker::<T, WasiRandom>(l, |t| t.task().wasi.random())?;
+    wasi::clocks::wall_clock::add_to_linker::<T, HasTask>(l, T::task)?;
+    wasi::clocks::monotonic_clock::add_to_linker::<T, HasTask>(l, T::task)?;
+    wasi::random::random::add_to_linker::<T, HasTask>(l, T::task)?;
+    wasi::random::insecure::add_to_linker::<T, HasTask>(l, T::task)?;
+    wasi::random::insecure_seed::add_to_linker::<T, HasTask>(l, T::task)?;
 
     wasi::filesystem::types::add_to_linker::<T, HasTask>(l, T::task)?;
     wasi::filesystem::preopens::add_to_linker::<T, HasTask>(l, T::task)?;
@@ -254,7 +290,7 @@ pub fn add_to_linker<T: TaskView + 'static>(linker: &mut Linker<T>) -> wasmtime:
     let options = wasi_http::LinkOptions::default();
     wasi_http::http::types::add_to_linker::<T, WasiHttp>(l, &(&options).into(), |t| t.task().http_view())?;
     wasi_http::http::outgoing_handler::add_to_linker::<T, WasiHttp>(l, |t| t.task().http_view())?;
-    Ok(())
+    http::gate::add_to_linker(l)
 }
 
 impl TaskCtx {

@@ -1,10 +1,13 @@
 //! `dacapo:task/log`: lines and spans, written to the attempt's [`crate::Logger`].
 
+use std::time::SystemTime;
+
 use wasmtime::component::Resource;
 
 use crate::TaskCtx;
 use crate::generated::dacapo::task::log::{Host, HostSpan, Level as GuestLevel};
 use crate::generated::dacapo::task::types::Entry;
+use crate::journal::{Kind, Question};
 use crate::services::{Level, SpanId};
 
 /// A guest's handle on a span; `None`: the log was full.
@@ -18,8 +21,12 @@ impl Host for TaskCtx {
 }
 
 impl HostSpan for TaskCtx {
+    #[expect(clippy::disallowed_methods, reason = "a span begins when the guest says so")]
     fn new(&mut self, name: String, attributes: Vec<Entry>) -> wasmtime::Result<Resource<Span>> {
-        let id = self.logger.open_span(name, pairs(attributes));
+        // A span that is still open when the attempt is brought back is as long as it was in all.
+        let live = || Ok(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
+        let since_1970 = self.journal.ask_now(|| Question::new(Kind::Span), live)?;
+        let id = self.logger.open_span(name, pairs(attributes), SystemTime::UNIX_EPOCH + since_1970);
         Ok(self.table.push(Span(id))?)
     }
 

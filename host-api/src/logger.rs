@@ -1,13 +1,15 @@
 //! The one log that everything of an attempt is written to.
 //!
 //! [`Logger`] bounds lines and bytes, keeps the stack of open spans, and cuts standard output into
-//! lines. What passes the bounds is dropped and counted; the last line says how much.
+//! lines. What passes the bounds is dropped and counted; the last line says how much. While the
+//! attempt is being brought back, what was said before is counted again, and not said again.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use crate::Limits;
+use crate::journal::Journal;
 use crate::services::{Level, LogEntry, LogSource, Services, SpanClosed, SpanId, SpanOpened};
 
 /// Most lines of standard error that are kept to explain a crash.
@@ -21,6 +23,7 @@ pub struct Logger(Arc<Mutex<Book>>);
 
 struct Book {
     services: Option<Box<dyn Services>>,
+    journal: Journal,
     limits: Limits,
     lines: usize,
     bytes: usize,
@@ -40,13 +43,13 @@ struct OpenSpan {
     attributes: Vec<(String, String)>,
     error: Option<String>,
     at: SystemTime,
-    start: Instant,
 }
 
 impl Logger {
-    pub(crate) fn new(services: Box<dyn Services>, limits: Limits) -> Self {
+    pub(crate) fn new(services: Box<dyn Services>, limits: Limits, journal: Journal) -> Self {
         Self(Arc::new(Mutex::new(Book {
             services: Some(services),
+            journal,
             limits,
             lines: 0,
             bytes: 0,
@@ -95,9 +98,9 @@ impl Logger {
         self.book().write(level, message, attributes, LogSource::Logger);
     }
 
-    /// Opens a span; `None` if the log is full.
-    pub(crate) fn open_span(&self, name: String, attributes: Vec<(String, String)>) -> Option<SpanId> {
-        self.book().open_span(name, attributes)
+    /// Opens a span that began at this time; `None` if the log is full.
+    pub(crate) fn open_span(&self, name: String, attributes: Vec<(String, String)>, at: SystemTime) -> Option<SpanId> {
+        self.book().open_span(name, attributes, at)
     }
 
     pub(crate) fn set_attribute(&self, span: SpanId, name: String, value: String) {
@@ -145,9 +148,14 @@ impl Book {
         self.emit(level, message, attributes, source);
     }
 
+    /// Who takes what is said, unless it has been said before.
+    fn listener(&mut self) -> Option<&mut Box<dyn Services>> {
+        if self.journal.is_resuming() { None } else { self.services.as_mut() }
+    }
+
     fn emit(&mut self, level: Level, message: String, attributes: Vec<(String, String)>, source: LogSource) {
         let span = self.open.last().map(|span| span.id);
-        if let Some(services) = &mut self.services {
+        if let Some(services) = self.listener() {
             services.log(LogEntry { at: now(), level, message, attributes, span, source });
         }
     }
@@ -200,18 +208,17 @@ impl Book {
         }
     }
 
-    fn open_span(&mut self, mut name: String, mut attributes: Vec<(String, String)>) -> Option<SpanId> {
+    fn open_span(&mut self, mut name: String, mut attributes: Vec<(String, String)>, at: SystemTime) -> Option<SpanId> {
         let bytes = fit(&mut name, &mut attributes, self.limits.log_line_bytes);
         if !self.admit(bytes) {
             return None;
         }
         self.last_span += 1;
         let (id, parent) = (SpanId(self.last_span), self.open.last().map(|span| span.id));
-        let at = now();
-        if let Some(services) = &mut self.services {
+        if let Some(services) = self.listener() {
             services.span_opened(SpanOpened { id, parent, name: name.clone(), attributes: attributes.clone(), at });
         }
-        self.open.push(OpenSpan { id, parent, name, attributes, error: None, at, start: Instant::now() });
+        self.open.push(OpenSpan { id, parent, name, attributes, error: None, at });
         Some(id)
     }
 
@@ -251,9 +258,9 @@ impl Book {
             return;
         };
         let span = self.open.remove(place);
-        let duration = span.start.elapsed();
-        if let Some(services) = &mut self.services {
-            let OpenSpan { id, parent, name, attributes, error, at, .. } = span;
+        let OpenSpan { id, parent, name, attributes, error, at } = span;
+        let duration = now().duration_since(at).unwrap_or_default();
+        if let Some(services) = self.listener() {
             services.span_closed(SpanClosed { id, parent, name, attributes, error, at, duration });
         }
     }
@@ -338,7 +345,7 @@ pub(crate) mod tests {
     pub(crate) fn logger(log_lines: usize, log_line_bytes: usize) -> (Logger, Written) {
         let written = Written::default();
         let limits = Limits { scratch_bytes: 0, log_lines, log_bytes: 1_000, log_line_bytes, metadata_bytes: 0 };
-        (Logger::new(Box::new(Recorder(Arc::clone(&written))), limits), written)
+        (Logger::new(Box::new(Recorder(Arc::clone(&written))), limits, Journal::off()), written)
     }
 
     #[track_caller]
@@ -380,8 +387,8 @@ pub(crate) mod tests {
     #[test]
     fn lines_carry_the_innermost_span() {
         let (logger, written) = logger(100, 100);
-        let outer = logger.open_span("outer".into(), Vec::new()).expect("room");
-        let inner = logger.open_span("inner".into(), Vec::new()).expect("room");
+        let outer = logger.open_span("outer".into(), Vec::new(), now()).expect("room");
+        let inner = logger.open_span("inner".into(), Vec::new(), now()).expect("room");
         logger.host(Level::Info, "a");
         logger.fail_span(inner, "no");
         logger.close_span(inner);

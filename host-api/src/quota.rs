@@ -2,16 +2,12 @@
 //!
 //! Charged before it happens: growth of a file's length (holes included), and [`ENTRY_BYTES`] for
 //! each file, directory and link, which also covers the last, partly filled block of a file.
-//! Given back: what a truncation frees, unless a write is still on its way or an unlinked file is
-//! still open, and what an unlinked file takes, once nothing holds it open.
+//! Given back: what a truncation frees, unless an unlinked file is still open, and what an unlinked file takes, once nothing holds it open.
 
 use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use bytes::Bytes;
-use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::bindings::filesystem::types::{ErrorCode, MetadataHashValue};
-use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
 
 use crate::files::GUEST_PATH;
 use crate::logger::Logger;
@@ -23,8 +19,6 @@ const ENTRY_BYTES: u64 = 4_096;
 const MAX_ENTRIES: u64 = 20_000;
 /// Most files and directories that an attempt may hold open.
 const MAX_OPEN_FILES: usize = 256;
-/// The number by which `wasmtime-wasi` recognises `insufficient-space` in an error of a stream.
-const ENOSPC: i32 = 28;
 
 /// Which file it is, whatever its names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +41,6 @@ struct Account {
     limit: u64,
     used: u64,
     entries: u64,
-    writes_in_flight: usize,
     open: Vec<(Weak<File>, Option<FileId>)>,
     unlinked: Vec<(FileId, u64)>,
 }
@@ -59,7 +52,6 @@ impl Quota {
             limit,
             used: 0,
             entries: 0,
-            writes_in_flight: 0,
             open: Vec::new(),
             unlinked: Vec::new(),
         })))
@@ -99,7 +91,7 @@ impl Quota {
         let mut account = self.account();
         account.sweep();
         // It may be one of the unlinked files, whose length is given back when it is closed.
-        if account.writes_in_flight == 0 && account.unlinked.is_empty() {
+        if account.unlinked.is_empty() {
             account.used = account.used.saturating_sub(bytes);
         }
     }
@@ -165,102 +157,6 @@ impl Account {
     }
 }
 
-/// A file's output stream that charges growth before it writes.
-pub(crate) struct Metered {
-    inner: DynOutputStream,
-    file: Arc<File>,
-    /// Where the next write goes; `None`: to the end.
-    position: Option<u64>,
-    quota: Quota,
-    in_flight: bool,
-}
-
-impl Metered {
-    pub(crate) fn new(inner: DynOutputStream, file: Arc<File>, position: Option<u64>, quota: Quota) -> Self {
-        Self { inner, file, position, quota, in_flight: false }
-    }
-
-    fn charge(&mut self, bytes: u64) -> StreamResult<()> {
-        let growth = match self.position {
-            None => bytes,
-            Some(position) => {
-                let length =
-                    self.file.metadata().map_err(|error| StreamError::LastOperationFailed(error.into()))?.len();
-                position.saturating_add(bytes).saturating_sub(length)
-            }
-        };
-        self.quota
-            .charge(growth)
-            .map_err(|_| StreamError::LastOperationFailed(std::io::Error::from_raw_os_error(ENOSPC).into()))?;
-        if let Some(position) = &mut self.position {
-            *position = position.saturating_add(bytes);
-        }
-        Ok(())
-    }
-
-    fn start(&mut self) {
-        if !self.in_flight {
-            self.in_flight = true;
-            self.quota.account().writes_in_flight += 1;
-        }
-    }
-
-    fn settle(&mut self) {
-        if self.in_flight {
-            self.in_flight = false;
-            self.quota.account().writes_in_flight -= 1;
-        }
-    }
-}
-
-impl Drop for Metered {
-    fn drop(&mut self) {
-        // The host awaits `cancel` before it drops a stream, except where the whole attempt ends.
-        self.settle();
-    }
-}
-
-#[async_trait]
-impl OutputStream for Metered {
-    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.charge(bytes.len() as u64)?;
-        self.start();
-        self.inner.write(bytes)
-    }
-
-    async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.charge(bytes.len() as u64)?;
-        self.start();
-        let written = self.inner.blocking_write_and_flush(bytes).await;
-        self.settle();
-        written
-    }
-
-    fn flush(&mut self) -> StreamResult<()> {
-        self.inner.flush()
-    }
-
-    fn check_write(&mut self) -> StreamResult<usize> {
-        let permit = self.inner.check_write();
-        if !matches!(permit, Ok(0)) {
-            self.settle();
-        }
-        permit
-    }
-
-    async fn cancel(&mut self) {
-        self.inner.cancel().await;
-        self.settle();
-    }
-}
-
-#[async_trait]
-impl Pollable for Metered {
-    async fn ready(&mut self) {
-        self.inner.ready().await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,14 +205,5 @@ mod tests {
         assert_eq!(used(&quota), ENTRY_BYTES + 100);
         drop(file);
         assert!(quota.charge(ENTRY_BYTES + 101).is_err());
-    }
-
-    #[test]
-    fn nothing_is_given_back_while_a_write_is_on_its_way() {
-        let quota = quota(100);
-        quota.charge(50).expect("room");
-        quota.account().writes_in_flight = 1;
-        quota.truncated(50);
-        assert_eq!(used(&quota), 50);
     }
 }

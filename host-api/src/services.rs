@@ -110,7 +110,7 @@ pub struct SpanClosed {
 }
 
 /// A change that a guest makes to the metadata. Values are JSON texts, not yet parsed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub enum MetadataChange {
     /// Puts a value under a key or `$.` path.
     Set(String, String),

@@ -15,8 +15,9 @@ pub use crate::generated::dacapo::task::tokens::{Timeout, Token, TokenOptions};
 pub use crate::generated::dacapo::task::wait::{FailedStatus, Outcome, RunError, RunResult};
 use crate::services::MetadataError;
 
-/// The place of a call among all that an attempt asks of its host, from 1. The same call has the same
-/// number whenever the attempt is brought back.
+/// The place of a call among those of an attempt that have one, from 1. The same call has the same
+/// number whenever the attempt is brought back, and also when it begins anew without a journal, as long
+/// as the task does the same again: answers that come at different times do not change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CallNumber(pub u64);
 

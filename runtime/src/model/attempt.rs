@@ -46,6 +46,9 @@ pub enum Outcome {
     Crashed(Crash),
     /// The guest was stopped at a limit of time. Never retried.
     TimedOut(TimeLimit),
+    /// After it had waited, the guest asked something else than before; the text is for the author.
+    /// Never retried: it would again.
+    NonDeterministic(String),
     /// The server stopped it in order to shut down. Queued again; does not count as an attempt.
     Interrupted,
     /// The host could not do its part; the text is for the operator. Queued again, a few times.
@@ -144,6 +147,10 @@ pub fn settle(facts: &AttemptFacts, outcome: Outcome, now: Timestamp, chance: f6
             },
         },
         Outcome::TimedOut(limit) => Settlement::Ended { status: Status::TimedOut, error: time_limit_error(limit) },
+        Outcome::NonDeterministic(message) => Settlement::Ended {
+            status: Status::Failed,
+            error: RunError { kind: ErrorKind::Task, name: "NonDeterministic".into(), message, stack: None },
+        },
         Outcome::Interrupted => Settlement::Requeued { at: now, loss: false },
         Outcome::HostFault(_) => after_loss(facts.losses, now),
         Outcome::HostFull(_) => match after_loss(facts.losses, now) {
@@ -255,6 +262,7 @@ mod tests {
         let crash = |out_of_memory| Crash { out_of_memory, message: String::new(), backtrace: None };
         check(1, Outcome::Crashed(crash(false)), "crashed: Crash");
         check(1, Outcome::Crashed(crash(true)), "crashed: OutOfMemory");
+        check(1, Outcome::NonDeterministic("as call 1".into()), "failed: NonDeterministic");
         check(1, Outcome::TimedOut(TimeLimit::Cpu(Duration::from_secs(5))), "timed-out: TimeLimitExceeded");
     }
 

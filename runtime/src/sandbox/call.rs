@@ -105,6 +105,7 @@ pub(super) async fn call(sandbox: &WasmSandbox, call: Call) -> Report {
         (Err(fault), _) => return not_started(fault, services),
         (Ok(_), false) => return not_started("the sandbox is closed".into(), services),
     };
+    let replayed = journal.clone();
     let setup = TaskSetup {
         services,
         world,
@@ -120,7 +121,9 @@ pub(super) async fn call(sandbox: &WasmSandbox, call: Call) -> Report {
     let store = &mut guest.store;
     let end = run(&meter, activity.used_up(limits.wall), async {
         let instance = pre.instantiate_async(&mut *store).await?;
-        instance.dacapo_task_guest().call_run(store, &task, &context, &payload).await
+        let returned = instance.dacapo_task_guest().call_run(store, &task, &context, &payload).await?;
+        replayed.ended()?;
+        Ok(returned)
     })
     .await;
     activity.end();

@@ -46,6 +46,11 @@ pub(super) fn engine(max_calls: u32) -> wasmtime::Result<Engine> {
     config.wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable);
     // 64-bit memories need bounds checks and could pass the 4 GiB of a pool slot.
     config.wasm_memory64(false);
+    // A guest that is brought back must compute what it computed before, on another machine perhaps.
+    // Two things are left that could differ, both rare: memory that neighbours have used up, or that
+    // another host's budget refuses, where the guest goes on without it, and where its stack ends.
+    config.cranelift_nan_canonicalization(true);
+    config.relaxed_simd_deterministic(true);
     Engine::new(&config)
 }
 

@@ -233,7 +233,9 @@ async fn describe(sandbox: &WasmSandbox, pre: &TaskPre<State>) -> Result<Vec<Tas
         Outcome::Crashed(crash) => Err(InspectError::DescribeCrashed(crash)),
         Outcome::TimedOut(_) => Err(InspectError::DescribeTimedOut(limits.cpu)),
         Outcome::HostFault(fault) | Outcome::HostFull(fault) => Err(InspectError::HostFault(fault)),
-        Outcome::Failed(_) | Outcome::Interrupted => Err(InspectError::HostFault("an impossible outcome".into())),
+        Outcome::Failed(_) | Outcome::NonDeterministic(_) | Outcome::Interrupted => {
+            Err(InspectError::HostFault("an impossible outcome".into()))
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use dacapo_host_api::{I32Exit, ScratchUnavailable};
+use dacapo_host_api::{HostFault, I32Exit, NonDeterministic, ScratchUnavailable};
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
 use super::cpu::CpuTimeUsedUp;
@@ -24,6 +24,12 @@ pub(super) struct Circumstances<'a> {
 pub(super) fn outcome(error: &wasmtime::Error, about: &Circumstances<'_>) -> Outcome {
     if error.is::<CpuTimeUsedUp>() {
         return Outcome::TimedOut(TimeLimit::Cpu(about.cpu_limit));
+    }
+    if let Some(error) = error.downcast_ref::<NonDeterministic>() {
+        return Outcome::NonDeterministic(error.to_string());
+    }
+    if let Some(HostFault(fault)) = error.downcast_ref() {
+        return Outcome::HostFault(fault.clone());
     }
     if error.is::<PoolConcurrencyLimitError>() || error.is::<ScratchUnavailable>() {
         return Outcome::HostFault(format!("{error:#}"));
@@ -150,6 +156,7 @@ mod tests {
         check(Trap::IntegerDivisionByZero.into(), None, &[], "trap: integer divide by zero");
         check(I32Exit(0).into(), None, &[], "called exit(0); return a value instead");
         check(I32Exit(1).into(), None, &[], "called exit with a status other than 0; return an error instead");
+        check(HostFault("no luck".into()).into(), None, &[], "HostFault(\"no luck\")");
         check(CpuTimeUsedUp.into(), None, &[], "TimedOut(Cpu(1s))");
         check(
             unreachable(),

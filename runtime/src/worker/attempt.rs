@@ -343,6 +343,7 @@ impl Attempt {
             | Outcome::Failed(_)
             | Outcome::Crashed(_)
             | Outcome::TimedOut(_)
+            | Outcome::NonDeterministic(_)
             | Outcome::Interrupted => {}
         }
         let facts = facts(&self.claimed, guest.as_ref().map(|guest| &*guest.definition));

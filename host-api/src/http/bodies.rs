@@ -1,0 +1,181 @@
+//! The streams of bodies: each records what the guest got from it, and gives that again.
+//!
+//! A response that an earlier instance received has a body that fails at once: whatever the guest
+//! reads beyond the journal is lost.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use wasmtime_wasi::async_trait;
+use wasmtime_wasi::p2::{
+    DynInputStream, DynOutputStream, InputStream, OutputStream, Pollable, StreamError, StreamResult,
+};
+
+use crate::journal::{Blob, Journal, Kind, Question};
+
+/// What a call of a stream answered, but for traps.
+#[derive(Serialize, Deserialize)]
+enum Answer<T> {
+    Done(T),
+    Closed,
+    Failed(String),
+}
+
+impl<T> Answer<T> {
+    fn of(result: StreamResult<T>) -> wasmtime::Result<Self> {
+        match result {
+            Ok(done) => Ok(Self::Done(done)),
+            Err(StreamError::Closed) => Ok(Self::Closed),
+            Err(StreamError::LastOperationFailed(error)) => Ok(Self::Failed(format!("{error:#}"))),
+            Err(StreamError::Trap(error)) => Err(error),
+        }
+    }
+
+    fn result(self) -> StreamResult<T> {
+        match self {
+            Self::Done(done) => Ok(done),
+            Self::Closed => Err(StreamError::Closed),
+            Self::Failed(why) => Err(StreamError::LastOperationFailed(wasmtime::Error::msg(why))),
+        }
+    }
+}
+
+/// The body of a response.
+pub(super) struct Incoming {
+    inner: DynInputStream,
+    journal: Journal,
+}
+
+impl Incoming {
+    pub(super) fn new(inner: DynInputStream, journal: Journal) -> Self {
+        Self { inner, journal }
+    }
+
+    fn past(&mut self, size: usize) -> StreamResult<Option<StreamResult<Bytes>>> {
+        let question = || Question::new(Kind::ReadBody).about(&size);
+        let past: Option<Answer<Blob>> = self.journal.past(question).map_err(StreamError::Trap)?;
+        if matches!(past, Some(Answer::Closed | Answer::Failed(_))) {
+            // The guest knows the end. The lost body behind this has another, which nobody shall see.
+            let _ = self.inner.read(1);
+        }
+        Ok(past.map(|answer| answer.result().map(|Blob(bytes)| bytes)))
+    }
+
+    fn keep(&self, read: StreamResult<Bytes>) -> StreamResult<Bytes> {
+        let answer = Answer::of(read.map(Blob)).map_err(StreamError::Trap)?;
+        self.journal.keep(&answer);
+        answer.result().map(|Blob(bytes)| bytes)
+    }
+}
+
+#[async_trait]
+impl InputStream for Incoming {
+    fn read(&mut self, size: usize) -> StreamResult<Bytes> {
+        if let Some(past) = self.past(size)? {
+            return past;
+        }
+        let read = self.inner.read(size);
+        self.keep(read)
+    }
+
+    async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
+        if let Some(past) = self.past(size)? {
+            return past;
+        }
+        let read = self.inner.blocking_read(size).await;
+        self.keep(read)
+    }
+
+    async fn cancel(&mut self) {
+        self.inner.cancel().await;
+    }
+}
+
+#[async_trait]
+impl Pollable for Incoming {
+    async fn ready(&mut self) {
+        if !self.journal.is_resuming() {
+            self.inner.ready().await;
+        }
+    }
+}
+
+/// The body of a request.
+pub(super) struct Outgoing {
+    inner: DynOutputStream,
+    journal: Journal,
+}
+
+impl Outgoing {
+    pub(super) fn new(inner: DynOutputStream, journal: Journal) -> Self {
+        Self { inner, journal }
+    }
+
+    /// The answer to an earlier write. The bytes are written again: if the request itself is not sent
+    /// before the attempt goes on, they are needed; if it was, nobody takes them.
+    fn written(&mut self, bytes: &Bytes) -> StreamResult<Option<StreamResult<()>>> {
+        let question = || Question::new(Kind::WriteBody).about(&Blob(bytes.clone()));
+        let past: Option<Answer<()>> = self.journal.past(question).map_err(StreamError::Trap)?;
+        if past.is_some() && self.inner.check_write().is_ok_and(|room| room >= bytes.len()) {
+            let _ = self.inner.write(bytes.clone());
+        }
+        Ok(past.map(Answer::result))
+    }
+
+    fn keep<T: Serialize>(&self, result: StreamResult<T>) -> StreamResult<T> {
+        let answer = Answer::of(result).map_err(StreamError::Trap)?;
+        self.journal.keep(&answer);
+        answer.result()
+    }
+}
+
+#[async_trait]
+impl OutputStream for Outgoing {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        if let Some(past) = self.written(&bytes)? {
+            return past;
+        }
+        let written = self.inner.write(bytes);
+        self.keep(written)
+    }
+
+    async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
+        if let Some(past) = self.written(&bytes)? {
+            return past;
+        }
+        let written = self.inner.blocking_write_and_flush(bytes).await;
+        self.keep(written)
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        let past: Option<Answer<()>> =
+            self.journal.past(|| Question::new(Kind::FlushBody)).map_err(StreamError::Trap)?;
+        if let Some(past) = past {
+            return past.result();
+        }
+        let flushed = self.inner.flush();
+        self.keep(flushed)
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        let past: Option<Answer<usize>> =
+            self.journal.past(|| Question::new(Kind::RoomInBody)).map_err(StreamError::Trap)?;
+        if let Some(past) = past {
+            return past.result();
+        }
+        let room = self.inner.check_write();
+        self.keep(room)
+    }
+
+    async fn cancel(&mut self) {
+        self.inner.cancel().await;
+    }
+}
+
+#[async_trait]
+impl Pollable for Outgoing {
+    async fn ready(&mut self) {
+        if !self.journal.is_resuming() {
+            self.inner.ready().await;
+        }
+    }
+}

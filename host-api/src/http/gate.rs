@@ -1,0 +1,217 @@
+//! The functions of `wasi:http` that tell the guest something new: wasmtime-wasi's, through the
+//! journal. They take the places of wasmtime-wasi's own in the linker.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http_body_util::BodyExt;
+use hyper::body::{Bytes, Frame};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
+use wasmtime_wasi_http::FieldMap;
+use wasmtime_wasi_http::p2::bindings::http::outgoing_handler;
+use wasmtime_wasi_http::p2::bindings::http::types::{self, ErrorCode};
+use wasmtime_wasi_http::p2::body::{HostFutureTrailers, HostIncomingBody, HostOutgoingBody};
+use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostIncomingResponse, HostOutgoingRequest};
+
+use super::bodies::{Incoming, Outgoing};
+use super::code::Failed;
+use super::{HttpError, RequestOptions, lost};
+use crate::journal::{Blob, Kind, Question};
+use crate::world::HostFault;
+use crate::{TaskCtx, TaskView};
+
+/// The interfaces as wasmtime-wasi links them.
+const TYPES: &str = "wasi:http/types@0.2.12";
+const HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
+
+/// Puts the functions below in place of those that are linked.
+pub(crate) fn add_to_linker<T: TaskView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    let mut types = linker.instance(TYPES)?;
+    types.func_wrap("[method]future-incoming-response.get", |mut store, (id,): (Resource<_>,)| {
+        Ok((store.data_mut().task().response(id)?,))
+    })?;
+    types.func_wrap("[method]future-trailers.get", |mut store, (id,): (Resource<_>,)| {
+        Ok((store.data_mut().task().trailers(id)?,))
+    })?;
+    types.func_wrap("[method]incoming-body.stream", |mut store, (id,): (Resource<_>,)| {
+        Ok((store.data_mut().task().incoming(id)?,))
+    })?;
+    types.func_wrap("[method]outgoing-body.write", |mut store, (id,): (Resource<_>,)| {
+        Ok((store.data_mut().task().outgoing(id)?,))
+    })?;
+    types.func_wrap("[static]outgoing-body.finish", |mut store, (id, trailers): (Resource<_>, Option<_>)| {
+        Ok((store.data_mut().task().finish_outgoing(id, trailers)?,))
+    })?;
+    linker.instance(HANDLER)?.func_wrap("handle", |mut store, (request, options): (Resource<_>, Option<_>)| {
+        Ok((store.data_mut().task().handle(request, options)?,))
+    })?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// Headers or trailers.
+type Fields = Vec<(String, Blob)>;
+
+/// What `future-incoming-response.get` and `future-trailers.get` say.
+#[derive(Serialize, Deserialize)]
+enum Got<T> {
+    NotYet,
+    Taken,
+    Here(T),
+    Failed(Failed),
+}
+
+/// How wasmtime-wasi says it.
+type Getting<T> = Option<Result<Result<T, ErrorCode>, ()>>;
+
+impl<T> Got<T> {
+    fn of<R>(getting: &Getting<R>, here: impl FnOnce(&R) -> wasmtime::Result<T>) -> wasmtime::Result<Self> {
+        Ok(match getting {
+            None => Self::NotYet,
+            Some(Err(())) => Self::Taken,
+            Some(Ok(Err(code))) => Self::Failed(Failed(code.clone())),
+            Some(Ok(Ok(what))) => Self::Here(here(what)?),
+        })
+    }
+
+    fn again<R>(self, here: impl FnOnce(T) -> wasmtime::Result<R>) -> wasmtime::Result<Getting<R>> {
+        Ok(match self {
+            Self::NotYet => None,
+            Self::Taken => Some(Err(())),
+            Self::Failed(Failed(code)) => Some(Ok(Err(code))),
+            Self::Here(what) => Some(Ok(Ok(here(what)?))),
+        })
+    }
+}
+
+impl TaskCtx {
+    /// Sends a request. What is recorded is in [`super::Hooks`], where the request is known.
+    fn handle(
+        &mut self,
+        request: Resource<HostOutgoingRequest>,
+        options: Option<Resource<RequestOptions>>,
+    ) -> wasmtime::Result<Result<Resource<HostFutureIncomingResponse>, ErrorCode>> {
+        let handled = outgoing_handler::Host::handle(&mut self.http_view(), request, options);
+        if let Some(fault) = self.hooks.fault.take() {
+            return Err(fault);
+        }
+        match handled {
+            Ok(response) => Ok(Ok(response)),
+            Err(error) => Ok(Err(error.downcast()?)),
+        }
+    }
+
+    fn response(
+        &mut self,
+        id: Resource<HostFutureIncomingResponse>,
+    ) -> wasmtime::Result<Getting<Resource<HostIncomingResponse>>> {
+        let past: Option<Got<(u16, Fields)>> = self.journal.past(|| Question::new(Kind::Response))?;
+        if let Some(got) = past {
+            if matches!(got, Got::Here(_) | Got::Failed(_)) {
+                *self.table.get_mut(&id)? = HostFutureIncomingResponse::Consumed;
+            }
+            return got.again(|(status, headers)| {
+                let headers = FieldMap::new_immutable(&mut self.hooks, header_map(headers)?);
+                let body = Some(HostIncomingBody::new(Lost.boxed_unsync()));
+                Ok(self.table.push(HostIncomingResponse { status, headers, body })?)
+            });
+        }
+        let getting = types::HostFutureIncomingResponse::get(&mut self.http_view(), id)?;
+        if !self.journal.is_complete() {
+            return Ok(getting);
+        }
+        self.journal.keep(&Got::of(&getting, |response| {
+            let response = self.table.get(response)?;
+            Ok((response.status, fields(&response.headers)))
+        })?);
+        Ok(getting)
+    }
+
+    fn trailers(&mut self, id: Resource<HostFutureTrailers>) -> wasmtime::Result<Getting<Option<Resource<FieldMap>>>> {
+        let past: Option<Got<Option<Fields>>> = self.journal.past(|| Question::new(Kind::Trailers))?;
+        if let Some(got) = past {
+            if matches!(got, Got::Here(_) | Got::Failed(_)) {
+                *self.table.get_mut(&id)? = HostFutureTrailers::Consumed;
+            }
+            return got.again(|trailers| match trailers {
+                Some(trailers) => {
+                    let trailers = FieldMap::new_immutable(&mut self.hooks, header_map(trailers)?);
+                    Ok(Some(self.table.push(trailers)?))
+                }
+                None => Ok(None),
+            });
+        }
+        let getting = types::HostFutureTrailers::get(&mut self.http_view(), id)?;
+        if !self.journal.is_complete() {
+            return Ok(getting);
+        }
+        self.journal.keep(&Got::of(&getting, |trailers| match trailers {
+            Some(trailers) => Ok(Some(fields(self.table.get(trailers)?))),
+            None => Ok(None),
+        })?);
+        Ok(getting)
+    }
+
+    fn incoming(&mut self, id: Resource<HostIncomingBody>) -> wasmtime::Result<Result<Resource<DynInputStream>, ()>> {
+        let Some(stream) = self.table.get_mut(&id)?.take_stream() else { return Ok(Err(())) };
+        let stream: DynInputStream = Box::new(Incoming::new(Box::new(stream), self.journal.clone()));
+        Ok(Ok(self.table.push_child(stream, &id)?))
+    }
+
+    fn outgoing(&mut self, id: Resource<HostOutgoingBody>) -> wasmtime::Result<Result<Resource<DynOutputStream>, ()>> {
+        let Some(stream) = self.table.get_mut(&id)?.take_output_stream() else { return Ok(Err(())) };
+        let stream: DynOutputStream = Box::new(Outgoing::new(stream, self.journal.clone()));
+        Ok(Ok(self.table.push_child(stream, &id)?))
+    }
+
+    fn finish_outgoing(
+        &mut self,
+        id: Resource<HostOutgoingBody>,
+        trailers: Option<Resource<FieldMap>>,
+    ) -> wasmtime::Result<Result<(), ErrorCode>> {
+        let past: Option<Result<(), Failed>> = self.journal.past(|| Question::new(Kind::FinishBody))?;
+        let finished = match types::HostOutgoingBody::finish(&mut self.http_view(), id, trailers) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(Failed(error.downcast()?)),
+        };
+        let finished = match past {
+            Some(past) => past,
+            None => {
+                self.journal.keep(&finished);
+                finished
+            }
+        };
+        Ok(finished.map_err(|Failed(code)| code))
+    }
+}
+
+fn fields(map: &HeaderMap) -> Fields {
+    map.iter().map(|(name, value)| (name.as_str().into(), Blob(Bytes::copy_from_slice(value.as_bytes())))).collect()
+}
+
+fn header_map(fields: Fields) -> Result<HeaderMap, HostFault> {
+    let mut map = HeaderMap::new();
+    for (name, Blob(value)) in fields {
+        let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_maybe_shared(value)) else {
+            return Err(HostFault("the journal of the attempt has a header that is none".into()));
+        };
+        map.append(name, value);
+    }
+    Ok(map)
+}
+
+/// A body of which nothing will come any more.
+struct Lost;
+
+impl hyper::body::Body for Lost {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        Poll::Ready(Some(Err(lost())))
+    }
+}

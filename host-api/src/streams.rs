@@ -1,0 +1,29 @@
+//! `dacapo:task/streams`: bounds what the guest sends, and asks the [`crate::World`], once.
+
+use crate::TaskCtx;
+use crate::bounds::check_chunks;
+use crate::generated::dacapo::task::relatives::Relative;
+use crate::generated::dacapo::task::streams::Host;
+use crate::journal::{Kind, Question};
+use crate::relatives;
+
+impl Host for TaskCtx {
+    async fn append(
+        &mut self,
+        of: Relative,
+        name: String,
+        chunks: Vec<String>,
+    ) -> wasmtime::Result<Result<(), String>> {
+        if let Err(refused) = check_chunks(&name, &chunks) {
+            return Ok(Err(refused));
+        }
+        let call = self.next_call();
+        let text = || format!("{}, {name}", relatives::name(of));
+        if let Some(answer) = self.journal.past(|| Question::new(Kind::Append).text(text()).about(&chunks))? {
+            return Ok(answer);
+        }
+        let answer = self.world.append(call, of, name, chunks).await?;
+        self.journal.keep(&answer);
+        Ok(answer)
+    }
+}
