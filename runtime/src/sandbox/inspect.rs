@@ -99,7 +99,7 @@ fn limits() -> Limits {
 
 /// What tasks get, by package; see world `task` in `wit/world.wit`.
 const OFFERED: &[(&str, &[&str])] = &[
-    ("dacapo:task", &["types", "context", "log", "metadata"]),
+    ("dacapo:task", &["context", "log", "metadata", "relatives", "runs", "streams", "tokens", "types", "wait"]),
     ("wasi:io", &["error", "poll", "streams"]),
     ("wasi:clocks", &["monotonic-clock", "wall-clock"]),
     ("wasi:random", &["random", "insecure", "insecure-seed"]),
