@@ -14,7 +14,7 @@ use dacapo::model::attempt::Outcome;
 use dacapo::model::digest::Digest;
 use dacapo::model::egress::EgressPolicy;
 use dacapo::sandbox::world::NoWorld;
-use dacapo::sandbox::{Activity, Call, ComponentSource, Config, Journal, Limits, Sandbox, WasmSandbox};
+use dacapo::sandbox::{Activity, Call, ComponentSource, Config, Entry, Journal, Limits, Sandbox, WasmSandbox};
 use dacapo_host_api::context::Context;
 use dacapo_host_api::{LogEntry, MetadataChange, MetadataError, Services, SpanClosed, SpanOpened, TaskPre};
 use serde_json::{Value, json};
@@ -204,6 +204,7 @@ impl Walled {
     async fn call(&self) -> Result<()> {
         let call = Call {
             component: self.digest,
+            entry: Entry::Task,
             task: self.subject.task.clone(),
             context: self.context.clone(),
             payload: self.subject.payload.clone(),

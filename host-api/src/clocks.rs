@@ -60,11 +60,6 @@ fn nanoseconds(length: Duration) -> u64 {
     u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The milliseconds since 1970 that a guest's wait begins at.
-pub(crate) fn milliseconds_now() -> u64 {
-    u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX)
-}
-
 impl wall_clock::Host for TaskCtx {
     fn now(&mut self) -> wasmtime::Result<Datetime> {
         let (seconds, nanoseconds) = self.journal.ask_now(

@@ -25,6 +25,7 @@ pub(crate) use self::blob::Blob;
 use self::question::Header;
 pub use self::question::NonDeterministic;
 pub(crate) use self::question::{Kind, Question};
+use crate::context::Context;
 use crate::world::HostFault;
 
 /// The first byte of a journal.
@@ -49,6 +50,9 @@ struct State {
     max_bytes: usize,
     /// The last of these bytes, those that are not yet kept; `None`: recording has stopped for good.
     unwritten: Option<Vec<u8>>,
+    /// What the guest was told at its beginning: recorded with its first question, so that an attempt
+    /// that asks nothing has no journal.
+    context: Option<Context>,
 }
 
 /// What was recorded and is not yet kept.
@@ -84,7 +88,24 @@ impl Journal {
             bytes,
             max_bytes,
             unwritten: (bytes <= max_bytes).then(Vec::new),
+            context: None,
         }))))
+    }
+
+    /// The guest begins, and is told this; or what an earlier instance of the attempt was told.
+    ///
+    /// # Errors
+    ///
+    /// [`HostFault`] if the journal cannot be read.
+    pub fn begin(&self, context: Context) -> wasmtime::Result<Context> {
+        let Some(mut state) = self.state() else { return Ok(context) };
+        if !state.is_resuming {
+            state.context = Some(context.clone());
+            return Ok(context);
+        }
+        let told = state.ask(&Question::new(Kind::Context))?;
+        state.calls = 0;
+        Ok(told.unwrap_or(context))
     }
 
     /// What was recorded and is not yet kept; `None`: nothing.
@@ -245,6 +266,9 @@ impl State {
     }
 
     fn append<T: Serialize>(&mut self, value: &T) {
+        if let Some(context) = self.context.take() {
+            self.append(&(Question::new(Kind::Context).header(), ANSWERED, context));
+        }
         let Some(mut unwritten) = self.unwritten.take() else { return };
         let before = unwritten.len();
         if self.bytes == 0 {

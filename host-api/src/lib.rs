@@ -44,6 +44,7 @@ mod environment;
 mod file_streams;
 mod files;
 pub mod guest;
+mod hooks;
 mod http;
 mod io;
 mod journal;
@@ -69,6 +70,7 @@ use wasmtime_wasi::p2::bindings as wasi;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttp, WasiHttpCtx, WasiHttpCtxView};
 
+pub use hooks::{HookCall, HooksPre, Subject};
 pub use http::{Body, HttpError, NoNetwork, Outbound, RequestOptions, ResponseFuture};
 pub use journal::{Journal, NonDeterministic, Unwritten};
 pub use logger::Logger;

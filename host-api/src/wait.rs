@@ -6,7 +6,6 @@ use std::sync::Arc;
 use wasmtime::component::Resource;
 
 use crate::bounds::check_id;
-use crate::clocks::milliseconds_now;
 use crate::generated::dacapo::task::wait::{Host, HostPending, Outcome};
 use crate::journal::{Kind, Question};
 use crate::world::{Awaited, HostFault, Pending, Wait};
@@ -33,6 +32,9 @@ impl TaskCtx {
 
     /// Waits for those at these places, and keeps what came of them. Answers with their places.
     async fn wait_for(&mut self, of: &[Resource<Pending>], places: &[u32], all: bool) -> wasmtime::Result<Vec<u32>> {
+        if !self.world.can_wait() {
+            wasmtime::bail!("waited where nothing can be waited for, for example in a hook");
+        }
         let mut awaited = Vec::with_capacity(places.len());
         for place in places {
             awaited.push(self.table.get(&of[*place as usize])?.awaited.clone());
@@ -64,7 +66,7 @@ impl Host for TaskCtx {
     async fn after(&mut self, length: u64) -> wasmtime::Result<Resource<Pending>> {
         let due = self.journal.ask_now(
             || Question::new(Kind::WaitAfter).about(&length),
-            || Ok(milliseconds_now().saturating_add(length)),
+            || Ok(self.world.now().saturating_add(length)),
         )?;
         self.pending(Awaited::Moment(due))
     }

@@ -63,6 +63,12 @@ pub struct Wait {
 /// Reaches beyond the run.
 #[async_trait]
 pub trait World: Send + Sync {
+    /// Milliseconds since 1970, by the clock that [`Awaited::Moment`] is meant by.
+    fn now(&self) -> u64;
+
+    /// Whether the guest may wait. One that does although it may not is stopped.
+    fn can_wait(&self) -> bool;
+
     /// Triggers a child. One that is `awaited` runs on this run's version.
     async fn trigger(
         &self,
@@ -119,6 +125,14 @@ impl NoWorld {
 
 #[async_trait]
 impl World for NoWorld {
+    fn now(&self) -> u64 {
+        0
+    }
+
+    fn can_wait(&self) -> bool {
+        false
+    }
+
     async fn trigger(&self, _: CallNumber, _: BatchItem, _: bool) -> Answer<Result<RunHandle, TriggerError>> {
         Self::fault()
     }

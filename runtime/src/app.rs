@@ -96,6 +96,7 @@ pub struct App {
     worker: JoinHandle<()>,
     upkeep: JoinHandle<()>,
     bulk: JoinHandle<()>,
+    hooks: JoinHandle<()>,
     serving: JoinHandle<()>,
 }
 
@@ -162,9 +163,10 @@ impl App {
         let router = http::router(server);
         Ok(Self {
             address,
-            worker: tokio::spawn(worker.run(stopped.clone())),
             upkeep: tokio::spawn(upkeep.run(stopped.clone())),
-            bulk: tokio::spawn(worker::bulk::run(storage.clone(), bulks, stopped)),
+            bulk: tokio::spawn(worker::bulk::run(storage.clone(), bulks, stopped.clone())),
+            hooks: tokio::spawn(worker.hooks().run(stopped.clone())),
+            worker: tokio::spawn(worker.run(stopped)),
             serving: tokio::spawn(http::serve(listener, router.clone(), ConnectionLimits::default(), stop_listening)),
             router,
             storage,
@@ -213,7 +215,7 @@ impl App {
         self.ready.store(false, Ordering::Release);
         self.stop_working.send_replace(true);
         let worked = self.worker.await;
-        let kept = self.upkeep.await.and(self.bulk.await);
+        let kept = self.upkeep.await.and(self.bulk.await).and(self.hooks.await);
         self.stop_serving.send_replace(true);
         // Requests that wait for a run may wait for long: they are cut off.
         let cut_off = self.serving.abort_handle();
@@ -369,8 +371,8 @@ impl ComponentSource for ArtifactSource {
 
 fn wasm_sandbox(config: &Config, server_key: &ServerKey, artifacts: Artifacts) -> Result<WasmSandbox, Error> {
     let sandbox = sandbox::Config {
-        // As many as run, and as many that wait in memory.
-        max_concurrent_calls: config.max_concurrent_runs.saturating_mul(2),
+        // As many as run, as many that wait in memory, and hooks.
+        max_concurrent_calls: config.max_concurrent_runs.saturating_mul(2) + worker::hooks::MAX_CONCURRENT_HOOKS,
         guest_memory_bytes: config.max_task_memory_bytes,
         max_ready_components: MAX_READY_COMPONENTS,
         code_dir: Some(config.data_dir.join(CODE_DIR)),

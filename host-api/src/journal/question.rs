@@ -25,6 +25,7 @@ macro_rules! kinds {
 }
 
 kinds! {
+    Context = "the context",
     WallClock = "wall-clock.now",
     MonotonicClock = "monotonic-clock.now",
     SubscribeDuration = "monotonic-clock.subscribe-duration",

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dacapo_host_api::guest::{RetryDecision as GuestRetry, TaskError as GuestError};
-use dacapo_host_api::{Limits as HostLimits, Logger, Services, TaskCtx, TaskPre, TaskSetup};
+use dacapo_host_api::{HooksPre, Limits as HostLimits, Logger, Services, Subject, TaskCtx, TaskPre, TaskSetup};
 use serde_json::value::RawValue;
 use wasmtime::Store;
 
 use super::cpu::Meter;
 use super::memory::Memory;
 use super::state::State;
-use super::{Call, Limits, Report, WasmSandbox, trap};
+use super::{Call, Entry, Limits, Report, WasmSandbox, trap};
 use crate::model::attempt::{Crash, Outcome, RetryDecision, TaskError, TimeLimit, Usage};
 use crate::model::limits::MAX_ERROR_TEXT_BYTES;
 
@@ -97,8 +97,8 @@ pub(super) async fn run<T>(
 }
 
 pub(super) async fn call(sandbox: &WasmSandbox, call: Call) -> Report {
-    let Call { component, task, context, payload, limits, variables, egress, services, world, journal, activity } =
-        call;
+    let Call { component, entry, task, context, payload, limits, variables, egress, services, .. } = call;
+    let (world, journal, activity) = (call.world, call.journal, call.activity);
     let permit = sandbox.calls.acquire().await;
     let pre = match (sandbox.cache.get(component).await, permit.is_ok()) {
         (Ok(pre), true) => pre,
@@ -120,8 +120,9 @@ pub(super) async fn call(sandbox: &WasmSandbox, call: Call) -> Report {
     activity.begin(Arc::clone(&meter), memory, sandbox.ticker.clone());
     let store = &mut guest.store;
     let end = run(&meter, activity.used_up(limits.wall), async {
-        let instance = pre.instantiate_async(&mut *store).await?;
-        let returned = instance.dacapo_task_guest().call_run(store, &task, &context, &payload).await?;
+        let context = replayed.begin(context)?;
+        let returned =
+            enter(&entry, &pre, store, Subject { task: &task, context: &context, payload: &payload }).await?;
         replayed.ended()?;
         Ok(returned)
     })
@@ -132,6 +133,32 @@ pub(super) async fn call(sandbox: &WasmSandbox, call: Call) -> Report {
         Err(error) => Outcome::Failed(task_error(error)),
     });
     Report { outcome, usage: activity.usage(), services: logger.into_services() }
+}
+
+/// Calls what is to be called, in a new instance.
+async fn enter(
+    entry: &Entry,
+    pre: &TaskPre<State>,
+    store: &mut Store<State>,
+    subject: Subject<'_>,
+) -> wasmtime::Result<Result<String, GuestError>> {
+    match entry {
+        Entry::Task => {
+            let Subject { task, context, payload } = subject;
+            let instance = pre.instantiate_async(&mut *store).await?;
+            instance.dacapo_task_guest().call_run(store, task, context, payload).await
+        }
+        Entry::Hook(call) => {
+            let failed = |message: String| {
+                Err(GuestError { name: "HookError".into(), message, stack: None, retry: GuestRetry::Never })
+            };
+            let Some(hooks) = HooksPre::new(pre.instance_pre()) else {
+                return Ok(failed("the component exports no hooks".into()));
+            };
+            let returned = hooks.call(store, subject, call).await?;
+            Ok(returned.map_or_else(failed, |()| Ok("null".into())))
+        }
+    }
 }
 
 fn not_started(fault: String, services: Box<dyn Services>) -> Report {

@@ -41,7 +41,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 pub use dacapo_host_api::context::Context;
-pub use dacapo_host_api::{Journal, Services, World, context, world};
+pub use dacapo_host_api::{HookCall, Journal, Services, World, context, world};
 use dacapo_host_api::{ScratchRoot, add_to_linker};
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
@@ -70,6 +70,8 @@ pub trait Sandbox: Send + Sync {
 pub struct Call {
     /// The component. It must have passed [`Sandbox::inspect`].
     pub component: Digest,
+    /// What is called of it.
+    pub entry: Entry,
     /// The id of the task.
     pub task: String,
     /// What the guest may know of its run.
@@ -90,6 +92,15 @@ pub struct Call {
     pub journal: Journal,
     /// Where the call shows what it does.
     pub activity: Activity,
+}
+
+/// What is called of a component.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Entry {
+    /// The task. Its outcome has the output.
+    Task,
+    /// A hook of the task. Its outcome has `null`.
+    Hook(HookCall),
 }
 
 /// What an attempt may use.

@@ -82,6 +82,14 @@ impl Storage {
             .await
     }
 
+    /// Adds entries to the log of a run, whatever it does just then.
+    pub async fn log(&self, run: RunId, logs: Vec<LogRow>) -> Result<(), Error> {
+        if logs.is_empty() {
+            return Ok(());
+        }
+        self.writer.write(move |tx| append_logs(tx, run, &logs)).await
+    }
+
     /// The log of a run from entry `after` on, in order, `limit` entries at most, each with its
     /// number.
     pub async fn logs(&self, run: RunId, after: u64, limit: u32) -> Result<Vec<(u64, LogRow)>, Error> {

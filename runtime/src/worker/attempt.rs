@@ -9,18 +9,17 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tracing::Instrument;
 
 use super::Limits;
-use super::context::context_of;
-use super::services::{Recorder, RunServices};
+use super::calls::{Plan, max_attempts};
+use super::services::Recorder;
 use super::settings::SettingsCache;
-use super::wait;
 use super::world::{Ask, RunWorld};
-use crate::api;
+use super::{hooks, wait};
 use crate::clock::Clock;
 use crate::model::attempt::{AttemptFacts, Outcome, Settlement, Usage, settle};
 use crate::model::run::Status;
 use crate::model::task::TaskDefinition;
 use crate::runs::Runs;
-use crate::sandbox::{self, Activity, Call, Journal, Report, Sandbox};
+use crate::sandbox::{Activity, Call, Entry, HookCall, Journal, Report, Sandbox};
 use crate::secrets::ServerKey;
 use crate::storage::{AttemptEnd, Claimed, Error, Storage, Suspended, Suspension};
 use crate::waitpoints::Waitpoints;
@@ -266,43 +265,20 @@ impl Attempt {
     /// Makes the guest: from its beginning, or from its journal.
     async fn begin(&self) -> Result<Guest, Outcome> {
         let run = &self.claimed.run;
-        let storage = &self.shared.storage;
-        let fault = |error: Error| Outcome::HostFault(error.to_string());
-        let missing = |what: &str| Outcome::HostFault(format!("{what} is missing from the database"));
-        let deployment = run.deployment.ok_or_else(|| missing("the deployment of the run"))?;
-        let deployment = self
-            .shared
-            .settings
-            .deployment(deployment)
-            .await
-            .map_err(fault)?
-            .ok_or_else(|| missing("the deployment of the run"))?;
-        let definition = storage
-            .task(deployment.id, &run.task)
-            .await
-            .map_err(fault)?
-            .ok_or_else(|| missing("the task of the run"))?;
-        let settings = self.shared.settings.of(run.environment).await.map_err(Outcome::HostFault)?;
-        let payload = api::plain_json(&self.claimed.payload).map_err(|error| Outcome::HostFault(error.to_string()))?;
+        let plan = Plan::of(&self.shared, run, run.deployment, &self.claimed.payload).await;
+        let plan = plan.map_err(Outcome::HostFault)?;
         let recorder = Recorder::new(run.metadata.as_deref(), run.attempt);
-        let (world, asks) = RunWorld::new(self.shared.clone(), run, deployment.id, recorder.clone());
+        let is_first = run.attempt == 1 && !self.claimed.resumes;
+        if is_first && plan.definition.hooks.at_start() {
+            hooks::call(&self.shared, &plan, HookCall::Start, &recorder).await.map_err(Outcome::HostFault)?;
+        }
+        let (world, asks) = RunWorld::new(self.shared.clone(), run, plan.deployment.id, recorder.clone());
         let (journal, activity) = (self.journal().await?, Activity::default());
-        let call = Call {
-            component: deployment.digest,
-            task: run.task.clone(),
-            context: context_of(&self.claimed, &definition, &deployment, &settings, &self.shared.limits),
-            payload,
-            limits: limits_of(&self.claimed, &definition, &self.shared.limits),
-            variables: settings.variables.clone(),
-            egress: settings.egress.clone(),
-            services: Box::new(RunServices::new(recorder.clone())),
-            world: Arc::new(world),
-            journal: journal.clone(),
-            activity: activity.clone(),
-        };
+        let call = plan.call(Entry::Task, &recorder, world, &self.shared.limits);
+        let call = Call { journal: journal.clone(), activity: activity.clone(), ..call };
         let sandbox = self.shared.sandbox.clone();
         let call = Box::pin(async move { sandbox.call(call).await });
-        Ok(Guest { call, asks, activity, journal, recorder, definition, cpu_before: run.cpu })
+        Ok(Guest { call, asks, activity, journal, recorder, definition: plan.definition, cpu_before: run.cpu })
     }
 
     /// The journal of the attempt: an empty one, or what was kept of it when it waited before.
@@ -395,33 +371,11 @@ fn status_of(settlement: &Settlement) -> Status {
     }
 }
 
-pub(super) fn facts(claimed: &Claimed, definition: Option<&TaskDefinition>) -> AttemptFacts {
-    let retry = definition.and_then(|task| task.retry.clone()).unwrap_or_default();
+fn facts(claimed: &Claimed, definition: Option<&TaskDefinition>) -> AttemptFacts {
     AttemptFacts {
         attempt: claimed.run.attempt,
-        max_attempts: claimed.run.max_attempts.unwrap_or(retry.max_attempts),
-        retry,
+        max_attempts: max_attempts(&claimed.run, definition),
+        retry: definition.and_then(|task| task.retry.clone()).unwrap_or_default(),
         losses: claimed.losses,
-    }
-}
-
-pub(super) fn max_duration(claimed: &Claimed, task: &TaskDefinition, limits: &Limits) -> Duration {
-    let seconds = claimed.run.max_duration_seconds.or(task.max_duration_seconds);
-    seconds.map_or(limits.default_max_duration, |seconds| Duration::from_secs(seconds.into()))
-}
-
-/// A machine that nobody named gives its memory, and does not hold back: it is not what anyone chose.
-fn limits_of(claimed: &Claimed, task: &TaskDefinition, limits: &Limits) -> sandbox::Limits {
-    let cpu = max_duration(claimed, task, limits);
-    let machine = claimed.run.machine.or(task.machine);
-    let whole_core = sandbox::Limits::default().millicores;
-    let millicores = machine.map_or(whole_core, |machine| machine.millicores().min(whole_core));
-    sandbox::Limits {
-        memory_bytes: machine.unwrap_or_default().memory_bytes(),
-        cpu,
-        millicores,
-        wall: cpu * whole_core / millicores + limits.max_host_wait,
-        scratch_bytes: limits.scratch_bytes,
-        ..sandbox::Limits::default()
     }
 }

@@ -3,15 +3,16 @@
 use jiff::Timestamp;
 
 use super::Limits;
-use super::attempt::{facts, max_duration};
+use super::calls::{max_attempts, max_duration};
 use super::settings::Settings;
 use crate::api::{RUNTIME, RUNTIME_VERSION};
+use crate::model::run::Run as StoredRun;
 use crate::model::task::{Machine, TaskDefinition};
 use crate::sandbox::context::{
-    Attempt, Context, Deployment as DeploymentContext, Entry, IdempotencyKeyScope, Machine as MachineContext,
+    Attempt, Batch, Context, Deployment as DeploymentContext, Entry, IdempotencyKeyScope, Machine as MachineContext,
     Organization, Project, Queue, Run, Task,
 };
-use crate::storage::{Claimed, Deployment};
+use crate::storage::Deployment;
 
 /// The one organisation and the one project of a server, under names that the contract's clients
 /// accept.
@@ -20,17 +21,16 @@ const PROJECT_ID: &str = "proj_default";
 const DEFAULT_SLUG: &str = "default";
 const DEFAULT_NAME: &str = "Default";
 
-/// The context of a claimed run's attempt.
+/// The context of the attempt that a run is at.
 pub(super) fn context_of(
-    claimed: &Claimed,
+    run: &StoredRun,
     task: &TaskDefinition,
     deployment: &Deployment,
     settings: &Settings,
     limits: &Limits,
 ) -> Context {
-    let run = &claimed.run;
     Context {
-        run: run_of(claimed, task, deployment, limits),
+        run: run_of(run, task, deployment, limits),
         attempt: Attempt { number: run.attempt, started_at: ms(run.updated_at) },
         task: Task { id: run.task.clone(), file_path: deployment.component.clone() },
         queue: Queue { id: run.queue.clone(), name: run.queue.clone() },
@@ -43,7 +43,7 @@ pub(super) fn context_of(
             name: DEFAULT_NAME.into(),
         },
         machine: machine_of(run.machine.or(task.machine).unwrap_or_default()),
-        batch: None,
+        batch: run.origin.batch.map(|batch| Batch { id: batch.to_string() }),
         deployment: Some(DeploymentContext {
             id: deployment.id.to_string(),
             short_code: deployment.short_code(),
@@ -53,8 +53,7 @@ pub(super) fn context_of(
     }
 }
 
-fn run_of(claimed: &Claimed, task: &TaskDefinition, deployment: &Deployment, limits: &Limits) -> Run {
-    let run = &claimed.run;
+fn run_of(run: &StoredRun, task: &TaskDefinition, deployment: &Deployment, limits: &Limits) -> Run {
     Run {
         id: run.id.to_string(),
         tags: run.tags.clone(),
@@ -66,8 +65,8 @@ fn run_of(claimed: &Claimed, task: &TaskDefinition, deployment: &Deployment, lim
         started_at: ms(run.started_at.unwrap_or(run.updated_at)),
         idempotency_key: run.idempotency_key.clone(),
         idempotency_key_scope: run.idempotency_scope.as_deref().and_then(scope_of),
-        max_attempts: facts(claimed, Some(task)).max_attempts,
-        max_duration_seconds: u32::try_from(max_duration(claimed, task, limits).as_secs()).unwrap_or(u32::MAX),
+        max_attempts: max_attempts(run, Some(task)),
+        max_duration_seconds: u32::try_from(max_duration(run, task, limits).as_secs()).unwrap_or(u32::MAX),
         priority: run.priority_ms as f64 / 1_000.0,
         version: deployment.version.to_string(),
         parent_run_id: run.origin.parent.map(|parent| parent.to_string()),

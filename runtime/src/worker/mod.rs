@@ -37,7 +37,9 @@
 
 mod attempt;
 pub mod bulk;
+mod calls;
 mod context;
+pub mod hooks;
 mod parked;
 mod request;
 mod services;
@@ -55,6 +57,7 @@ use tokio::task::{self, JoinSet};
 use tokio::time::Instant;
 
 use self::attempt::{Attempt, Left, Stop, Waiting};
+use self::hooks::Hooks;
 pub use self::parked::ParkLimits;
 use self::parked::Parked;
 use self::settings::SettingsCache;
@@ -170,6 +173,11 @@ impl Worker {
     /// The name under which it claims.
     pub fn id(&self) -> WorkerId {
         self.id
+    }
+
+    /// What calls the hooks of runs, beside this loop.
+    pub fn hooks(&self) -> Hooks {
+        Hooks::new(self.shared.clone())
     }
 
     /// Works until `shutdown` becomes true, then lets its attempts end as the module says.

@@ -52,6 +52,23 @@ impl Recorder {
         Said { logs: std::mem::take(&mut state.logs), metadata }
     }
 
+    /// Adds a line of the host's own to the log: an error.
+    pub(super) fn say(&self, message: String, at: Timestamp) {
+        let row = LogRow {
+            attempt: self.attempt,
+            at,
+            kind: LogKind::Line,
+            level: level(Level::Error).into(),
+            source: source(LogSource::Host).into(),
+            message,
+            attributes: None,
+            span: None,
+            parent_span: None,
+            duration_us: None,
+        };
+        self.lock().logs.push(row);
+    }
+
     /// Metadata that were taken were not written after all.
     pub(super) fn metadata_unwritten(&self, unwritten: bool) {
         self.lock().metadata_changed |= unwritten;

@@ -35,7 +35,8 @@ pub(super) struct RunWorld {
     shared: Arc<Shared>,
     me: Me,
     recorder: Recorder,
-    asks: mpsc::Sender<Ask>,
+    /// Where waits go; `None`: the guest may not wait.
+    asks: Option<mpsc::Sender<Ask>>,
 }
 
 /// What others must know of the run.
@@ -58,6 +59,11 @@ impl RunWorld {
         recorder: Recorder,
     ) -> (Self, mpsc::Receiver<Ask>) {
         let (asks, asked) = mpsc::channel(1);
+        (Self { asks: Some(asks), ..Self::of_hook(shared, run, deployment, recorder) }, asked)
+    }
+
+    /// The world of a hook of `run`, in which nothing can be waited for.
+    pub(super) fn of_hook(shared: Arc<Shared>, run: &Run, deployment: DeploymentId, recorder: Recorder) -> Self {
         let me = Me {
             run: run.id,
             attempt: run.attempt,
@@ -66,7 +72,7 @@ impl RunWorld {
             parent: run.origin.parent,
             root: run.origin.root,
         };
-        (Self { shared, me, recorder, asks }, asked)
+        Self { shared, me, recorder, asks: None }
     }
 
     fn asker(&self) -> Asker {
@@ -137,6 +143,14 @@ impl CallKey {
 
 #[async_trait]
 impl World for RunWorld {
+    fn now(&self) -> u64 {
+        u64::try_from(self.shared.clock.now().as_millisecond()).unwrap_or(0)
+    }
+
+    fn can_wait(&self) -> bool {
+        self.asks.is_some()
+    }
+
     async fn trigger(&self, call: CallNumber, item: BatchItem, awaited: bool) -> Answer<Result<RunHandle, Refused>> {
         let key = CallKey::new(self.asker(), call, std::slice::from_ref(&item), awaited);
         let request = match self.request(item, awaited, &key).await? {
@@ -270,7 +284,8 @@ impl World for RunWorld {
     async fn wait(&self, wait: Wait) -> Answer<Vec<(u32, Outcome)>> {
         let gone = || HostFault("nobody answers the guest any more".into());
         let (answer, answered) = oneshot::channel();
-        self.asks.send(Ask { wait, answer }).await.map_err(|_| gone())?;
+        let asks = self.asks.as_ref().ok_or_else(gone)?;
+        asks.send(Ask { wait, answer }).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 }

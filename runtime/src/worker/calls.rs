@@ -1,0 +1,95 @@
+//! What a run's guests are called with: the same for its attempts and for its hooks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Limits;
+use super::attempt::Shared;
+use super::context::context_of;
+use super::services::{Recorder, RunServices};
+use super::settings::Settings;
+use super::world::RunWorld;
+use crate::api;
+use crate::model::id::DeploymentId;
+use crate::model::run::{Packet, Run};
+use crate::model::task::TaskDefinition;
+use crate::sandbox::{self, Activity, Call, Entry, Journal};
+use crate::storage::{Deployment, Error};
+
+/// What must be known before a guest of a run can be called.
+pub(super) struct Plan {
+    pub(super) run: Run,
+    pub(super) deployment: Arc<Deployment>,
+    pub(super) definition: Arc<TaskDefinition>,
+    settings: Arc<Settings>,
+    /// JSON text.
+    payload: String,
+}
+
+impl Plan {
+    /// Gathers it; the error is for the operator.
+    pub(super) async fn of(
+        shared: &Shared,
+        run: &Run,
+        deployment: Option<DeploymentId>,
+        payload: &Packet,
+    ) -> Result<Self, String> {
+        let fault = |error: Error| error.to_string();
+        let missing = |what: &str| format!("{what} is missing from the database");
+        let no_deployment = || missing("the deployment of the run");
+        let deployment = shared.settings.deployment(deployment.ok_or_else(no_deployment)?).await;
+        let deployment = deployment.map_err(fault)?.ok_or_else(no_deployment)?;
+        let definition = shared.storage.task(deployment.id, &run.task).await.map_err(fault)?;
+        let definition = definition.ok_or_else(|| missing("the task of the run"))?;
+        let settings = shared.settings.of(run.environment).await?;
+        let payload = api::plain_json(payload).map_err(|error| error.to_string())?;
+        Ok(Self { run: run.clone(), deployment, definition, settings, payload })
+    }
+
+    /// A call of a fresh guest, of which nothing is recorded.
+    pub(super) fn call(&self, entry: Entry, recorder: &Recorder, world: RunWorld, limits: &Limits) -> Call {
+        let Self { run, deployment, definition, settings, payload } = self;
+        Call {
+            component: deployment.digest,
+            entry,
+            task: run.task.clone(),
+            context: context_of(run, definition, deployment, settings, limits),
+            payload: payload.clone(),
+            limits: limits_of(run, definition, limits),
+            variables: settings.variables.clone(),
+            egress: settings.egress.clone(),
+            services: Box::new(RunServices::new(recorder.clone())),
+            world: Arc::new(world),
+            journal: Journal::off(),
+            activity: Activity::default(),
+        }
+    }
+}
+
+/// Attempts in all: the run's own number, else the policy's.
+pub(super) fn max_attempts(run: &Run, task: Option<&TaskDefinition>) -> u32 {
+    let policy = task.and_then(|task| task.retry.clone()).unwrap_or_default();
+    run.max_attempts.unwrap_or(policy.max_attempts)
+}
+
+/// The CPU time of an attempt.
+pub(super) fn max_duration(run: &Run, task: &TaskDefinition, limits: &Limits) -> Duration {
+    let seconds = run.max_duration_seconds.or(task.max_duration_seconds);
+    seconds.map_or(limits.default_max_duration, |seconds| Duration::from_secs(seconds.into()))
+}
+
+/// A machine that nobody named gives its memory, and does not hold back: it is not what anyone chose.
+fn limits_of(run: &Run, task: &TaskDefinition, limits: &Limits) -> sandbox::Limits {
+    let cpu = max_duration(run, task, limits);
+    let machine = run.machine.or(task.machine);
+    let whole_core = sandbox::Limits::default().millicores;
+    let millicores = machine.map_or(whole_core, |machine| machine.millicores().min(whole_core));
+    sandbox::Limits {
+        memory_bytes: machine.unwrap_or_default().memory_bytes(),
+        cpu,
+        millicores,
+        wall: cpu * whole_core / millicores + limits.max_host_wait,
+        scratch_bytes: limits.scratch_bytes,
+        ..sandbox::Limits::default()
+    }
+}
