@@ -6,7 +6,7 @@
 //! run's status is one statement whose `WHERE` repeats the expected status (and lease), with one
 //! row of `run_events` in the same transaction.
 //!
-//! Start with [`queue`] and [`upkeep`] for the life of a run, with `migrations/` for what there is.
+//! Start with [`queue`], [`waits`] and [`upkeep`] for the life of a run, with `migrations/` for what there is.
 
 mod backup;
 mod batches;
@@ -34,6 +34,7 @@ mod runs;
 mod schedules;
 mod schema;
 mod search;
+mod settlements;
 mod sql;
 mod streams;
 mod tokens;
@@ -62,11 +63,12 @@ pub use feeds::FeedRow;
 pub use hooks::DueHooks;
 pub use logs::{LogKind, LogRow};
 pub use page::{Page, Place};
-pub use queue::{AttemptEnd, ClaimRequest, Claimed, Lease, PendingClaim};
+pub use queue::{ClaimRequest, Claimed, Lease, PendingClaim};
 pub use queues::{Queue, QueueChange, QueuePage};
 pub use runs::{Canceled, Inserted, RunEvent, RunFilter};
 pub use schedules::{Activation, Fired, NewSchedule, Schedule, SchedulePage, ScheduleSettings};
 pub use schema::{SchemaVersions, schema_versions};
+pub use settlements::AttemptEnd;
 pub use streams::{Appended, Chunk, NewChunks};
 pub use waitpoints::{Completed, NewWaitpoint, Stored, Waitpoint, WaitpointFilter};
 pub use waits::{Suspended, Suspension};
