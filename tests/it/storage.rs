@@ -163,7 +163,8 @@ async fn the_queue_is_read_through_its_partial_indexes() {
     let app = TestApp::start().await;
     let connection = database(app.data_dir());
     let upkeep = include_str!("../../runtime/src/storage/upkeep.rs");
-    let source = flat(include_str!("../../runtime/src/storage/queue.rs")) + &flat(upkeep);
+    let wakes = include_str!("../../runtime/src/storage/wakes.rs");
+    let source = flat(include_str!("../../runtime/src/storage/queue.rs")) + &flat(upkeep) + &flat(wakes);
     for (sql, index) in [
         (
             "FROM runs WHERE status = 'queued' AND held = 0 AND dequeue_at <= ?1 ORDER BY dequeue_at, id LIMIT ?2",
@@ -189,6 +190,22 @@ async fn the_queue_is_read_through_its_partial_indexes() {
         ),
         ("SELECT MIN(dequeue_at) AS at FROM runs WHERE status = 'delayed'", "runs_delayed"),
         ("SELECT MIN(expires_at) AS at FROM runs WHERE status = 'queued' AND expires_at IS NOT NULL", "runs_expiring"),
+        ("SELECT MIN(due_at) AS at FROM run_waits WHERE due_at IS NOT NULL", "run_waits_due"),
+        (
+            "SELECT run_id, place, item, needs_all FROM run_waits \
+             WHERE due_at IS NOT NULL AND due_at <= ?1 ORDER BY due_at, run_id LIMIT ?2",
+            "run_waits_due",
+        ),
+        (
+            "SELECT run_id, place, item, needs_all FROM run_waits WHERE target_run = ?1 ORDER BY run_id LIMIT ?2",
+            "run_waits_for_run",
+        ),
+        (
+            "SELECT run_id, place, item, needs_all FROM run_waits WHERE target_token = ?1 ORDER BY run_id LIMIT ?2",
+            "run_waits_for_token",
+        ),
+        ("UPDATE run_waits SET target_run = NULL, due_at = ?2 WHERE target_run = ?1", "run_waits_for_run"),
+        ("SELECT 1 FROM run_waits WHERE target_run IS NOT NULL LIMIT 1", "run_waits_for_run"),
     ] {
         assert!(source.contains(sql), "the queue does not ask this any more, so the test is blind: {sql}");
         let columns = if sql.starts_with("FROM") { "SELECT status, output " } else { "" };
@@ -202,7 +219,8 @@ async fn a_change_of_one_run_is_found_by_its_key() {
     let connection = database(app.data_dir());
     let claim = "UPDATE runs SET status = 'executing' WHERE id = ?1 AND status = 'queued' AND lease = ?2";
     let settle = "UPDATE runs SET status = 'completed' WHERE id = ?1 AND lease = ?2 AND status = 'executing'";
-    let source = flat(include_str!("../../runtime/src/storage/queue.rs"));
+    let source = flat(include_str!("../../runtime/src/storage/queue.rs"))
+        + &flat(include_str!("../../runtime/src/storage/settlements.rs"));
     for sql in [claim, settle] {
         let condition = sql.find("WHERE").map(|at| &sql[at..]).unwrap();
         assert!(source.contains(condition), "the queue does not ask this any more, so the test is blind: {sql}");

@@ -1,17 +1,25 @@
 //! Waits of runs, as a worker asks storage for them: who waits is woken once, whatever comes first.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use dacapo::config::ServerArgs;
 use dacapo::model::attempt::{Settlement, Usage};
 use dacapo::model::id::{RunId, WaitpointId};
 use dacapo::model::run::{ErrorKind, IdempotencyKey, RunError, Status, later};
+use dacapo::model::task::TaskDefinition;
 use dacapo::model::wait::{Awaited, WaitOutcome};
+use dacapo::sandbox::scripted::{ScriptedSandbox, Step};
 use dacapo::storage::{Canceled, Completed, FamilyInserted, Suspended, Suspension};
+use serde_json::{Value, json};
 
 mod desk;
+mod stories;
 
 use desk::{Desk, line};
+
+use crate::harness::TestApp;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -424,6 +432,50 @@ async fn a_family_is_stored_once_and_whole() {
     let other = desk.family(vec![desk.new_run()], "one");
     assert_eq!(desk.storage.insert_family(other, 100).await.unwrap(), FamilyInserted::OtherRequest);
     assert_eq!(desk.storage.waiting_runs(desk.environment), 3);
+}
+
+/// The run as the whole server shows it: made to wait behind its back, between two of its lives.
+#[tokio::test]
+async fn a_waiting_run_is_shown_as_such() {
+    let sandbox = Arc::new(ScriptedSandbox::new(vec![TaskDefinition::new("t")]));
+    sandbox.then(Step::Hang);
+    let args = || ServerArgs { shutdown_grace: Some("0s".into()), ..ServerArgs::default() };
+    let mut app = TestApp::start_sandboxed(args(), Some(sandbox.clone())).await;
+    app.upload("scripted", b"any bytes", "").await.ok();
+    let options = json!({ "queue": { "name": "q" }, "ttl": "1h" });
+    let run = app.trigger_with("t", json!(1), options).await;
+    sandbox.called(1).await;
+    app.stop().await;
+    {
+        let mut desk = Desk::open(app.data_dir()).await;
+        let claimed = desk.claim().await;
+        desk.environment = claimed.lease.environment;
+        let never = vec![Awaited::Token(desk.token(None).await)];
+        assert_eq!(desk.wait_for_any(claimed.lease, never).await, Suspended::Waiting);
+        desk.storage.close().await;
+    }
+    let app = TestApp::open(app.data_dir().to_owned(), args(), Some(sandbox.clone())).await;
+    // Neither its ttl nor anything else ends it.
+    app.app().advance(2 * HOUR);
+
+    let shown = app.run(&run).await;
+    let flags = ["isQueued", "isExecuting", "isWaiting", "isCompleted"].map(|flag| shown[flag].clone());
+    assert_eq!((&shown["status"], &shown["attemptCount"]), (&json!("WAITING"), &json!(1)), "{shown}");
+    assert_eq!(flags, [false, false, true, false].map(Value::from));
+    for (status, count) in [("WAITING", 1), ("EXECUTING", 0), ("QUEUED", 0)] {
+        let found = app.get(&format!("/api/v1/runs?filter[status]={status}")).await.ok();
+        assert_eq!(found["data"].as_array().unwrap().len(), count, "{status}: {found}");
+    }
+    let queue = app.get("/api/v1/queues/q?type=custom").await.ok();
+    assert_eq!((&queue["running"], &queue["queued"]), (&json!(0), &json!(0)));
+    let trace = app.get(&format!("/api/v1/runs/{run}/trace")).await.ok();
+    let attempts = trace["trace"]["rootSpan"]["children"].as_array().unwrap();
+    assert_eq!(attempts.last().unwrap()["data"]["isPartial"], true, "{trace}");
+    let feed = app.get(&format!("/realtime/v1/runs/{run}?offset=-1")).await.ok();
+    assert_eq!(feed[0]["value"]["status"], "WAITING_TO_RESUME", "{feed}");
+    app.post_empty(&format!("/api/v2/runs/{run}/cancel")).await.ok();
+    assert_eq!(app.run(&run).await["status"], "CANCELED");
+    assert_eq!(sandbox.seen().len(), 1);
 }
 
 /// Leads to every statement of waits, journals and families: for `dialect.rs`.
