@@ -21,6 +21,7 @@ mod dialect;
 mod eviction;
 mod fairness;
 mod floors;
+mod hooks;
 mod jwt;
 mod lifecycle;
 mod limits;
