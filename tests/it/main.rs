@@ -14,6 +14,7 @@ mod batches;
 mod branches;
 mod bulk;
 mod changes;
+mod children;
 mod cli;
 mod crashes;
 mod deploy;

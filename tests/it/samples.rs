@@ -1,9 +1,11 @@
 //! The sample tasks do what their comments say.
 
+use std::time::Duration;
+
 use dacapo_tests::guests;
 use serde_json::{Value, json};
 
-use crate::harness::TestApp;
+use crate::harness::{PATIENCE, TestApp};
 use crate::network::{Site, allow, answer};
 
 async fn app_with(guest: &str) -> TestApp {
@@ -137,4 +139,125 @@ async fn crunch_counts_primes_and_shows_its_progress() {
     assert_eq!(run["metadata"]["progress"].as_f64(), Some(1.0));
     assert_eq!(run["metadata"]["primes"], 9_592);
     assert_eq!(app.logs(id(&run)).await, [("info".to_owned(), "counted to 100000".to_owned())]);
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+#[tokio::test]
+async fn approval_asks_and_waits_for_whoever_answers() {
+    let app = app_with(guests::SAMPLE_APPROVAL).await;
+    allow(&app, &["127.0.0.1"]).await;
+    let chat = Site::saying("thanks").await;
+    let expense = json!({ "what": "a boat", "cents": 1, "askAt": chat.url("127.0.0.1") });
+    let run = app.trigger("approval", expense).await;
+    let waiting = app.until_status(&run, "WAITING").await;
+    let token = waiting["metadata"]["token"].as_str().expect("the token's id").to_owned();
+    assert!(chat.requests()[0].contains(&format!("/api/v1/waitpoints/tokens/{token}/callback/")));
+
+    let answer = json!({ "data": { "approved": true, "by": "Ada" } });
+    app.post(&format!("/api/v1/waitpoints/tokens/{token}/complete"), answer).await.ok();
+
+    assert_eq!(app.finished(&run).await["output"], json!({ "approved": true, "by": "Ada" }));
+    assert_eq!(chat.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn approval_is_a_no_after_a_week() {
+    let app = app_with(guests::SAMPLE_APPROVAL).await;
+    let run = app.trigger("approval", json!({ "what": "a boat", "cents": 1 })).await;
+    app.until_status(&run, "WAITING").await;
+
+    app.app().advance(7 * DAY);
+
+    assert_eq!(app.finished(&run).await["output"], json!({ "approved": false, "by": null }));
+}
+
+#[tokio::test]
+async fn fan_out_counts_with_a_hundred_children() {
+    let app = app_with(guests::SAMPLE_FAN_OUT).await;
+    let run = app.call("fan-out", json!(10_000)).await;
+
+    assert_eq!(run["output"], json!({ "limit": 10_000, "primes": 1_229, "children": 100 }), "{run}");
+    let done = run["metadata"]["done"].as_f64().expect("a number");
+    assert!((done - 1.0).abs() < 1e-9, "every child has counted itself: {done}");
+    let children = app.get("/api/v1/runs?filter[taskIdentifier]=count-primes&page[size]=100").await.ok();
+    assert_eq!(children["data"].as_array().map(Vec::len), Some(100));
+}
+
+#[tokio::test]
+async fn drip_sends_three_mails_in_four_days() {
+    let app = app_with(guests::SAMPLE_DRIP).await;
+    allow(&app, &["127.0.0.1"]).await;
+    let mailer = Site::saying("sent").await;
+    let customer = json!({ "address": "ada@example.com", "mailer": mailer.url("127.0.0.1") });
+    let run = app.trigger("drip", customer).await;
+    for (day, days) in [(1, 1), (2, 3)] {
+        sent(&app, &run, day).await;
+        app.app().advance(DAY * days);
+    }
+
+    let run = app.finished(&run).await;
+    assert_eq!(run["output"], json!({ "sent": 3, "unsubscribed": false }), "{run}");
+    assert_eq!(run["metadata"]["sent"], json!(["welcome", "first-steps", "offer"]));
+    assert_eq!(mailer.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn drip_ends_for_who_unsubscribes() {
+    let app = app_with(guests::SAMPLE_DRIP).await;
+    let run = app.trigger("drip", json!({ "address": "ada@example.com" })).await;
+    let waiting = sent(&app, &run, 1).await;
+    let token = waiting["metadata"]["unsubscribe"].as_str().expect("the token's id").to_owned();
+
+    app.post(&format!("/api/v1/waitpoints/tokens/{token}/complete"), json!({})).await.ok();
+
+    assert_eq!(app.finished(&run).await["output"], json!({ "sent": 1, "unsubscribed": true }));
+}
+
+/// The run, once it has sent so many mails and waits for the next day.
+async fn sent(app: &TestApp, run: &str, mails: usize) -> Value {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let seen = app.until_status(run, "WAITING").await;
+        if seen["metadata"]["sent"].as_array().map_or(0, Vec::len) == mails {
+            return seen;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "mail {mails} was never sent: {seen}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn hooks_give_a_seat_back_whatever_goes_wrong() {
+    let app = app_with(guests::SAMPLE_HOOKS).await;
+    allow(&app, &["127.0.0.1"]).await;
+    let seats = Site::saying("fine").await;
+    let booking = |cents: i64| json!({ "seat": "12A", "cents": cents, "seats": seats.url("127.0.0.1") });
+
+    let sold = app.call("book", booking(100)).await;
+    assert_eq!(sold["output"], "ticket for 12A", "{sold}");
+    told(&seats, &["reserve", "confirm"]).await;
+
+    let failed = app.call("book", booking(-1)).await;
+    assert_eq!(failed["error"]["name"], "InvalidAmount", "{failed}");
+    told(&seats, &["reserve", "confirm", "reserve", "give-back"]).await;
+
+    let canceled = app.trigger_with("book", booking(100), json!({ "delay": "1h" })).await;
+    app.post_empty(&format!("/api/v2/runs/{canceled}/cancel")).await.ok();
+    told(&seats, &["reserve", "confirm", "reserve", "give-back", "give-back"]).await;
+}
+
+/// Waits until the service was told to do these things, in this order.
+async fn told(seats: &Site, expected: &[&str]) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let requests = seats.requests();
+        let done: Vec<&str> =
+            requests.iter().filter_map(|request| request.split(r#""do":""#).nth(1)?.split('"').next()).collect();
+        if done == expected {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline && done.len() <= expected.len(), "{done:?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }

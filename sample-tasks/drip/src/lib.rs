@@ -48,5 +48,5 @@ fn send_mail(_: &Context, mail: Mail) -> Result<()> {
 
 dacapo::tasks![
     task("drip", drip).description("Sends three e-mails in four days."),
-    task("send-mail", send_mail).retry(Retry::attempts(5).min_delay(Duration::from_secs(30))),
+    task("send-mail", send_mail).retry(Retry::attempts(5).max_delay(Duration::from_secs(60))),
 ];
