@@ -6,6 +6,7 @@ mod calls;
 mod commits;
 mod context;
 mod echo;
+mod exchange;
 mod history;
 mod latency;
 mod lists;
@@ -13,6 +14,7 @@ mod load;
 mod options;
 mod subscribe;
 mod variety;
+mod waits;
 
 use anyhow::{Result, bail};
 
@@ -34,6 +36,9 @@ Usage: dacapo-bench <measurement> [--option value]...
                its task and version are those that are deployed
   subscribe    --url U --key K [--pid P] [--subscribers N] [--changes N] [--seconds N] [--task T]: CPU time of
                the server while all of them idle, and the time from a change until all have heard of it
+  resume       --url U --key K [--runs N]: from a wake-up until the guest of a waiting run goes on
+  wait         --url U --key K [--runs N]: lets runs wait, and leaves them so
+  journal      --data-dir D: the bytes of the journals in the database of a stopped server
 ";
 
 fn main() -> Result<()> {
@@ -50,6 +55,9 @@ fn main() -> Result<()> {
         "calls" => calls::run(&options)?,
         "history" => history::run(&options)?,
         "lists" => lists::run(&options)?,
+        "resume" => waits::resume(&options)?,
+        "wait" => waits::wait(&options)?,
+        "journal" => waits::journal(&options)?,
         "subscribe" => subscribe::run(&options)?,
         unknown => bail!("there is no measurement `{unknown}`\n\n{USAGE}"),
     };

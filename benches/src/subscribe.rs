@@ -7,31 +7,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::exchange::{Target, exchange};
 use crate::latency::Latencies;
-use crate::load::{ANSWER_TIMEOUT, address, find, read_answer};
+use crate::load::find;
 use crate::options::Options;
 
 /// What `/proc` counts CPU time in, on every Linux that matters.
 const TICKS_PER_SECOND: f64 = 100.0;
-
-/// Where the server is, and what opens it.
-struct Target {
-    address: String,
-    key: String,
-}
-
-/// An answer.
-struct Answer {
-    head: String,
-    body: Vec<u8>,
-}
 
 /// Runs the measurement.
 pub(crate) fn run(options: &Options) -> Result<Value> {
@@ -44,12 +32,11 @@ async fn measure(options: &Options) -> Result<Value> {
     let changes = options.number("changes", 20)?;
     let idle = options.seconds("seconds", 10)?;
     let pid = options.number("pid", 0)?;
-    let target = Arc::new(Target { address: address(options.text("url")?)?, key: options.text("key")?.into() });
+    let target = Arc::new(Target::of(options)?);
     let mut control = TcpStream::connect(&target.address).await?;
     let delayed = json!({ "payload": 1, "options": { "delay": "1h" } }).to_string();
     let path = format!("/api/v1/tasks/{}/trigger", options.text_or("task", "nobody"));
-    let made = exchange(&mut control, &target, "POST", &path, &delayed).await?;
-    let made: Value = serde_json::from_slice(&made.body)?;
+    let made = exchange(&mut control, &target, "POST", &path, &delayed).await?.json()?;
     let run = made["id"].as_str().context("the receipt has no id")?.to_owned();
     let (heard, mut news) = mpsc::unbounded_channel();
     let mut feeds = JoinSet::new();
@@ -115,25 +102,6 @@ async fn follow(target: Arc<Target>, run: String, heard: mpsc::UnboundedSender<(
             return Ok(());
         }
     }
-}
-
-async fn exchange(stream: &mut TcpStream, target: &Target, method: &str, path: &str, body: &str) -> Result<Answer> {
-    let Target { address, key } = target;
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(request.as_bytes()).await?;
-    let mut bytes = Vec::with_capacity(4 * 1024);
-    // Longer than a request is held.
-    let read = tokio::time::timeout(ANSWER_TIMEOUT, read_answer(stream, &mut bytes));
-    read.await.context("no answer came in time")??;
-    let end = find(&bytes, b"\r\n\r\n").context("the answer has no body")?;
-    let body = bytes.split_off(end + 4);
-    let answer = Answer { head: String::from_utf8_lossy(&bytes).into_owned(), body };
-    ensure!(answer.head.starts_with("HTTP/1.1 2"), "{}: {}", answer.head, String::from_utf8_lossy(&answer.body));
-    Ok(answer)
 }
 
 fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {

@@ -5,6 +5,8 @@
 //! the release profile on fresh directories, calls it, and writes `target/bench/bench.json` and a
 //! table. Numbers are never asserted: machines differ, and so do their moments.
 
+mod waits;
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -42,7 +44,7 @@ struct Bench {
 /// A name for `--only`, what is measured, and how.
 type Measurement = (&'static str, &'static str, fn(&Bench) -> Result<Value>);
 
-static MEASUREMENTS: [Measurement; 9] = [
+static MEASUREMENTS: [Measurement; 12] = [
     ("calls", "instantiate, call, drop: wasmtime alone and the sandbox", calls),
     ("http", "HTTP alone: axum echoes JSON", http),
     ("commits", "storage alone: three durable records a run in SQLite", commits),
@@ -50,6 +52,9 @@ static MEASUREMENTS: [Measurement; 9] = [
     ("batches", "runs accepted: triggered singly, and in batches of 1,000", batches),
     ("history", "the same, with a million finished runs in the database, and lists of them", history),
     ("subscribe", "1,000 realtime subscribers: idle, and from a change until all have heard of it", subscribe),
+    ("waits", "runs that wait: until a guest goes on, and memory", waits::waits),
+    ("journal", "what recording costs, and what an HTTP call weighs", waits::journal),
+    ("children", "runs with a child each that they wait for", waits::children),
     ("queue", "memory with 10,000 queued runs", queue),
     ("deployments", "1,000 deployments: each upload, and the start after them", deployments),
 ];

@@ -66,6 +66,11 @@ impl Client {
         expect_success("GET", path, self.request("GET", path, None)?)
     }
 
+    /// `PUT` with a JSON body and a JSON answer.
+    pub(crate) fn put(&self, path: &str, body: &Value) -> Result<Value> {
+        expect_success("PUT", path, self.request("PUT", path, Some(body))?)
+    }
+
     fn post(&self, path: &str, body: &Value) -> Result<Value> {
         expect_success("POST", path, self.request("POST", path, Some(body))?)
     }
@@ -75,12 +80,11 @@ impl Client {
         let authorization = format!("Bearer {}", self.key);
         let response = match body {
             None => self.agent.get(&url).header("authorization", authorization).call(),
-            Some(body) => self
-                .agent
-                .post(&url)
-                .header("authorization", authorization)
-                .header("content-type", "application/json")
-                .send(body.to_string()),
+            Some(body) => {
+                let request = if method == "PUT" { self.agent.put(&url) } else { self.agent.post(&url) };
+                let request = request.header("authorization", authorization).header("content-type", "application/json");
+                request.send(body.to_string())
+            }
         };
         read(response.with_context(|| format!("{method} {url}"))?)
     }

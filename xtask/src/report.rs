@@ -26,10 +26,11 @@ pub(crate) fn table(results: &Value) -> String {
         text("rustc"),
         if machine["quick"] == true { "; QUICK: too short to be quoted" } else { "" },
     );
-    let rows: Vec<Row> = [calls, alone, runs, batches, memory, history, lists, subscribe, deployments]
-        .into_iter()
-        .flat_map(|section| section(results))
-        .collect();
+    let rows: Vec<Row> =
+        [calls, alone, runs, batches, memory, history, lists, subscribe, waits, journal, children, deployments]
+            .into_iter()
+            .flat_map(|section| section(results))
+            .collect();
     let width = |cell: fn(&Row) -> &String| rows.iter().map(|row| cell(row).chars().count()).max().unwrap_or(0);
     let widths = [width(|row| &row.0), width(|row| &row.1), width(|row| &row.2)];
     let [first, second, third] = widths;
@@ -226,6 +227,66 @@ fn subscribe(results: &Value) -> Vec<Row> {
             format!("{:.2} s in {idle:.0} s", seconds("idleCpuSeconds")),
         ),
     ]
+}
+
+fn waits(results: &Value) -> Vec<Row> {
+    let waits = &results["waits"];
+    let mut rows = Vec::new();
+    for (part, how) in [("resumeParked", "stayed in memory"), ("resumeDropped", "was dropped, from its journal")] {
+        if p50_us(&waits[part]).is_some() {
+            let what = format!("from a wake-up until the guest's code runs; the guest {how}");
+            rows.push(Row(what, spread_ms(&waits[part]), "HTTP included".into()));
+        }
+    }
+    for (part, how) in [("parked", "stays in memory"), ("dropped", "was dropped")] {
+        let (Some(before), Some(after), Some(runs)) = (
+            waits[part]["residentBytesBefore"].as_f64(),
+            waits[part]["residentBytesAfter"].as_f64(),
+            waits[part]["runs"].as_f64(),
+        ) else {
+            continue;
+        };
+        let per_run = (after - before).max(0.0) / runs / 1e3;
+        let beside = format!("{:.0} MB with {runs} of them, {:.0} MB without", after / 1e6, before / 1e6);
+        rows.push(Row(format!("memory of a waiting run whose guest {how}"), format!("{per_run:.1} kB"), beside));
+    }
+    rows
+}
+
+fn journal(results: &Value) -> Vec<Row> {
+    let journal = &results["journal"];
+    let mut rows = Vec::new();
+    for (asks, what) in [(false, "asks for nothing"), (true, "asks for time, chance and a variable")] {
+        let of_kind = journal["rounds"].as_array().into_iter().flatten().filter(|round| round["asks"] == asks);
+        let ratios =
+            of_kind.filter_map(|round| Some(round["on"]["perSecond"].as_f64()? / round["off"]["perSecond"].as_f64()?));
+        let mut ratios: Vec<f64> = ratios.collect();
+        ratios.sort_by(f64::total_cmp);
+        if let Some(median) = ratios.get(ratios.len() / 2) {
+            let beside = format!("runs/s with journals by those without, {} rounds", ratios.len());
+            rows.push(Row(format!("recording a run that {what}"), format!("{median:.2}x"), beside));
+        }
+    }
+    if let Some(bytes) = journal["http"]["bytesPerCall"].as_u64() {
+        let beside = format!("{} bytes without any call", journal["http"]["journalBytes"]);
+        rows.push(Row("journal of an HTTP call with a short answer".into(), format!("{bytes} bytes"), beside));
+    }
+    rows
+}
+
+fn children(results: &Value) -> Vec<Row> {
+    let children = &results["children"];
+    let alone = children["alone"]["perSecond"].as_f64().unwrap_or_default();
+    let mut rows = Vec::new();
+    for part in ["one", "many"] {
+        let result = &children[part];
+        if p50_us(result).is_some() {
+            let what = format!("a run with a child that it waits for, concurrency {}", result["concurrency"]);
+            let beside = format!("{}; {} without children at 64", per_second(result), rate(alone));
+            rows.push(Row(what, spread_ms(result), beside));
+        }
+    }
+    rows
 }
 
 fn deployments(results: &Value) -> Vec<Row> {
