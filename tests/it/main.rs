@@ -42,6 +42,7 @@ mod samples;
 mod schedules;
 mod storage;
 mod streams;
+mod survival;
 mod suspended;
 mod tokens;
 mod trace;
