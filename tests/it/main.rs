@@ -23,6 +23,7 @@ mod eviction;
 mod fairness;
 mod floors;
 mod hooks;
+mod journal;
 mod jwt;
 mod lifecycle;
 mod limits;
