@@ -77,12 +77,13 @@ fn lost() -> HttpError {
     HttpError::InternalError(Some("the connection was lost while the run waited".into()))
 }
 
-/// The text says where to, without what may be secret: no query, no password.
+/// The text says which host, and nothing that may be secret: no path, no query, no password. All of
+/// them count.
 fn question(request: &hyper::Request<Body>) -> Question {
     let uri = request.uri();
     let port = uri.port().map_or(String::new(), |port| format!(":{port}"));
     let (scheme, host) = (uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default());
-    let text = format!("{} {scheme}://{host}{port}{}", request.method(), uri.path());
+    let text = format!("{} {scheme}://{host}{port}", request.method());
     let headers: Vec<_> = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     Question::new(Kind::Http).text(text).about(&(uri.to_string(), headers))
 }

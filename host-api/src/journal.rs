@@ -115,13 +115,18 @@ impl Journal {
         Some(Unwritten { segment, up_to: state.bytes as u64 })
     }
 
+    /// Bytes that it holds in memory.
+    pub fn held_bytes(&self) -> usize {
+        self.state().map_or(0, |state| state.past.len() + state.unwritten.as_ref().map_or(0, Vec::capacity))
+    }
+
     /// What [`Self::unwritten`] gave is kept now, up to there.
     pub fn written(&self, up_to: u64) {
         let Some(mut state) = self.state() else { return };
         let bytes = state.bytes as u64;
         if let Some(unwritten) = &mut state.unwritten {
             let later = usize::try_from(bytes.saturating_sub(up_to)).unwrap_or(usize::MAX);
-            unwritten.drain(..unwritten.len().saturating_sub(later));
+            *unwritten = unwritten.split_off(unwritten.len().saturating_sub(later));
         }
     }
 

@@ -159,6 +159,7 @@ pub struct TaskCtx {
     world: Arc<dyn World>,
     /// Calls of the world so far.
     calls: u64,
+    waits: wait::Waits,
     monotonic: clocks::Monotonic,
 }
 
@@ -198,6 +199,7 @@ impl TaskCtx {
             journal,
             world,
             calls: 0,
+            waits: wait::Waits::default(),
             monotonic: clocks::Monotonic::default(),
         }
     }

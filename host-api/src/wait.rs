@@ -8,13 +8,51 @@ use wasmtime::component::Resource;
 use crate::bounds::check_id;
 use crate::generated::dacapo::task::wait::{Host, HostPending, Outcome};
 use crate::journal::{Kind, Question};
-use crate::world::{Awaited, HostFault, Pending, Wait};
+use crate::world::{Awaited, HostFault, Pending, RunResult, State, Wait};
 use crate::{MAX_RESOURCES, TaskCtx};
+
+/// Most runs and other things in one wait, those of batches counted one by one.
+const MAX_TARGETS: usize = 10_000;
+/// Most waits of an attempt: each of them costs the host a few records.
+const MAX_WAITS: u32 = 10_000;
+/// Most bytes of outcomes that a guest holds without having looked at them.
+const MAX_HELD_BYTES: usize = 128 << 20;
+
+/// What the waits of an attempt have cost so far.
+#[derive(Debug, Default)]
+pub(crate) struct Waits {
+    count: u32,
+    held_bytes: usize,
+}
+
+/// The bytes of the texts in an outcome, and a little for each run.
+fn bytes_of(outcome: &Outcome) -> usize {
+    let of_run = |run: &RunResult| {
+        64 + match &run.output {
+            Ok(output) => output.len(),
+            Err(error) => error.message.len() + error.stack.as_ref().map_or(0, String::len),
+        }
+    };
+    match outcome {
+        Outcome::Elapsed | Outcome::TokenTimedOut | Outcome::Completed(None) => 0,
+        Outcome::Completed(Some(value)) => value.len(),
+        Outcome::Ended(run) => of_run(run),
+        Outcome::AllEnded(runs) => runs.iter().map(of_run).sum(),
+    }
+}
+
+/// What is waited for, counted one by one.
+fn targets_of(awaited: &Awaited) -> usize {
+    match awaited {
+        Awaited::Moment(_) | Awaited::Token(_) | Awaited::Run(_) => 1,
+        Awaited::Runs(runs) => runs.len(),
+    }
+}
 
 impl TaskCtx {
     /// A handle on something that is waited for later.
     pub(crate) fn pending(&mut self, awaited: Awaited) -> wasmtime::Result<Resource<Pending>> {
-        Ok(self.table.push(Pending { awaited, outcome: None })?)
+        Ok(self.table.push(Pending { awaited, state: State::NotThere })?)
     }
 
     /// The places of those that are there, in ascending order, and of those that are not.
@@ -24,7 +62,8 @@ impl TaskCtx {
         }
         let (mut there, mut missing) = (Vec::new(), Vec::new());
         for (place, pending) in (0..).zip(of) {
-            let list = if self.table.get(pending)?.outcome.is_some() { &mut there } else { &mut missing };
+            let is_missing = matches!(self.table.get(pending)?.state, State::NotThere);
+            let list = if is_missing { &mut missing } else { &mut there };
             list.push(place);
         }
         Ok((there, missing))
@@ -39,6 +78,13 @@ impl TaskCtx {
         for place in places {
             awaited.push(self.table.get(&of[*place as usize])?.awaited.clone());
         }
+        if awaited.iter().map(targets_of).sum::<usize>() > MAX_TARGETS {
+            wasmtime::bail!("waited for more than {MAX_TARGETS} runs at once");
+        }
+        self.waits.count += 1;
+        if self.waits.count > MAX_WAITS {
+            wasmtime::bail!("waited more than {MAX_WAITS} times in one attempt");
+        }
         let kind = if all { Kind::WaitAll } else { Kind::WaitAny };
         let question = || Question::new(kind).text(places.len().to_string()).about(&awaited);
         let outcomes: Vec<(u32, Outcome)> = match self.journal.past(question)? {
@@ -52,8 +98,12 @@ impl TaskCtx {
         let mut there = Vec::with_capacity(outcomes.len());
         for (answered, outcome) in outcomes {
             let place = places.get(answered as usize).ok_or_else(|| HostFault("waited for something else".into()))?;
-            self.table.get_mut(&of[*place as usize])?.outcome = Some(outcome);
+            self.waits.held_bytes += bytes_of(&outcome);
+            self.table.get_mut(&of[*place as usize])?.state = State::There(outcome);
             there.push(*place);
+        }
+        if self.waits.held_bytes > MAX_HELD_BYTES {
+            wasmtime::bail!("holds more than {} MiB of results it has not looked at", MAX_HELD_BYTES >> 20);
         }
         if all && there.len() < places.len() {
             return Err(HostFault("a wait for all ended before all were there".into()).into());
@@ -107,11 +157,14 @@ impl Host for TaskCtx {
 
 impl HostPending for TaskCtx {
     async fn outcome(&mut self, pending: Resource<Pending>) -> wasmtime::Result<Option<Outcome>> {
-        Ok(self.table.get(&pending)?.outcome.clone())
+        let outcome = self.table.get_mut(&pending)?.state.take();
+        self.waits.held_bytes -= outcome.as_ref().map_or(0, bytes_of);
+        Ok(outcome)
     }
 
     async fn drop(&mut self, pending: Resource<Pending>) -> wasmtime::Result<()> {
-        self.table.delete(pending)?;
+        let outcome = self.table.delete(pending)?.state.take();
+        self.waits.held_bytes -= outcome.as_ref().map_or(0, bytes_of);
         Ok(())
     }
 }

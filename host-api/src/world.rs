@@ -47,8 +47,33 @@ pub enum Awaited {
 pub struct Pending {
     /// What it is.
     pub awaited: Awaited,
-    /// What came of it, once that is known.
-    pub outcome: Option<Outcome>,
+    /// Whether it is there.
+    pub state: State,
+}
+
+/// Whether something that is waited for is there.
+#[derive(Debug, Clone, PartialEq)]
+pub enum State {
+    /// As far as the guest knows, it is not.
+    NotThere,
+    /// It is, and this came of it.
+    There(Outcome),
+    /// It was, and the guest has taken what came of it.
+    Taken,
+}
+
+impl State {
+    /// What came of it, if it is there and was not taken before.
+    pub(crate) fn take(&mut self) -> Option<Outcome> {
+        match std::mem::replace(self, Self::Taken) {
+            Self::There(outcome) => Some(outcome),
+            Self::Taken => None,
+            Self::NotThere => {
+                *self = Self::NotThere;
+                None
+            }
+        }
+    }
 }
 
 /// What a run waits for.

@@ -56,8 +56,8 @@ pub struct ServerArgs {
     /// How long the instance of a waiting run stays in memory; 0s for not at all [default: 30s]
     #[arg(long, env = "DACAPO_PARKED_TIME", value_name = "DURATION")]
     pub parked_time: Option<String>,
-    /// Most bytes of the journal of an attempt; one that passes them cannot be resumed or replayed from there on.
-    /// 0 for no journals: then runs that wait begin anew after a restart [default: 16MiB]
+    /// Most bytes of the journal of an attempt. One that passes them cannot be replayed, and goes on after a wait only
+    /// while its instance stays in memory; else the attempt fails. 0 for no journals [default: 16MiB]
     #[arg(long, env = "DACAPO_MAX_JOURNAL", value_name = "SIZE")]
     pub max_journal: Option<String>,
     /// Where others reach this server: the beginning of the URLs that tasks are given

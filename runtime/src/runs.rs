@@ -97,6 +97,9 @@ pub enum TriggerError {
     /// The one-time token was used before.
     #[error("the one-time token has been used already")]
     TokenUsed,
+    /// The attempt that triggers it is over.
+    #[error("the attempt that triggers it is over: it was canceled, or lost its lease")]
+    ParentGone,
     /// So many runs are waiting already.
     #[error("{waiting} runs are waiting to start in this environment, which is the limit")]
     QueueFull {
@@ -134,6 +137,7 @@ impl Runs {
                 Ok(Triggered { run, is_cached: by_idempotency_key, is_new: false })
             }
             Inserted::TokenUsed => Err(TriggerError::TokenUsed),
+            Inserted::ParentGone => Err(TriggerError::ParentGone),
             Inserted::QueueFull { waiting } => Err(TriggerError::QueueFull { waiting }),
         }
     }
@@ -191,6 +195,7 @@ impl Runs {
                 Ok(Family { batch, runs: runs.into_iter().map(triggered).collect() })
             }
             FamilyInserted::QueueFull { waiting } => Err((None, TriggerError::QueueFull { waiting })),
+            FamilyInserted::ParentGone => Err((None, TriggerError::ParentGone)),
             FamilyInserted::OtherRequest => {
                 let text = "the batch of this call is another one";
                 Err((None, TriggerError::Refused(Refusal(text.into()))))

@@ -33,6 +33,8 @@ pub struct Wish {
     pub idempotency_key_ttl: Option<Duration>,
     /// What it is found by.
     pub tags: Vec<String>,
+    /// Names the call of a run that makes it: when that is done again, it finds the token.
+    pub call_key: Option<String>,
 }
 
 /// Why a token was not made or completed.
@@ -67,6 +69,7 @@ impl Waitpoints {
             id: secrets::waitpoint_id(now),
             environment,
             tags: wish.tags,
+            call_key: wish.call_key,
             idempotency: wish.idempotency_key.map(|key| (key, later(now, key_ttl))),
             created_at: now,
             timeout_at: wish.timeout.map(|timeout| moment(timeout, now)),

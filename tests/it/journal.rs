@@ -251,8 +251,9 @@ async fn a_request_leads_to_another_place_than_before() {
     let other = url.replace("/page?q=1", "/other?password=secret");
     let instance = desk.resume(&json!([{"post": other}, {"wait": 1}]), &segments).await;
     let Some(Outcome::NonDeterministic(why)) = instance.outcome else { panic!("{:?}", instance.outcome) };
-    let path = |url: &str| format!("`http POST {}`", url.split('?').next().unwrap());
-    assert!(why.ends_with(&format!("the journal has {}, but this time it was {}", path(&url), path(&other))), "{why}");
+    let host = url.split("/page").next().unwrap();
+    let expected = format!("the journal has `http POST {host}`, but this time with other details");
+    assert!(why.ends_with(&expected), "neither path nor query is shown: {why}");
     assert_eq!(site.requests().len(), 1);
 }
 

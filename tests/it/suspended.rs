@@ -159,3 +159,52 @@ async fn a_failed_attempt_starts_anew_but_for_what_a_key_guards() {
     let children = run["relatedRuns"]["children"].as_array().expect("children");
     assert_eq!(children.len(), 4, "one that is guarded, and three that are not");
 }
+
+#[tokio::test]
+async fn a_run_whose_journal_is_not_whole_goes_on_in_memory_and_is_not_done_again_for_ever() {
+    let args =
+        || ServerArgs { parked_time: Some("0s".into()), max_journal: Some("2KiB".into()), ..ServerArgs::default() };
+    let app = TestApp::start_with(args()).await;
+    app.deploy(guests::SCRIPT).await;
+    let large = json!({ "child": { "task": "leaf", "payload": { "echo": "x".repeat(4_096) } } });
+    let script = json!([large, { "log": "past" }, { "wait_ms": 60_000 }, { "log": "after" }]);
+    let run = app.trigger("script", script.clone()).await;
+    app.until_status(&run, "WAITING").await;
+    app.app().advance(Duration::from_secs(60));
+    completed(&app.finished(&run).await);
+    let messages: Vec<String> = app.logs(&run).await.into_iter().map(|(_, message)| message).collect();
+    assert_eq!(messages, ["past", "after"], "it stayed in memory although nothing else does");
+
+    let lost = app.trigger_with("script", script, json!({ "maxAttempts": 1 })).await;
+    app.until_status(&lost, "WAITING").await;
+    let app = app.restart().await;
+    // Its clock is not ahead any more.
+    app.app().advance(Duration::from_secs(120));
+    let lost = app.finished(&lost).await;
+    assert_eq!((&lost["status"], &lost["error"]["name"]), (&json!("FAILED"), &json!("JournalTooLarge")), "{lost}");
+}
+
+#[tokio::test]
+async fn a_run_cannot_wait_for_itself() {
+    let app = start().await;
+    let script = json!([{ "child": { "task": "script", "payload": [], "key": "one", "scope": "global" } }]);
+    let hash = "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed";
+    let run = app.trigger_with("script", script, json!({ "idempotencyKey": hash })).await;
+    let run = app.finished(&run).await;
+    let error = completed(&run)[0]["error"].as_str().expect("an error").to_owned();
+    assert!(error.contains("it would wait for itself for ever"), "{error}");
+}
+
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_a_hook() {
+    let args = ServerArgs { shutdown_grace: Some("0s".into()), ..ServerArgs::default() };
+    let mut app = TestApp::start_with(args).await;
+    app.deploy(guests::HOOKS).await;
+    crate::network::allow(&app, &["127.0.0.1"]).await;
+    // It accepts, and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", silent.local_addr().expect("an address"));
+    app.trigger("hooks", json!({ "end": "well", "url": url })).await;
+    let (_held, _) = silent.accept().await.expect("the hook calls");
+    app.stop().await;
+}

@@ -1,6 +1,7 @@
 -- Runs that wait, what they wait for, and the journals that bring them back. Hooks of tasks.
 
--- The attempt whose journal is stored, as far as it is; 0: none.
+-- The attempt whose journal is stored, as far as it is; 0: none. Negative: the attempt that has waited and whose
+-- journal is not whole.
 ALTER TABLE runs ADD COLUMN journaled_attempt BIGINT NOT NULL DEFAULT 0;
 -- Whether the journal of its last attempt is the whole of it. NULL: not known yet. 0: it passed its limit.
 ALTER TABLE runs ADD COLUMN is_replayable BIGINT;
@@ -47,3 +48,7 @@ CREATE TABLE run_hooks (
     tries         BIGINT NOT NULL
 );
 CREATE INDEX run_hooks_due ON run_hooks (due_at, run_id);
+
+-- The call of an attempt that made a wait token: done again, it finds the token.
+ALTER TABLE waitpoints ADD COLUMN call_key TEXT;
+CREATE UNIQUE INDEX waitpoints_by_call ON waitpoints (call_key) WHERE call_key IS NOT NULL;

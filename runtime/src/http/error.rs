@@ -141,7 +141,7 @@ impl From<TriggerError> for ApiError {
             .with_details(problems),
             TriggerError::NoSuchRun(_) => Self::not_found("Run not found"),
             TriggerError::NoSuchTask(..) | TriggerError::NoSuchParent(_) => Self::unprocessable(text),
-            TriggerError::TokenUsed => Self::unprocessable(text),
+            TriggerError::TokenUsed | TriggerError::ParentGone => Self::unprocessable(text),
             TriggerError::QueueFull { .. } => Self::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "queue_full",

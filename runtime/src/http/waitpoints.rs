@@ -97,6 +97,7 @@ fn wish(body: CreateWaitpointRequest) -> Result<Wish> {
         idempotency_key: body.idempotency_key,
         idempotency_key_ttl: body.idempotency_key_ttl.as_deref().map(duration::parse).transpose().map_err(bad_ttl)?,
         tags: body.tags.map(|tags| tags.into_list()).unwrap_or_default(),
+        call_key: None,
     })
 }
 

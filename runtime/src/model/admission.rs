@@ -52,6 +52,8 @@ pub struct Request {
     pub replay_of: Option<RunId>,
     /// Where it comes from.
     pub origin: Origin,
+    /// See [`NewRun::parent_lease`].
+    pub parent_lease: Option<u64>,
     /// See [`Debounce`].
     pub debounce: Option<Debounce>,
     /// See [`NewRun::one_time_token`].
@@ -82,6 +84,7 @@ impl Request {
             is_test: false,
             replay_of: None,
             origin: Origin::default(),
+            parent_lease: None,
             debounce: None,
             one_time_token: None,
             external_deployment: None,
@@ -243,6 +246,7 @@ pub fn admit(
         locked: request.locked,
         is_test: request.is_test,
         replay_of: request.replay_of,
+        parent_lease: request.parent_lease,
         origin: request.origin,
         debounce: request.debounce.filter(|_| status == Status::Delayed),
         one_time_token: request.one_time_token,

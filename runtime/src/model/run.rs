@@ -234,6 +234,8 @@ pub struct NewRun {
     pub replay_of: Option<RunId>,
     /// Where it came from.
     pub origin: Origin,
+    /// The lease under which its parent's task triggers it: there is no run unless it holds.
+    pub parent_lease: Option<u64>,
     /// See [`Debounce`]; of a delayed run only.
     pub debounce: Option<Debounce>,
     /// The token that is used up by storing it.

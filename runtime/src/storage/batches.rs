@@ -290,7 +290,9 @@ pub(super) fn insert_batch_item(
             tx.execute(forget, values![*batch, *index])?;
             return Ok(ItemInserted::QueueFull { waiting });
         }
-        Inserted::TokenUsed => return Err(Error::Corrupt("an item of a batch takes no token".into())),
+        Inserted::TokenUsed | Inserted::ParentGone => {
+            return Err(Error::Corrupt("an item of a batch takes no token, and no lease of its own".into()));
+        }
     }
     Ok(ItemInserted::New)
 }

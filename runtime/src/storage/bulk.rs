@@ -286,7 +286,7 @@ fn replay_member(
     }
     match insert_run(tx, run, waiting, max_waiting)? {
         Inserted::New => Ok(()),
-        Inserted::Existing { .. } | Inserted::TokenUsed | Inserted::QueueFull { .. } => {
+        Inserted::Existing { .. } | Inserted::TokenUsed | Inserted::ParentGone | Inserted::QueueFull { .. } => {
             Err(Error::Corrupt(format!("the replay of {source} was not stored")))
         }
     }

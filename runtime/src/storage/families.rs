@@ -1,7 +1,7 @@
 //! Batches that a run makes: announced, filled and sealed in one transaction, whole or not at all.
 
 use super::batches::{Announced, ItemInserted, NewBatch, NewBatchItem, insert_batch, insert_batch_item, seal};
-use super::runs::existing_run;
+use super::runs::{existing_run, parent_holds};
 use super::sql::{Tx, values};
 use super::{Error, Storage};
 use crate::model::id::{BatchId, RunId};
@@ -34,6 +34,8 @@ pub enum FamilyInserted {
     },
     /// The key of the request names a batch that another request announced; nothing was stored.
     OtherRequest,
+    /// The attempt that triggers them is over; nothing was stored.
+    ParentGone,
 }
 
 impl Storage {
@@ -53,6 +55,12 @@ impl Storage {
 fn insert_family(tx: &mut Tx<'_>, new: &NewFamily, waiting: u64, max_waiting: u64) -> Result<FamilyInserted, Error> {
     let undo = "DELETE FROM batches WHERE id = ?1";
     let NewFamily { batch, runs } = new;
+    // One attempt triggers all of them.
+    if let Some(run) = runs.first()
+        && !parent_holds(tx, run)?
+    {
+        return Ok(FamilyInserted::ParentGone);
+    }
     match insert_batch(tx, batch)? {
         Announced::New(_) => {}
         Announced::Existing(older) => {

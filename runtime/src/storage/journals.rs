@@ -33,6 +33,11 @@ pub(super) fn keep_journal(
     }
 }
 
+/// Forgets the journals of a run.
+pub(super) fn forget_journals(tx: &Tx<'_>, run: RunId) -> Result<(), Error> {
+    tx.execute("DELETE FROM run_journals WHERE run_id = ?1", values![run]).map(drop)
+}
+
 /// Forgets the journal of an attempt. Whoever calls this says the same in `runs`.
 pub(super) fn forget_journal(tx: &Tx<'_>, run: RunId, attempt: u32) -> Result<(), Error> {
     let sql = "DELETE FROM run_journals WHERE run_id = ?1 AND attempt = ?2";

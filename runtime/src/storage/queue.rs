@@ -61,6 +61,8 @@ pub struct Claimed {
     pub losses: u32,
     /// Whether the attempt has waited before: it goes on where its journal ends.
     pub resumes: bool,
+    /// Whether it has, but its journal is not whole: only its guest in memory can go on.
+    pub has_lost_journal: bool,
 }
 
 /// A claim that waits in the writer; a future of the runs.
@@ -200,8 +202,8 @@ struct Candidate {
     run: Run,
     lease: Lease,
     losses: u32,
-    /// The attempt whose journal is stored; 0: none.
-    journaled: u32,
+    /// The attempt whose journal is stored; 0: none. Negative: it is not whole.
+    journaled: i64,
     /// The deployment that runs its task now.
     current: Option<DeploymentId>,
 }
@@ -233,7 +235,8 @@ fn take(tx: &mut Tx<'_>, worker: WorkerId, found: Candidate, now: Timestamp) -> 
     lease = Lease { number: lease.number + 1, attempt, ..lease };
     let deployment = Some(deployment);
     run = Run { status: Status::Executing, attempt, deployment, started_at: Some(started_at), updated_at: now, ..run };
-    Ok(Some(Claimed { lease, run, payload, losses, resumes: journaled == attempt }))
+    let (resumes, has_lost_journal) = (journaled == i64::from(attempt), journaled == -i64::from(attempt));
+    Ok(Some(Claimed { lease, run, payload, losses, resumes, has_lost_journal }))
 }
 
 /// Takes a run out of the queue whose task no deployment has any more.

@@ -39,6 +39,8 @@ pub enum Inserted {
     },
     /// The token that it takes was used before; nothing was stored.
     TokenUsed,
+    /// The attempt that triggers it is over; nothing was stored.
+    ParentGone,
     /// So many runs are waiting in the environment already; nothing was stored.
     QueueFull {
         /// Runs that have not started yet.
@@ -220,6 +222,9 @@ impl Storage {
 }
 
 pub(super) fn insert_run(tx: &mut Tx<'_>, run: &NewRun, waiting: u64, max_waiting: u64) -> Result<Inserted, Error> {
+    if !parent_holds(tx, run)? {
+        return Ok(Inserted::ParentGone);
+    }
     if let Some(existing) = existing_run(tx, run)? {
         return Ok(existing);
     }
@@ -264,6 +269,15 @@ pub(super) fn insert_run(tx: &mut Tx<'_>, run: &NewRun, waiting: u64, max_waitin
         _ => {}
     }
     Ok(Inserted::New)
+}
+
+/// Whether the attempt that triggers a run, where one does, goes on: a run that was canceled makes no
+/// more children.
+pub(super) fn parent_holds(tx: &Tx<'_>, run: &NewRun) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM runs WHERE id = ?1 AND lease = ?2 AND status = 'executing'";
+    let (Some(parent), Some(lease)) = (run.origin.parent, run.parent_lease) else { return Ok(true) };
+    let holds: Option<i64> = tx.row(sql, values![parent, lease], |row| row.column())?;
+    Ok(holds.is_some())
 }
 
 fn insert_row(tx: &Tx<'_>, run: &NewRun) -> Result<(), Error> {

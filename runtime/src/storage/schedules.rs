@@ -214,7 +214,10 @@ impl Storage {
                 }
                 match insert_run(tx, &run, waiting, max_waiting)? {
                     Inserted::New => Ok(Fired::Now),
-                    Inserted::Existing { .. } | Inserted::TokenUsed | Inserted::QueueFull { .. } => {
+                    Inserted::Existing { .. }
+                    | Inserted::TokenUsed
+                    | Inserted::ParentGone
+                    | Inserted::QueueFull { .. } => {
                         Err(Error::Corrupt(format!("the run of schedule {} was not stored", found.id)))
                     }
                 }

@@ -54,6 +54,8 @@ pub struct NewWaitpoint {
     pub environment: EnvironmentId,
     /// What it is found by.
     pub tags: Vec<String>,
+    /// Names the call that makes it: when that is done again, it finds the token.
+    pub call_key: Option<String>,
     /// A key that finds this token instead of making another, until that moment.
     pub idempotency: Option<(String, Timestamp)>,
     /// Now.
@@ -165,11 +167,17 @@ fn insert(tx: &mut Tx<'_>, new: &NewWaitpoint, has_room: bool) -> Result<Stored,
     let by_key =
         concat!("SELECT ", waitpoint_columns!(), " FROM waitpoints WHERE environment_id = ?1 AND idempotency_key = ?2");
     let insert = "INSERT INTO waitpoints (
-                      id, environment_id, status, tags, idempotency_key, key_expires_at, created_at, timeout_at)
-                  VALUES (?1, ?2, 'waiting', ?3, ?4, ?5, ?6, ?7)";
+                      id, environment_id, status, tags, idempotency_key, key_expires_at, created_at, timeout_at, call_key)
+                  VALUES (?1, ?2, 'waiting', ?3, ?4, ?5, ?6, ?7, ?8)";
+    let by_call = concat!("SELECT ", waitpoint_columns!(), " FROM waitpoints WHERE call_key = ?1");
     let tag = "INSERT INTO waitpoint_tags (environment_id, tag, waitpoint_id) VALUES (?1, ?2, ?3)
                ON CONFLICT (environment_id, tag, waitpoint_id) DO NOTHING";
-    let NewWaitpoint { id, environment, tags, idempotency, created_at, timeout_at } = new;
+    let NewWaitpoint { id, environment, tags, call_key, idempotency, created_at, timeout_at } = new;
+    if let Some(call) = call_key
+        && let Some(made) = tx.row(by_call, values![call], read_waitpoint)?
+    {
+        return Ok(Stored::New(made));
+    }
     let (key, key_expires_at) = idempotency.clone().unzip();
     if let Some(key) = &key {
         tx.execute(forget, values![*environment, key, *created_at])?;
@@ -181,7 +189,8 @@ fn insert(tx: &mut Tx<'_>, new: &NewWaitpoint, has_room: bool) -> Result<Stored,
         return Ok(Stored::TooMany);
     }
     let text = tags_text(tags);
-    let values = values![*id, *environment, text, key.as_ref(), key_expires_at, *created_at, *timeout_at];
+    let values =
+        values![*id, *environment, text, key.as_ref(), key_expires_at, *created_at, *timeout_at, call_key.as_ref()];
     tx.execute(insert, values)?;
     for name in tags {
         tx.execute(tag, values![*environment, name, *id])?;

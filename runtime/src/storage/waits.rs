@@ -36,7 +36,7 @@ pub struct Suspension {
     /// What was recorded in its journal since the last segment, sealed.
     pub journal: Option<Vec<u8>>,
     /// Whether its journal is the whole of it. `false`: it passed its limit, and what is stored of it
-    /// is forgotten, so that the next claim does not resume it.
+    /// is forgotten, so that the next claim cannot resume it, and says so.
     pub replayable: bool,
     /// What the attempt has used so far.
     pub usage: Usage,
@@ -115,7 +115,8 @@ fn suspend(tx: &mut Tx<'_>, suspension: &Suspension) -> Result<Suspended, Error>
     }
     let cpu = micros(suspension.cpu_before + usage.cpu);
     let metadata = suspension.metadata.as_ref();
-    let (is_replayable, journaled) = if *replayable { (None, lease.attempt) } else { (Some(false), 0) };
+    let attempt = i64::from(lease.attempt);
+    let (is_replayable, journaled) = if *replayable { (None, attempt) } else { (Some(false), -attempt) };
     let memory = usage.peak_memory_bytes;
     let values = values![lease.run, lease.number, *at, metadata, cpu, memory, is_replayable, journaled];
     tx.execute(wait, values)?;
@@ -236,6 +237,11 @@ fn ended_run(tx: &Tx<'_>, environment: EnvironmentId, run: RunId, left: &mut usi
                WHERE  id = ?1 AND environment_id = ?2";
     let found = tx.row(sql, values![run, environment, *left as u64], read_ended)?;
     Ok(found.map(|(mut ended, output_bytes)| {
+        if let Some(error) = &mut ended.error {
+            let texts = error.name.len() + error.message.len();
+            error.stack = error.stack.take().filter(|stack| texts + stack.len() <= *left);
+            *left = left.saturating_sub(texts + error.stack.as_ref().map_or(0, String::len));
+        }
         match &ended.output {
             Some(output) => *left = left.saturating_sub(output.len()),
             None if output_bytes.is_some() => ended.error = Some(too_much()),

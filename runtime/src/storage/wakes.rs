@@ -6,10 +6,11 @@
 
 use jiff::Timestamp;
 
-use super::Error;
+use super::journals::forget_journals;
 use super::runs::{Event, add_event};
 use super::sql::{Row, Tx, values};
 use super::upkeep::MAX_UPKEEP_RUNS;
+use super::{Error, hooks};
 use crate::model::id::{EnvironmentId, RunId, WaitpointId};
 use crate::model::run::{End, Status};
 
@@ -27,8 +28,13 @@ fn read_wait(row: &mut Row<'_>) -> Result<Wait, Error> {
 
 /// A run has ended so. Every end of a run comes through here, once.
 pub(super) fn run_ended(tx: &mut Tx<'_>, run: RunId, end: End, now: Timestamp) -> Result<(), Error> {
+    // An end that no attempt came to: what is stored of its journal breaks off somewhere.
+    let is_without_attempt = matches!(end.status, Status::Canceled | Status::Expired | Status::SystemFailure);
     tx.effects.run_ended(run, end);
-    super::hooks::ended(tx, run, now)?;
+    hooks::ended(tx, run, now)?;
+    if is_without_attempt {
+        forget_journals(tx, run)?;
+    }
     wake_waiters_of_run(tx, run, now)
 }
 

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -15,13 +16,15 @@ use super::settings::SettingsCache;
 use super::world::{Ask, RunWorld};
 use super::{hooks, wait};
 use crate::clock::Clock;
-use crate::model::attempt::{AttemptFacts, Outcome, Settlement, Usage, settle};
+use crate::model::Timestamp;
+use crate::model::attempt::{AttemptFacts, Outcome, RetryDecision, Settlement, TaskError, Usage, settle};
 use crate::model::run::Status;
 use crate::model::task::TaskDefinition;
 use crate::runs::Runs;
+use crate::sandbox::world::Outcome as WaitOutcome;
 use crate::sandbox::{Activity, Call, Entry, HookCall, Journal, Report, Sandbox};
 use crate::secrets::ServerKey;
-use crate::storage::{AttemptEnd, Claimed, Error, Storage, Suspended, Suspension};
+use crate::storage::{AttemptEnd, Claimed, Error, Lease, Storage, Suspended, Suspension};
 use crate::waitpoints::Waitpoints;
 
 /// How often what a running attempt says is written.
@@ -69,13 +72,25 @@ pub(super) enum Left {
 pub(super) struct Waiting {
     guest: Guest,
     ask: Ask,
-    attempt: u32,
+    /// Under which it began to wait.
+    lease: Lease,
 }
 
 impl Waiting {
-    /// The memory of the guest.
+    /// The memory of the guest, and of what it has not written yet.
     pub(super) fn memory_bytes(&self) -> u64 {
-        self.guest.activity.usage().peak_memory_bytes
+        self.guest.activity.usage().peak_memory_bytes + self.guest.journal.held_bytes() as u64
+    }
+
+    /// Whether its journal brings it back.
+    pub(super) fn is_replaceable(&self) -> bool {
+        self.guest.journal.is_complete()
+    }
+
+    /// Whether it goes on under this lease, which must be the next one.
+    fn goes_on_under(&self, lease: Lease) -> bool {
+        let Lease { run, number, attempt, .. } = self.lease;
+        (run, number + 1, attempt) == (lease.run, lease.number, lease.attempt)
     }
 }
 
@@ -89,6 +104,8 @@ struct Guest {
     definition: Arc<TaskDefinition>,
     /// CPU time that the run had used when this guest began.
     cpu_before: Duration,
+    /// The number of the lease, for the guest's world.
+    lease: Arc<AtomicU64>,
 }
 
 /// An attempt that has been claimed.
@@ -100,7 +117,7 @@ pub(super) struct Attempt {
 /// Why an attempt is over.
 enum Stopped {
     /// The guest ended, or was interrupted by a shutdown; that is to be recorded.
-    ByItself(Ended, Option<Guest>),
+    ByItself(Ended, Option<Box<Guest>>),
     /// The guest waits; that is on record.
     Waiting(Box<Waiting>),
     /// The run was canceled, or belongs to another lease: there is nothing to record.
@@ -115,10 +132,24 @@ struct Ended {
     usage: Usage,
 }
 
-impl Ended {
+impl Stopped {
+    /// The attempt ended so before its guest began, or together with it.
     fn unused(outcome: Outcome) -> Self {
-        Self { outcome, usage: Usage::default() }
+        Self::ByItself(Ended { outcome, usage: Usage::default() }, None)
     }
+}
+
+/// How an attempt ends that nothing can bring back.
+fn lost_journal() -> Outcome {
+    Outcome::Failed(TaskError {
+        name: "JournalTooLarge".into(),
+        message:
+            "the run has waited, its instance did not stay in memory, and its journal is not whole: let it read less \
+                  from others (HTTP bodies, outputs of children), or start the server with a larger --max-journal"
+                .into(),
+        stack: None,
+        retry: RetryDecision::ByPolicy,
+    })
 }
 
 impl Attempt {
@@ -146,16 +177,43 @@ impl Attempt {
         .await
     }
 
-    async fn execute(&self, parked: Option<Box<Waiting>>, stop: oneshot::Receiver<Stop>) -> Stopped {
-        // A guest that waited in another attempt has nothing to say in this one.
-        let parked = parked.filter(|waiting| waiting.attempt == self.claimed.run.attempt);
-        let begun = match parked {
-            Some(waiting) => self.wake(*waiting).await,
-            None => self.begin().await,
+    async fn execute(&self, parked: Option<Box<Waiting>>, mut stop: oneshot::Receiver<Stop>) -> Stopped {
+        let parked = parked.filter(|waiting| waiting.goes_on_under(self.claimed.lease));
+        let started = tokio::select! {
+            biased;
+            why = &mut stop => return self.stopped(why, None).await,
+            started = self.start(parked) => started,
         };
-        match begun {
+        match started {
             Ok(guest) => self.drive(guest, stop).await,
-            Err(outcome) => Stopped::ByItself(Ended::unused(outcome), None),
+            Err(stopped) => stopped,
+        }
+    }
+
+    /// The guest that is to run: the one that waited, or a new one.
+    async fn start(&self, parked: Option<Box<Waiting>>) -> Result<Guest, Stopped> {
+        match parked {
+            Some(waiting) => self.wake(*waiting).await,
+            None if self.claimed.has_lost_journal => Err(Stopped::unused(lost_journal())),
+            None => self.begin().await.map_err(Stopped::unused),
+        }
+    }
+
+    /// What is to be done because the worker said so.
+    async fn stopped(&self, why: Result<Stop, oneshot::error::RecvError>, guest: Option<Guest>) -> Stopped {
+        match why {
+            Ok(Stop::ShuttingDown) => {
+                Stopped::ByItself(Ended { outcome: Outcome::Interrupted, usage: Usage::default() }, guest.map(Box::new))
+            }
+            Ok(Stop::Canceled) => {
+                if let Some(guest) = guest {
+                    self.report(&guest.recorder).await;
+                }
+                Stopped::NotOurs
+            }
+            // The worker forgot this attempt: the run was claimed again under another lease.
+            Err(_) => Stopped::NotOurs,
+            Ok(Stop::LeaseLost) => Stopped::LeaseLost,
         }
     }
 
@@ -167,24 +225,13 @@ impl Attempt {
             tokio::select! {
                 biased;
                 Report { outcome, usage, .. } = &mut guest.call => {
-                    return Stopped::ByItself(Ended { outcome, usage }, Some(guest));
+                    return Stopped::ByItself(Ended { outcome, usage }, Some(Box::new(guest)));
                 }
                 Some(ask) = guest.asks.recv() => match self.wait(guest, ask).await {
                     Ok(there) => guest = there,
                     Err(stopped) => return stopped,
                 },
-                why = &mut stop => match why {
-                    Ok(Stop::ShuttingDown) => {
-                        return Stopped::ByItself(Ended::unused(Outcome::Interrupted), Some(guest));
-                    }
-                    Ok(Stop::Canceled) => {
-                        self.report(&guest.recorder).await;
-                        return Stopped::NotOurs;
-                    }
-                    // The worker forgot this attempt: the run was claimed again under another lease.
-                    Err(_) => return Stopped::NotOurs,
-                    Ok(Stop::LeaseLost) => return Stopped::LeaseLost,
-                },
+                why = &mut stop => return self.stopped(why, Some(guest)).await,
                 _ = report.tick() => if !self.report(&guest.recorder).await {
                     return Stopped::NotOurs;
                 },
@@ -208,11 +255,12 @@ impl Attempt {
 
     /// Records that the guest waits, or answers it if what it waits for is there.
     async fn wait(&self, guest: Guest, ask: Ask) -> Result<Guest, Stopped> {
-        let fault = |error: String| Stopped::ByItself(Ended::unused(Outcome::HostFault(error)), None);
+        let fault = |error: String| Stopped::unused(Outcome::HostFault(error));
         let awaited = wait::awaited(&ask.wait).map_err(fault)?;
         let said = guest.recorder.take();
         let metadata_changed = said.metadata.is_some();
         let unwritten = guest.journal.unwritten();
+        let at = self.shared.clock.now();
         let suspension = Suspension {
             lease: self.claimed.lease,
             waits: awaited,
@@ -223,43 +271,65 @@ impl Attempt {
             cpu_before: guest.cpu_before,
             logs: said.logs,
             metadata: said.metadata,
-            at: self.shared.clock.now(),
+            at,
         };
-        match self.shared.storage.suspend(suspension).await {
+        match self.suspend(suspension).await {
             Ok(Suspended::Ready) => {
                 guest.recorder.metadata_unwritten(metadata_changed);
-                self.answer(guest, ask).await.map_err(fault)
+                let outcomes = self.outcomes(&ask, at).await.map_err(fault)?;
+                let outcomes = outcomes.ok_or_else(|| fault("what was there is gone".into()))?;
+                // A guest that has gone needs no answer.
+                drop(ask.answer.send(Ok(outcomes)));
+                Ok(guest)
             }
             Ok(Suspended::Waiting) => {
                 guest.activity.pause();
                 if let Some(unwritten) = unwritten {
                     guest.journal.written(unwritten.up_to);
                 }
-                Err(Stopped::Waiting(Box::new(Waiting { guest, ask, attempt: self.claimed.run.attempt })))
+                Err(Stopped::Waiting(Box::new(Waiting { guest, ask, lease: self.claimed.lease })))
             }
             Ok(Suspended::Lost) => Err(Stopped::NotOurs),
             Err(error) => Err(fault(error.to_string())),
         }
     }
 
-    /// Tells a guest what it has waited for.
-    async fn answer(&self, guest: Guest, ask: Ask) -> Result<Guest, String> {
+    /// Tries for a while, as at the end of an attempt: what a guest did since its last wait depends on it.
+    async fn suspend(&self, suspension: Suspension) -> Result<Suspended, Error> {
+        for _ in 1..SETTLE_TRIES {
+            match self.shared.storage.suspend(suspension.clone()).await {
+                Err(error) if !matches!(error, Error::Closed) => {
+                    tracing::error!(%error, "that a run waits could not be recorded");
+                    tokio::time::sleep(SETTLE_RETRY).await;
+                }
+                recorded => return recorded,
+            }
+        }
+        self.shared.storage.suspend(suspension).await
+    }
+
+    /// What the guest has waited for, as of `at`; `None`: it must wait on.
+    async fn outcomes(&self, ask: &Ask, at: Timestamp) -> Result<Option<Vec<(u32, WaitOutcome)>>, String> {
         let awaited = wait::awaited(&ask.wait)?;
-        let (environment, now) = (self.claimed.run.environment, self.shared.clock.now());
-        let outcomes = self.shared.storage.outcomes(environment, awaited, now).await;
-        let outcomes = outcomes.map_err(|error| error.to_string())?;
-        let answer = wait::answer(&ask.wait, outcomes);
-        // A guest that has gone needs no answer.
-        drop(ask.answer.send(Ok(answer)));
-        Ok(guest)
+        let outcomes = self.shared.storage.outcomes(self.claimed.run.environment, awaited, at).await;
+        Ok(wait::answer(&ask.wait, outcomes.map_err(|error| error.to_string())?))
     }
 
     /// Goes on with a guest that has waited in memory.
-    async fn wake(&self, waiting: Waiting) -> Result<Guest, Outcome> {
+    async fn wake(&self, waiting: Waiting) -> Result<Guest, Stopped> {
         let Waiting { guest, ask, .. } = waiting;
+        guest.lease.store(self.claimed.lease.number, Ordering::Release);
         guest.recorder.resume(self.claimed.run.metadata.as_deref());
-        guest.activity.resume();
-        self.answer(guest, ask).await.map_err(Outcome::HostFault)
+        let outcomes = self.outcomes(&ask, self.shared.clock.now()).await;
+        match outcomes.map_err(|error| Stopped::unused(Outcome::HostFault(error)))? {
+            Some(outcomes) => {
+                guest.activity.resume();
+                drop(ask.answer.send(Ok(outcomes)));
+                Ok(guest)
+            }
+            // The clock was set back since it was woken.
+            None => self.wait(guest, ask).await,
+        }
     }
 
     /// Makes the guest: from its beginning, or from its journal.
@@ -270,15 +340,17 @@ impl Attempt {
         let recorder = Recorder::new(run.metadata.as_deref(), run.attempt);
         let is_first = run.attempt == 1 && !self.claimed.resumes;
         if is_first && plan.definition.hooks.at_start() {
-            hooks::call(&self.shared, &plan, HookCall::Start, &recorder).await.map_err(Outcome::HostFault)?;
+            hooks::call(&self.shared, &plan, HookCall::Start, &recorder).await?;
         }
-        let (world, asks) = RunWorld::new(self.shared.clone(), run, plan.deployment.id, recorder.clone());
+        let lease = Arc::new(AtomicU64::new(self.claimed.lease.number));
+        let world = RunWorld::new(self.shared.clone(), run, plan.deployment.id, recorder.clone());
+        let (world, asks) = world.of_attempt(lease.clone());
         let (journal, activity) = (self.journal().await?, Activity::default());
         let call = plan.call(Entry::Task, &recorder, world, &self.shared.limits);
         let call = Call { journal: journal.clone(), activity: activity.clone(), ..call };
         let sandbox = self.shared.sandbox.clone();
         let call = Box::pin(async move { sandbox.call(call).await });
-        Ok(Guest { call, asks, activity, journal, recorder, definition: plan.definition, cpu_before: run.cpu })
+        Ok(Guest { call, asks, activity, journal, recorder, definition: plan.definition, cpu_before: run.cpu, lease })
     }
 
     /// The journal of the attempt: an empty one, or what was kept of it when it waited before.
@@ -310,7 +382,7 @@ impl Attempt {
 
     /// Decides and records; while storage fails, tries again for a while. `false`: it could not be
     /// recorded, and the run is to be attempted again.
-    async fn settle(&self, ended: Ended, guest: Option<Guest>) -> bool {
+    async fn settle(&self, ended: Ended, guest: Option<Box<Guest>>) -> bool {
         let now = self.shared.clock.now();
         match &ended.outcome {
             Outcome::HostFault(error) => tracing::error!(error, "host fault"),

@@ -4,16 +4,17 @@
 //! of them: they are called for every end, and after a crash of the server perhaps again. Nothing
 //! that a hook does changes what became of its run.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 
 use super::attempt::Shared;
 use super::calls::Plan;
 use super::services::Recorder;
+use super::wait::failed;
 use super::world::RunWorld;
 use crate::model::attempt::{Outcome, TimeLimit};
 use crate::model::hook::Hook;
@@ -37,13 +38,13 @@ const STORAGE_RETRY: Duration = Duration::from_secs(1);
 /// Calls the hooks of runs that have ended.
 pub struct Hooks {
     shared: Arc<Shared>,
-    calling: JoinSet<RunId>,
-    runs: HashSet<RunId>,
+    calling: JoinSet<()>,
+    runs: HashMap<task::Id, RunId>,
 }
 
 impl Hooks {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, calling: JoinSet::new(), runs: HashSet::new() }
+        Self { shared, calling: JoinSet::new(), runs: HashMap::new() }
     }
 
     /// Calls them until `shutdown` becomes true. Those that are called then are cut off, and called
@@ -61,7 +62,7 @@ impl Hooks {
             };
             tokio::select! {
                 () = super::stopped(&mut shutdown) => return,
-                Some(ended) = self.calling.join_next() => self.forget(ended),
+                Some(ended) = self.calling.join_next_with_id() => self.forget(ended),
                 () = storage.hooks_due(), if self.has_room() => {}
                 () = tokio::time::sleep(pause), if self.has_room() => {}
             }
@@ -72,11 +73,15 @@ impl Hooks {
         self.runs.len() < MAX_CONCURRENT_HOOKS as usize
     }
 
-    fn forget(&mut self, ended: Result<RunId, tokio::task::JoinError>) {
-        match ended {
-            Ok(run) => drop(self.runs.remove(&run)),
-            Err(error) => tracing::error!(%error, "the hooks of a run panicked; they are called at the next start"),
-        }
+    fn forget(&mut self, ended: Result<(task::Id, ()), task::JoinError>) {
+        let id = ended.map_or_else(
+            |error| {
+                tracing::error!(%error, "the hooks of a run panicked");
+                error.id()
+            },
+            |(id, ())| id,
+        );
+        self.runs.remove(&id);
     }
 
     /// Starts what is due, as far as there is room, and says when to look again.
@@ -86,10 +91,11 @@ impl Hooks {
             return Ok(MAX_SLEEP);
         }
         let storage = &self.shared.storage;
-        let calling: Vec<RunId> = self.runs.iter().copied().collect();
+        let calling: Vec<RunId> = self.runs.values().copied().collect();
         for due in storage.due_hooks(self.shared.clock.now(), calling, free).await? {
-            self.runs.insert(due.run.id);
-            self.calling.spawn(call_all(self.shared.clone(), due));
+            let run = due.run.id;
+            let task = self.calling.spawn(call_all(self.shared.clone(), due));
+            self.runs.insert(task.id(), run);
         }
         let next = if self.runs.is_empty() { storage.next_hooks().await? } else { None };
         let until = next.map(|at| Duration::try_from(at.duration_since(self.shared.clock.now())).unwrap_or_default());
@@ -98,7 +104,7 @@ impl Hooks {
 }
 
 /// Calls the hooks of a run's end, and records that; or when they are to be tried again.
-async fn call_all(shared: Arc<Shared>, due: DueHooks) -> RunId {
+async fn call_all(shared: Arc<Shared>, due: DueHooks) {
     let DueHooks { run, deployment, tries } = due;
     let id = run.id;
     let called = call_each(&shared, &run, deployment).await;
@@ -116,7 +122,6 @@ async fn call_all(shared: Arc<Shared>, due: DueHooks) -> RunId {
     if let Err(error) = recorded {
         tracing::error!(run.id = %id, %error, "that hooks were called could not be recorded");
     }
-    id
 }
 
 /// An error is a fault of the host.
@@ -135,19 +140,26 @@ async fn call_each(shared: &Arc<Shared>, run: &Run, deployment: crate::model::id
                 tracing::warn!(run.id = %run.id, "metadata of a hook are lost: others changed them meanwhile");
             }
         }
-        called?;
+        called.map_err(|outcome| format!("{outcome:?}"))?;
     }
     Ok(())
 }
 
-/// Calls a hook. What it does wrong is said in the log of the run; an error is a fault of the host.
-pub(super) async fn call(shared: &Arc<Shared>, plan: &Plan, call: HookCall, recorder: &Recorder) -> Result<(), String> {
-    let name = name_of(&call).as_str();
-    let world = RunWorld::of_hook(shared.clone(), &plan.run, plan.deployment.id, recorder.clone());
+/// Calls a hook. What it does wrong is said in the log of the run; an error is an outcome that is the
+/// host's fault.
+pub(super) async fn call(
+    shared: &Arc<Shared>,
+    plan: &Plan,
+    call: HookCall,
+    recorder: &Recorder,
+) -> Result<(), Outcome> {
+    let hook = name_of(&call);
+    let name = hook.as_str();
+    let world = RunWorld::new(shared.clone(), &plan.run, plan.deployment.id, recorder.clone()).of_hook(hook);
     let call = plan.call(Entry::Hook(call), recorder, world, &shared.limits);
     let problem = match shared.sandbox.call(call).await.outcome {
         Outcome::Returned(_) => return Ok(()),
-        Outcome::HostFault(fault) | Outcome::HostFull(fault) => return Err(fault),
+        fault @ (Outcome::HostFault(_) | Outcome::HostFull(_)) => return Err(fault),
         Outcome::Failed(error) => error.message,
         Outcome::Crashed(crash) => crash.message,
         Outcome::NonDeterministic(message) => message,
@@ -184,14 +196,7 @@ fn call_of(hook: Hook, run: &Run) -> HookCall {
 }
 
 fn error_of(run: &Run) -> RunError {
-    let status = match run.status {
-        Status::Crashed => FailedStatus::Crashed,
-        Status::TimedOut => FailedStatus::TimedOut,
-        Status::Canceled => FailedStatus::Canceled,
-        Status::Expired => FailedStatus::Expired,
-        Status::SystemFailure => FailedStatus::SystemFailure,
-        _ => FailedStatus::Failed,
-    };
+    let status = failed(run.status).unwrap_or(FailedStatus::Failed);
     let (name, message, stack) = match run.error.clone() {
         Some(error) => (error.name, error.message, error.stack),
         None => ("Error".into(), String::new(), None),

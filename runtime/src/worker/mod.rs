@@ -304,8 +304,9 @@ impl Worker {
                 self.give_up_unrecorded().await;
             }
             Left::Waiting(waiting) if is_ours => {
-                let memory_bytes = waiting.memory_bytes();
-                self.parked.park(lease.run, waiting, memory_bytes, Instant::now());
+                let (memory_bytes, is_replaceable) = (waiting.memory_bytes(), waiting.is_replaceable());
+                let guest = parked::Guest { instance: waiting, memory_bytes, is_replaceable };
+                self.parked.park(lease.run, guest, Instant::now());
             }
             Left::Waiting(_) => {}
         }

@@ -35,7 +35,7 @@ pub(super) fn request(
     request.concurrency_key = options.concurrency_key;
     request.delay = options.delay.map(delay).transpose()?;
     request.ttl = options.ttl.map(Duration::from_millis);
-    request.idempotency = options.idempotency_key.map(|key| idempotency(key, asker, now));
+    request.idempotency = options.idempotency_key.map(|key| idempotency(key, asker, now)).transpose()?;
     request.priority_seconds = options.priority.unwrap_or(0.0);
     request.tags = options.tags;
     request.metadata = options.metadata.map(metadata).transpose()?;
@@ -81,8 +81,11 @@ fn debounce(debounce: world::Debounce) -> run::Debounce {
 }
 
 /// The same key as a client's, which hashes it with the run, and the attempt, within which it counts.
-fn idempotency(key: world::IdempotencyKey, asker: Asker, now: Timestamp) -> run::IdempotencyKey {
+fn idempotency(key: world::IdempotencyKey, asker: Asker, now: Timestamp) -> Result<run::IdempotencyKey, String> {
     let world::IdempotencyKey { key, scope, ttl } = key;
+    if !(1..=limits::MAX_IDEMPOTENCY_KEY_CHARS).contains(&key.chars().count()) {
+        return Err("`idempotency-key` must have 1 to 2048 characters".into());
+    }
     let ttl = ttl.map_or(limits::DEFAULT_IDEMPOTENCY_KEY_TTL, Duration::from_millis);
     let (hashed, scope) = match scope {
         IdempotencyKeyScope::Run => (format!("{key}-{}", asker.run), "run"),
@@ -90,12 +93,12 @@ fn idempotency(key: world::IdempotencyKey, asker: Asker, now: Timestamp) -> run:
         IdempotencyKeyScope::Global => (key.clone(), "global"),
     };
     let is_hash = key.chars().count() == HASH_CHARS;
-    run::IdempotencyKey {
+    Ok(run::IdempotencyKey {
         key: if is_hash { key.clone() } else { HEXLOWER.encode(&Sha256::digest(hashed.as_bytes())) },
         shown: Some(key),
         scope: Some(scope.into()),
         expires_at: later(now, ttl),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -106,7 +109,7 @@ mod tests {
     fn check(key: &str, scope: IdempotencyKeyScope, expected: &str) {
         let asker = Asker { run: RunId::from_bits(1), attempt: 2 };
         let key = world::IdempotencyKey { key: key.into(), scope, ttl: None };
-        assert_eq!(idempotency(key, asker, Timestamp::UNIX_EPOCH).key, expected);
+        assert_eq!(idempotency(key, asker, Timestamp::UNIX_EPOCH).map(|key| key.key).as_deref(), Ok(expected));
     }
 
     #[test]

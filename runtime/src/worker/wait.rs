@@ -28,10 +28,12 @@ fn moment(at: u64) -> Timestamp {
     i64::try_from(at).ok().and_then(|at| Timestamp::from_millisecond(at).ok()).unwrap_or(Timestamp::MAX)
 }
 
-/// What is there, by its place in the list.
-pub(super) fn answer(wait: &Wait, outcomes: Vec<Option<WaitOutcome>>) -> Vec<(u32, Outcome)> {
+/// What is there, by its place in the list; `None`: that is not all that is waited for, or nothing.
+pub(super) fn answer(wait: &Wait, outcomes: Vec<Option<WaitOutcome>>) -> Option<Vec<(u32, Outcome)>> {
     let found = (0..).zip(&wait.of).zip(outcomes);
-    found.filter_map(|((place, awaited), found)| Some((place, outcome(awaited, found?)))).collect()
+    let there: Vec<_> = found.filter_map(|((place, awaited), found)| Some((place, outcome(awaited, found?)))).collect();
+    let needed = if wait.all { wait.of.len() } else { 1 };
+    (there.len() >= needed).then_some(there)
 }
 
 fn outcome(awaited: &world::Awaited, outcome: WaitOutcome) -> Outcome {
@@ -83,7 +85,7 @@ fn result(run: EndedRun) -> RunResult {
 }
 
 /// How a run failed; `None`: it completed.
-fn failed(status: Status) -> Option<FailedStatus> {
+pub(super) fn failed(status: Status) -> Option<FailedStatus> {
     match status {
         Status::Completed => None,
         Status::Failed => Some(FailedStatus::Failed),

@@ -2,6 +2,7 @@
 //! something, and waits.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use dacapo_host_api::MetadataError;
@@ -16,13 +17,17 @@ use super::request::{self, Asker};
 use super::services::{Recorder, metadata_error, operation};
 use crate::edits::{self, EditError};
 use crate::model::admission::{Delay, Request};
+use crate::model::hook::Hook;
 use crate::model::id::{DeploymentId, EnvironmentId, RunId, WaitpointId};
 use crate::model::limits;
 use crate::model::run::Run;
-use crate::runs::TriggerError;
+use crate::runs::{TriggerError, Triggered};
 use crate::sandbox::World;
 use crate::storage::{Appended, Edited, Error, NewChunks};
 use crate::waitpoints::{WaitpointError, Wish};
+
+/// The entry of an attempt.
+const TASK: &str = "task";
 
 /// A guest waits: what for, and where the answer goes.
 pub(super) struct Ask {
@@ -35,6 +40,10 @@ pub(super) struct RunWorld {
     shared: Arc<Shared>,
     me: Me,
     recorder: Recorder,
+    /// What the guest was called for: the task, or a hook of it.
+    entry: &'static str,
+    /// The number of the lease that must hold; `None`: none.
+    lease: Option<Arc<AtomicU64>>,
     /// Where waits go; `None`: the guest may not wait.
     asks: Option<mpsc::Sender<Ask>>,
 }
@@ -51,19 +60,8 @@ struct Me {
 }
 
 impl RunWorld {
-    /// The world of an attempt of `run`, and what the guest waits for in it, as it comes.
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        run: &Run,
-        deployment: DeploymentId,
-        recorder: Recorder,
-    ) -> (Self, mpsc::Receiver<Ask>) {
-        let (asks, asked) = mpsc::channel(1);
-        (Self { asks: Some(asks), ..Self::of_hook(shared, run, deployment, recorder) }, asked)
-    }
-
-    /// The world of a hook of `run`, in which nothing can be waited for.
-    pub(super) fn of_hook(shared: Arc<Shared>, run: &Run, deployment: DeploymentId, recorder: Recorder) -> Self {
+    /// The world of a run's guest, in which nothing can be waited for.
+    pub(super) fn new(shared: Arc<Shared>, run: &Run, deployment: DeploymentId, recorder: Recorder) -> Self {
         let me = Me {
             run: run.id,
             attempt: run.attempt,
@@ -72,7 +70,19 @@ impl RunWorld {
             parent: run.origin.parent,
             root: run.origin.root,
         };
-        Self { shared, me, recorder, asks: None }
+        Self { shared, me, recorder, entry: TASK, lease: None, asks: None }
+    }
+
+    /// The same for a hook.
+    pub(super) fn of_hook(self, hook: Hook) -> Self {
+        Self { entry: hook.as_str(), ..self }
+    }
+
+    /// The same for an attempt, which acts only while its lease holds; and what the guest waits for, as
+    /// it comes.
+    pub(super) fn of_attempt(self, lease: Arc<AtomicU64>) -> (Self, mpsc::Receiver<Ask>) {
+        let (asks, asked) = mpsc::channel(1);
+        (Self { lease: Some(lease), asks: Some(asks), ..self }, asked)
     }
 
     fn asker(&self) -> Asker {
@@ -97,6 +107,7 @@ impl RunWorld {
         };
         let (mut request, version) = asked;
         request.request_key = Some(key.0.clone());
+        request.parent_lease = self.lease.as_ref().map(|lease| lease.load(Ordering::Acquire));
         request.locked = match version {
             Some(version) => match self.deployment_of(&version).await? {
                 Ok(deployment) => Some(deployment),
@@ -126,18 +137,29 @@ impl RunWorld {
 /// What names a call of a run whenever it is done: its number, and all that it asks.
 struct CallKey(String);
 
-impl CallKey {
-    fn new(asker: Asker, call: CallNumber, items: &[BatchItem], awaited: bool) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        for BatchItem { task_id, payload, options } in items {
-            for text in [task_id, payload, &format!("{options:?}")] {
-                hasher.update(&(text.len() as u64).to_le_bytes());
-                hasher.update(text.as_bytes());
-            }
+impl RunWorld {
+    /// `asked` as JSON, which everything that a guest asks can be written as.
+    fn key(&self, call: CallNumber, asked: serde_json::Result<Vec<u8>>) -> CallKey {
+        let asked = blake3::hash(&asked.unwrap_or_default()).to_hex();
+        let Me { run, attempt, .. } = self.me;
+        CallKey(format!("call {} of {} in attempt {attempt} of {run}: {}", call.0, self.entry, &asked[..32]))
+    }
+
+    /// Refuses to let the run wait for itself, or for one that waits for it, which a key can name.
+    async fn refuse_own_line(&self, found: &[Triggered]) -> Answer<Result<(), Refused>> {
+        if !found.iter().any(|run| run.is_cached) {
+            return Ok(Ok(()));
         }
-        hasher.update(&[u8::from(awaited)]);
-        let asked = hasher.finalize().to_hex();
-        Self(format!("call {} of attempt {} of {}: {}", call.0, asker.attempt, asker.run, &asked[..32]))
+        let mut next = Some(self.me.run);
+        while let Some(id) = next {
+            if found.iter().any(|run| run.run == id) {
+                let text = "the idempotency key names this run, or one above it: it would wait for itself for ever";
+                return Ok(Err(Refused::Invalid(text.into())));
+            }
+            let run = self.shared.storage.run(self.me.environment, id).await.map_err(fault)?;
+            next = run.and_then(|run| run.origin.parent);
+        }
+        Ok(Ok(()))
     }
 }
 
@@ -152,14 +174,17 @@ impl World for RunWorld {
     }
 
     async fn trigger(&self, call: CallNumber, item: BatchItem, awaited: bool) -> Answer<Result<RunHandle, Refused>> {
-        let key = CallKey::new(self.asker(), call, std::slice::from_ref(&item), awaited);
+        let key = self.key(call, serde_json::to_vec(&(&item, awaited)));
         let request = match self.request(item, awaited, &key).await? {
             Ok(request) => request,
             Err(refused) => return Ok(Err(refused)),
         };
         let runs = &self.shared.runs;
         match runs.trigger(runs.new_id(), self.me.environment, request).await {
-            Ok(triggered) => Ok(Ok(RunHandle { id: triggered.run.to_string(), is_cached: triggered.is_cached })),
+            Ok(triggered) => {
+                let refused = if awaited { self.refuse_own_line(&[triggered]).await? } else { Ok(()) };
+                Ok(refused.map(|()| handle(triggered)))
+            }
             Err(error) => refusal(error).map(Err),
         }
     }
@@ -170,7 +195,7 @@ impl World for RunWorld {
         items: Vec<BatchItem>,
         awaited: bool,
     ) -> Answer<Result<BatchHandle, Refused>> {
-        let key = CallKey::new(self.asker(), call, &items, awaited);
+        let key = self.key(call, serde_json::to_vec(&(&items, awaited)));
         let mut requests = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
             match self.request(item, awaited, &key).await? {
@@ -180,10 +205,9 @@ impl World for RunWorld {
         }
         match self.shared.runs.trigger_family(self.me.environment, self.me.run, key.0, requests).await {
             Ok(family) => {
-                let handle =
-                    |run: crate::runs::Triggered| RunHandle { id: run.run.to_string(), is_cached: run.is_cached };
+                let refused = if awaited { self.refuse_own_line(&family.runs).await? } else { Ok(()) };
                 let runs = family.runs.into_iter().map(handle).collect();
-                Ok(Ok(BatchHandle { id: family.batch.to_string(), runs }))
+                Ok(refused.map(|()| BatchHandle { id: family.batch.to_string(), runs }))
             }
             Err((index, error)) => Ok(Err(match (index, refusal(error)?) {
                 (Some(index), refused) => of_item(index, refused),
@@ -192,9 +216,10 @@ impl World for RunWorld {
         }
     }
 
-    async fn create_token(&self, _: CallNumber, options: TokenOptions) -> Answer<Result<Token, String>> {
+    async fn create_token(&self, call: CallNumber, options: TokenOptions) -> Answer<Result<Token, String>> {
+        let key = self.key(call, serde_json::to_vec(&options));
         let wish = match wish(options) {
-            Ok(wish) => wish,
+            Ok(wish) => Wish { call_key: Some(key.0), ..wish },
             Err(problem) => return Ok(Err(problem)),
         };
         match self.shared.waitpoints.create(self.me.environment, wish).await {
@@ -290,6 +315,10 @@ impl World for RunWorld {
     }
 }
 
+fn handle(run: Triggered) -> RunHandle {
+    RunHandle { id: run.run.to_string(), is_cached: run.is_cached }
+}
+
 fn fault(error: Error) -> HostFault {
     HostFault(error.to_string())
 }
@@ -309,6 +338,7 @@ fn refusal(error: TriggerError) -> Answer<Refused> {
         TriggerError::PayloadRejected { problems, .. } => Ok(Refused::PayloadRejected(problems)),
         TriggerError::QueueFull { .. } => Ok(Refused::QueueFull(text)),
         TriggerError::Storage(error) => Err(fault(error)),
+        TriggerError::ParentGone => Err(HostFault(text)),
         TriggerError::Refused(_)
         | TriggerError::BadPayload(_)
         | TriggerError::NoSuchRun(_)
@@ -346,6 +376,7 @@ fn wish(options: TokenOptions) -> Result<Wish, String> {
         idempotency_key: options.idempotency_key,
         idempotency_key_ttl: options.idempotency_key_ttl.map(std::time::Duration::from_millis),
         tags: options.tags,
+        call_key: None,
     })
 }
 

@@ -146,7 +146,15 @@ impl Desk {
     pub async fn token(&self, timeout_at: Option<Timestamp>) -> WaitpointId {
         let id = WaitpointId::from_bits(self.bits());
         let (environment, created_at) = (self.environment, self.now());
-        let new = NewWaitpoint { id, environment, tags: Vec::new(), idempotency: None, created_at, timeout_at };
+        let new = NewWaitpoint {
+            id,
+            environment,
+            tags: Vec::new(),
+            call_key: None,
+            idempotency: None,
+            created_at,
+            timeout_at,
+        };
         self.storage.insert_waitpoint(new, 1_000_000).await.unwrap();
         id
     }
