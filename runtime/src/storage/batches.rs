@@ -6,7 +6,7 @@
 
 use jiff::Timestamp;
 
-use super::runs::{Inserted, insert_run};
+use super::insert::{Inserted, insert_run};
 use super::sql::{Row, Tx, values};
 use super::tokens::use_token;
 use super::{Error, Storage};

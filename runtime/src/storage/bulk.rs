@@ -7,8 +7,9 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
+use super::cancel::cancel;
+use super::insert::insert_run;
 use super::page::{Page, Place};
-use super::runs::{cancel, insert_run};
 use super::sql::{Row, Tx, values};
 use super::{Canceled, Error, Inserted, Storage};
 use crate::model::bulk::{BulkKind, BulkStatus, MemberOutcome};

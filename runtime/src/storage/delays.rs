@@ -95,5 +95,5 @@ fn take_over(tx: &Tx<'_>, run: RunId, new: &NewRun) -> Result<(), Error> {
     for tag in old_tags {
         tx.execute(forget, values![new.environment, &tag, run])?;
     }
-    super::runs::insert_tags(tx, new.environment, run, &new.tags)
+    super::insert::insert_tags(tx, new.environment, run, &new.tags)
 }

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::runs::{insert_tags, parse_tags, tags_text};
+use super::insert::insert_tags;
+use super::runs::{parse_tags, tags_text};
 use super::sql::values;
 use super::{Error, Storage};
 use crate::model::id::{EnvironmentId, RunId};

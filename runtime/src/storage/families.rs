@@ -1,7 +1,7 @@
 //! Batches that a run makes: announced, filled and sealed in one transaction, whole or not at all.
 
 use super::batches::{Announced, ItemInserted, NewBatch, NewBatchItem, insert_batch, insert_batch_item, seal};
-use super::runs::{existing_run, parent_holds};
+use super::insert::{existing_run, parent_holds};
 use super::sql::{Tx, values};
 use super::{Error, Storage};
 use crate::model::id::{BatchId, RunId};

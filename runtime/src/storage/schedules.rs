@@ -6,7 +6,7 @@
 
 use jiff::Timestamp;
 
-use super::runs::insert_run;
+use super::insert::insert_run;
 use super::sql::{Row, Tx, values};
 use super::{Error, Inserted, Storage};
 use crate::model::id::{DeploymentId, EnvironmentId, ScheduleId};
