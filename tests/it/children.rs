@@ -40,7 +40,7 @@ async fn a_tree_of_runs_comes_together_at_its_root() {
     let run = app.call("tree", json!([3, 2])).await;
 
     assert_eq!(run["output"], 8, "{run}");
-    assert_eq!(run["metadata"]["nodes"], 2 + 4, "each node below the root has counted itself there: {run}");
+    assert_eq!(run["metadata"]["nodes"], 1 + 2 + 4, "each node has counted itself at the root: {run}");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use dacapo::model::run::{ErrorKind, IdempotencyKey, RunError, Status, later};
 use dacapo::model::task::TaskDefinition;
 use dacapo::model::wait::{Awaited, WaitOutcome};
 use dacapo::sandbox::scripted::{ScriptedSandbox, Step};
-use dacapo::storage::{Canceled, Completed, FamilyInserted, Suspended, Suspension};
+use dacapo::storage::{Canceled, Completed, FamilyInserted, MetadataEdit, Suspended, Suspension};
 use serde_json::{Value, json};
 
 mod desk;
@@ -50,7 +50,7 @@ async fn a_run_that_waits_for_any_is_woken_by_the_first_and_takes_its_old_place(
         usage: Usage { cpu: Duration::from_millis(3), peak_memory_bytes: 9, wall: HOUR },
         cpu_before: Duration::from_millis(2),
         logs: vec![line("before", desk.now())],
-        metadata: Some("{}".into()),
+        metadata: Some(MetadataEdit::new(|_| Ok("{}".into()))),
         ..desk.suspension(lease, awaited.clone(), false)
     };
     assert_eq!(desk.storage.suspend(asked).await.unwrap(), Suspended::Waiting);
@@ -151,14 +151,14 @@ async fn what_has_come_before_a_run_waits_is_not_waited_for() {
     let never = || Awaited::Moment(desk.after(HOUR));
     let asked = Suspension {
         logs: vec![line("kept", desk.now())],
-        metadata: Some("{\"not\":\"kept\"}".into()),
+        metadata: Some(MetadataEdit::new(|_| Ok("{}".into()))),
         ..desk.suspension(lease, vec![never(), Awaited::Run(child.run.id)], false)
     };
 
     assert_eq!(desk.storage.suspend(asked).await.unwrap(), Suspended::Ready);
 
     let run = desk.run(lease.run).await;
-    assert_eq!((run.status, run.metadata), (Status::Executing, None));
+    assert_eq!((run.status, run.metadata.as_deref()), (Status::Executing, Some("{}")));
     assert_eq!(desk.storage.logs(run.id, 0, 10).await.unwrap().len(), 1);
     assert_eq!((desk.rows("run_waits"), desk.rows("run_journals")), (0, 0));
     // What does not exist will never come.

@@ -5,6 +5,8 @@
 ALTER TABLE runs ADD COLUMN journaled_attempt BIGINT NOT NULL DEFAULT 0;
 -- Whether the journal of its last attempt is the whole of it. NULL: not known yet. 0: it passed its limit.
 ALTER TABLE runs ADD COLUMN is_replayable BIGINT;
+-- Whether the run that triggered it waits for it.
+ALTER TABLE runs ADD COLUMN is_awaited BIGINT NOT NULL DEFAULT 0;
 
 -- What the host answered in an attempt, in pieces, sealed under the server's key.
 CREATE TABLE run_journals (

@@ -50,28 +50,57 @@ pub enum BadOperation {
     TooDeep(#[from] TooDeep),
 }
 
+impl MetadataOperation {
+    /// The key of the whole object below which it changes something; `None`: it changes all.
+    pub fn first_step(&self) -> Option<&str> {
+        match self {
+            Self::Set(key, _)
+            | Self::Delete(key)
+            | Self::Append(key, _)
+            | Self::Remove(key, _)
+            | Self::Increment(key, _) => Some(steps(key).0),
+            Self::Update(_) => None,
+        }
+    }
+}
+
 /// The metadata after a change.
 pub fn apply(metadata: &Map<String, Value>, operation: MetadataOperation) -> Result<Map<String, Value>, BadOperation> {
-    let mut changed = metadata.clone();
+    apply_all(metadata.clone(), [operation])
+}
+
+/// The metadata after changes in this order: all of them, or an error.
+pub fn apply_all(
+    mut metadata: Map<String, Value>,
+    operations: impl IntoIterator<Item = MetadataOperation>,
+) -> Result<Map<String, Value>, BadOperation> {
+    for operation in operations {
+        change(&mut metadata, operation)?;
+    }
+    check_levels(&metadata)?;
+    Ok(metadata)
+}
+
+/// Makes a change, whatever the levels become.
+fn change(changed: &mut Map<String, Value>, operation: MetadataOperation) -> Result<(), BadOperation> {
     check_names(&operation)?;
     match operation {
-        MetadataOperation::Set(key, value) => *place(&mut changed, &key)? = value,
-        MetadataOperation::Delete(key) => delete(&mut changed, &key),
-        MetadataOperation::Append(key, item) => match place(&mut changed, &key)? {
+        MetadataOperation::Set(key, value) => *place(changed, &key)? = value,
+        MetadataOperation::Delete(key) => delete(changed, &key),
+        MetadataOperation::Append(key, item) => match place(changed, &key)? {
             Value::Array(items) => items.push(item),
             empty @ Value::Null => *empty = Value::Array(vec![item]),
             single => *single = Value::Array(vec![single.take(), item]),
         },
         MetadataOperation::Remove(key, item) => {
-            if let Some(Value::Array(items)) = find_mut(&mut changed, &key) {
+            if let Some(Value::Array(items)) = find_mut(changed, &key) {
                 items.retain(|other| *other != item);
             }
         }
-        MetadataOperation::Increment(key, by) => increment(&mut changed, &key, by)?,
-        MetadataOperation::Update(object) => changed = object,
+        MetadataOperation::Increment(key, by) => increment(changed, &key, by)?,
+        MetadataOperation::Update(object) => *changed = object,
     }
-    check_levels(&changed)?;
-    Ok(changed)
+    Ok(())
 }
 
 fn check_names(operation: &MetadataOperation) -> Result<(), BadOperation> {

@@ -45,7 +45,7 @@ pub use environments::{
     EnvironmentItem, EnvironmentList, ImportVariablesRequest, SetVariableRequest, UpdateVariableRequest, VariableItem,
 };
 pub use error::{ErrorBody, SerializedError, TaskRunError};
-pub use metadata::{BadOperation, MetadataOperation, TooDeep, apply, check_levels, find};
+pub use metadata::{BadOperation, MetadataOperation, TooDeep, apply, apply_all, check_levels, find};
 pub use packet::{BadPacket, is_array, plain_json};
 pub use packets::{DownloadLink, STORED_PACKET, UploadLink};
 pub use queues::{

@@ -93,7 +93,7 @@ pub(super) async fn metadata(
 }
 
 /// Changes the metadata of a run, of its parent and of its root: all that is asked for, or nothing. While a run executes,
-/// its task's own next change wins.
+/// its task's own changes are made to what is there by then: nothing is lost, unless both set the same key.
 #[utoipa::path(
     put, path = "/api/v1/runs/{run}/metadata", tag = "Runs",
     request_body = ChangeMetadataRequest,

@@ -95,7 +95,12 @@ async fn related_runs(server: &Server, run: &Run) -> Result<RelatedRuns> {
 }
 
 fn trigger_function(run: &Run) -> &'static str {
-    if run.origin.batch.is_some() { "batchTrigger" } else { "trigger" }
+    match (run.origin.batch, run.origin.awaited) {
+        (Some(_), true) => "batchTriggerAndWait",
+        (Some(_), false) => "batchTrigger",
+        (None, true) => "triggerAndWait",
+        (None, false) => "trigger",
+    }
 }
 
 /// The schedule that fired a run, where it still exists.

@@ -156,6 +156,8 @@ pub struct Origin {
     pub root: Option<RunId>,
     /// Runs between it and its root, and the root: 0 for a run that no run triggered.
     pub depth: u32,
+    /// Whether the run that triggered it waits for it.
+    pub awaited: bool,
     /// Whether it, or the root of its tree, is a replay.
     pub is_replay: bool,
     /// The batch that it is an item of.

@@ -1,10 +1,14 @@
 //! Changes of a run that leave its status alone: tags, metadata, its idempotency key.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::insert::insert_tags;
+use super::logs::{LogKind, LogRow, append_logs};
+use super::queue::Lease;
 use super::runs::{parse_tags, tags_text};
-use super::sql::values;
+use super::sql::{Tx, values};
 use super::{Error, Storage};
 use crate::model::id::{EnvironmentId, RunId};
 use crate::model::limits::MAX_TAGS;
@@ -31,7 +35,58 @@ pub struct MetadataChange {
     pub metadata: String,
 }
 
+/// What is done to metadata where they are stored: a function from their text to the new one. The
+/// error is for the log of the run; then they stay as they are.
+#[derive(Clone)]
+pub struct MetadataEdit(Arc<dyn Fn(Option<&str>) -> Result<String, String> + Send + Sync>);
+
+impl MetadataEdit {
+    /// It may be called several times, inside of a transaction.
+    pub fn new(edit: impl Fn(Option<&str>) -> Result<String, String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(edit))
+    }
+
+    /// The new text.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none, for people.
+    pub fn apply(&self, stored: Option<&str>) -> Result<String, String> {
+        (self.0)(stored)
+    }
+}
+
+impl std::fmt::Debug for MetadataEdit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MetadataEdit")
+    }
+}
+
 impl Storage {
+    /// Writes what a hook of a run that has ended has logged in attempt `attempt`, and what it did to
+    /// the metadata.
+    pub async fn report_hook(
+        &self,
+        (run, attempt): (RunId, u32),
+        logs: Vec<LogRow>,
+        edit: Option<MetadataEdit>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let find = "SELECT metadata FROM runs WHERE id = ?1";
+        self.writer
+            .write(move |tx| {
+                append_logs(tx, run, &logs)?;
+                let Some(edit) = &edit else { return Ok(()) };
+                while let Some(found) = tx.row(find, values![run], |row| row.column())? {
+                    if edit_found(tx, (run, attempt), found, edit, now)? {
+                        break;
+                    }
+                }
+                Ok(())
+            })
+            .await
+    }
+
     /// Adds tags to a run, [`MAX_TAGS`] in all at most.
     pub async fn add_tags(
         &self,
@@ -95,4 +150,57 @@ impl Storage {
                    WHERE  environment_id = ?1 AND kind = 'idempotency' AND task_id = ?2 AND key = ?3";
         self.writer.write(move |tx| Ok(tx.execute(sql, values![environment, &task, &key])? == 1)).await
     }
+}
+
+/// Makes an attempt's edit of the metadata, while its lease holds or where the run was canceled under it.
+pub(super) fn edit_metadata(
+    tx: &mut Tx<'_>,
+    lease: &Lease,
+    edit: Option<&MetadataEdit>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let find = "SELECT metadata
+                FROM   runs
+                WHERE  id = ?1 AND lease = ?2 AND (status = 'executing' OR status = 'canceled')";
+    let Some(edit) = edit else { return Ok(()) };
+    while let Some(found) = tx.row(find, values![lease.run, lease.number], |row| row.column())? {
+        if edit_found(tx, (lease.run, lease.attempt), found, edit, now)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Makes an edit of metadata that were found. `false`: another process came between.
+fn edit_found(
+    tx: &mut Tx<'_>,
+    (run, attempt): (RunId, u32),
+    found: Option<String>,
+    edit: &MetadataEdit,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let sql = "UPDATE runs
+               SET    metadata = ?3, updated_at = ?4
+               WHERE  id = ?1 AND COALESCE(metadata, '') = ?2";
+    let message = match edit.apply(found.as_deref()) {
+        Ok(metadata) => {
+            tx.effects.run_changed(run);
+            return Ok(tx.execute(sql, values![run, found.unwrap_or_default(), metadata, now])? == 1);
+        }
+        Err(message) => message,
+    };
+    let warning = LogRow {
+        attempt,
+        at: now,
+        kind: LogKind::Line,
+        level: "warn".into(),
+        source: "host".into(),
+        message,
+        attributes: None,
+        span: None,
+        parent_span: None,
+        duration_us: None,
+    };
+    append_logs(tx, run, &[warning])?;
+    Ok(true)
 }

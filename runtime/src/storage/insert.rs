@@ -114,10 +114,10 @@ fn insert_row(tx: &Tx<'_>, run: &NewRun) -> Result<(), Error> {
                    id, environment_id, task_id, status, deployment_id, queue, queue_given, concurrency_key, priority_ms,
                    tags, metadata, created_at, updated_at, delay_until, queued_at, dequeue_at, ttl_ms, expires_at,
                    max_attempts, max_duration_seconds, machine, idempotency_key, idempotency_scope, is_test, replay_of,
-                   parent_id, root_id, depth, is_replay, batch_id, schedule_id, bulk_id, debounce_key, debounce_until,
-                   external_deployment)
+                   parent_id, root_id, depth, is_awaited, is_replay, batch_id, schedule_id, bulk_id, debounce_key,
+                   debounce_until, external_deployment)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
-                       ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)";
+                       ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)";
     let key = run.idempotency.as_ref();
     let debounce = run.debounce.as_ref();
     let changed = tx.execute(
@@ -150,6 +150,7 @@ fn insert_row(tx: &Tx<'_>, run: &NewRun) -> Result<(), Error> {
             run.origin.parent,
             run.origin.root,
             run.origin.depth,
+            run.origin.awaited,
             run.origin.is_replay,
             run.origin.batch,
             run.origin.schedule,

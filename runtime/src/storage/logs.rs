@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::edits::{MetadataEdit, edit_metadata};
 use super::queue::Lease;
 use super::sql::{Tx, values};
 use super::{Error, Storage};
@@ -55,39 +56,25 @@ impl LogKind {
 }
 
 impl Storage {
-    /// Writes what an attempt has logged, and its metadata where they changed. The logs are kept in
-    /// any case; the metadata only while the lease holds, or where the run was canceled under it.
+    /// Writes what an attempt has logged, and what it did to the metadata. The logs are kept in
+    /// any case; the change of the metadata only while the lease holds, or where the run was canceled under it.
     /// Answers whether the attempt is to go on.
     pub async fn report(
         &self,
         lease: Lease,
         logs: Vec<LogRow>,
-        metadata: Option<String>,
+        metadata: Option<MetadataEdit>,
         now: Timestamp,
     ) -> Result<bool, Error> {
-        let sql = "UPDATE runs
-                   SET    metadata = ?3, updated_at = ?4
-                   WHERE  id = ?1 AND lease = ?2 AND (status = 'executing' OR status = 'canceled')";
         let holds = "SELECT 1 FROM runs WHERE id = ?1 AND lease = ?2 AND status = 'executing'";
         self.writer
             .write(move |tx| {
                 append_logs(tx, lease.run, &logs)?;
-                if let Some(metadata) = &metadata {
-                    tx.execute(sql, values![lease.run, lease.number, metadata, now])?;
-                    tx.effects.run_changed(lease.run);
-                }
+                edit_metadata(tx, &lease, metadata.as_ref(), now)?;
                 let holds: Option<i64> = tx.row(holds, values![lease.run, lease.number], |row| row.column())?;
                 Ok(holds.is_some())
             })
             .await
-    }
-
-    /// Adds entries to the log of a run, whatever it does just then.
-    pub async fn log(&self, run: RunId, logs: Vec<LogRow>) -> Result<(), Error> {
-        if logs.is_empty() {
-            return Ok(());
-        }
-        self.writer.write(move |tx| append_logs(tx, run, &logs)).await
     }
 
     /// The log of a run from entry `after` on, in order, `limit` entries at most, each with its

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Error;
+use super::edits::{MetadataEdit, edit_metadata};
 use super::journals::{forget_journal, keep_journal};
 use super::logs::{LogRow, append_logs};
 use super::places::place_is_free;
@@ -26,8 +27,8 @@ pub struct AttemptEnd {
     pub usage: Usage,
     /// CPU time of the attempts before it.
     pub cpu_before: Duration,
-    /// The metadata, where the attempt changed it.
-    pub metadata: Option<String>,
+    /// What the attempt did to the metadata.
+    pub metadata: Option<MetadataEdit>,
     /// What the attempt logged and nobody wrote yet.
     pub logs: Vec<LogRow>,
     /// The last segment of its journal, sealed; kept where the run has ended with this attempt.
@@ -56,9 +57,11 @@ impl AttemptEnd {
     }
 }
 
-/// Records how an attempt ended. `false`: its lease does not hold any more, and only its logs are kept.
+/// Records how an attempt ended. `false`: its lease does not hold any more, and only its logs are kept,
+/// and, where the run was canceled, what it did to the metadata.
 pub(super) fn settle(tx: &mut Tx<'_>, end: &AttemptEnd) -> Result<bool, Error> {
     append_logs(tx, end.lease.run, &end.logs)?;
+    edit_metadata(tx, &end.lease, end.metadata.as_ref(), end.at)?;
     let settled = record(tx, end)?;
     if settled {
         place_is_free(tx, end.lease.run)?;
@@ -90,8 +93,8 @@ fn finish(
                SET    status = ?3, output = ?4, error_kind = ?5, error_name = ?6, error_message = ?7, error_stack = ?8,
                       finished_at = ?9, updated_at = ?9, worker_id = NULL, cpu_us = ?10,
                       peak_memory_bytes = CASE WHEN peak_memory_bytes < ?11 THEN ?11 ELSE peak_memory_bytes END,
-                      metadata = COALESCE(?12, metadata), is_replayable = COALESCE(?13, is_replayable),
-                      journaled_attempt = COALESCE(?14, journaled_attempt)
+                      is_replayable = COALESCE(?12, is_replayable),
+                      journaled_attempt = COALESCE(?13, journaled_attempt)
                WHERE  id = ?1 AND lease = ?2 AND status = 'executing'";
     let Lease { run, number, attempt, .. } = end.lease;
     let cpu = end.cpu_before + end.usage.cpu;
@@ -107,7 +110,6 @@ fn finish(
         end.at,
         micros(cpu),
         end.usage.peak_memory_bytes,
-        end.metadata.as_ref(),
         end.replayable,
         end.replayable.map(|is_complete| if is_complete { attempt } else { 0 }),
     ];
@@ -136,8 +138,7 @@ fn requeue(tx: &mut Tx<'_>, end: &AttemptEnd, how: Requeue<'_>) -> Result<bool, 
                       attempt = attempt - ?5, losses = losses + ?6, expires_at = NULL,
                       error_kind = COALESCE(?7, error_kind), error_name = COALESCE(?8, error_name),
                       error_message = COALESCE(?9, error_message), error_stack = COALESCE(?10, error_stack),
-                      metadata = COALESCE(?11, metadata),
-                      cpu_us = CASE WHEN cpu_us < ?12 THEN ?12 ELSE cpu_us END,
+                      cpu_us = CASE WHEN cpu_us < ?11 THEN ?11 ELSE cpu_us END,
                       journaled_attempt = CASE WHEN ?5 = 0 THEN 0 ELSE journaled_attempt END
                WHERE  id = ?1 AND lease = ?2 AND status = 'executing'";
     let AttemptEnd { lease, at: now, .. } = end;
@@ -155,7 +156,6 @@ fn requeue(tx: &mut Tx<'_>, end: &AttemptEnd, how: Requeue<'_>) -> Result<bool, 
             error.map(|error| &error.name),
             error.map(|error| &error.message),
             error.and_then(|error| error.stack.as_ref()),
-            end.metadata.as_ref(),
             micros(end.cpu_before + end.usage.cpu),
         ],
     )? == 1;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::edits::{MetadataEdit, edit_metadata};
 use super::journals::keep_journal;
 use super::logs::{LogRow, append_logs};
 use super::places::place_is_free;
@@ -45,8 +46,8 @@ pub struct Suspension {
     pub cpu_before: Duration,
     /// What it has logged and nobody wrote yet.
     pub logs: Vec<LogRow>,
-    /// The metadata, where the attempt changed them.
-    pub metadata: Option<String>,
+    /// What the attempt did to the metadata.
+    pub metadata: Option<MetadataEdit>,
     /// Now.
     pub at: Timestamp,
 }
@@ -56,7 +57,8 @@ pub struct Suspension {
 pub enum Suspended {
     /// The run waits; the lease is gone. It is queued again as soon as it need not wait any more.
     Waiting,
-    /// What it waits for is there; the attempt goes on. Of the suspension only the logs are written.
+    /// What it waits for is there; the attempt goes on. Of the suspension only the logs and
+    /// the metadata are written.
     Ready,
     /// The lease does not hold any more. Of the suspension only the logs are written.
     Lost,
@@ -95,9 +97,9 @@ fn suspend(tx: &mut Tx<'_>, suspension: &Suspension) -> Result<Suspended, Error>
     let holds = "SELECT 1 FROM runs WHERE id = ?1 AND lease = ?2 AND status = 'executing'";
     let wait = "UPDATE runs
                 SET    status = 'waiting', updated_at = ?3, worker_id = NULL, expires_at = NULL,
-                       metadata = COALESCE(?4, metadata), cpu_us = CASE WHEN cpu_us < ?5 THEN ?5 ELSE cpu_us END,
-                       peak_memory_bytes = CASE WHEN peak_memory_bytes < ?6 THEN ?6 ELSE peak_memory_bytes END,
-                       is_replayable = ?7, journaled_attempt = ?8
+                       cpu_us = CASE WHEN cpu_us < ?4 THEN ?4 ELSE cpu_us END,
+                       peak_memory_bytes = CASE WHEN peak_memory_bytes < ?5 THEN ?5 ELSE peak_memory_bytes END,
+                       is_replayable = ?6, journaled_attempt = ?7
                 WHERE  id = ?1 AND lease = ?2 AND status = 'executing'";
     let Suspension { lease, waits, all, replayable, usage, at, .. } = suspension;
     append_logs(tx, lease.run, &suspension.logs)?;
@@ -105,6 +107,7 @@ fn suspend(tx: &mut Tx<'_>, suspension: &Suspension) -> Result<Suspended, Error>
     if holds.is_none() {
         return Ok(Suspended::Lost);
     }
+    edit_metadata(tx, lease, suspension.metadata.as_ref(), *at)?;
     let mut missing = Vec::with_capacity(waits.len());
     for awaited in waits {
         missing.push(not_there(tx, lease.environment, awaited, *at)?);
@@ -114,11 +117,10 @@ fn suspend(tx: &mut Tx<'_>, suspension: &Suspension) -> Result<Suspended, Error>
         return Ok(Suspended::Ready);
     }
     let cpu = micros(suspension.cpu_before + usage.cpu);
-    let metadata = suspension.metadata.as_ref();
     let attempt = i64::from(lease.attempt);
     let (is_replayable, journaled) = if *replayable { (None, attempt) } else { (Some(false), -attempt) };
     let memory = usage.peak_memory_bytes;
-    let values = values![lease.run, lease.number, *at, metadata, cpu, memory, is_replayable, journaled];
+    let values = values![lease.run, lease.number, *at, cpu, memory, is_replayable, journaled];
     tx.execute(wait, values)?;
     for (place, targets) in missing.iter().enumerate() {
         insert_waits(tx, lease.run, (place, *all), targets)?;

@@ -258,7 +258,6 @@ impl Attempt {
         let fault = |error: String| Stopped::unused(Outcome::HostFault(error));
         let awaited = wait::awaited(&ask.wait).map_err(fault)?;
         let said = guest.recorder.take();
-        let metadata_changed = said.metadata.is_some();
         let unwritten = guest.journal.unwritten();
         let at = self.shared.clock.now();
         let suspension = Suspension {
@@ -275,7 +274,10 @@ impl Attempt {
         };
         match self.suspend(suspension).await {
             Ok(Suspended::Ready) => {
-                guest.recorder.metadata_unwritten(metadata_changed);
+                let run = &self.claimed.run;
+                if let Ok(Some(now)) = self.shared.storage.run(run.environment, run.id).await {
+                    guest.recorder.resume(now.metadata.as_deref());
+                }
                 let outcomes = self.outcomes(&ask, at).await.map_err(fault)?;
                 let outcomes = outcomes.ok_or_else(|| fault("what was there is gone".into()))?;
                 // A guest that has gone needs no answer.

@@ -22,7 +22,7 @@ use crate::model::id::RunId;
 use crate::model::run::{Run, Status, later};
 use crate::sandbox::world::{FailedStatus, RunError};
 use crate::sandbox::{Entry, HookCall};
-use crate::storage::{DueHooks, Error, MetadataChange};
+use crate::storage::{DueHooks, Error};
 
 /// Runs whose hooks are called at a time.
 pub const MAX_CONCURRENT_HOOKS: u32 = 16;
@@ -133,13 +133,8 @@ async fn call_each(shared: &Arc<Shared>, run: &Run, deployment: crate::model::id
         let recorder = Recorder::new(run.metadata.as_deref(), run.attempt);
         let called = call(shared, &plan, call_of(hook, run), &recorder).await;
         let said = recorder.take();
-        shared.storage.log(run.id, said.logs).await.map_err(text)?;
-        if let Some(metadata) = said.metadata {
-            let change = MetadataChange { run: run.id, found: run.metadata.clone(), metadata };
-            if !shared.storage.replace_metadata(vec![change], shared.clock.now()).await.map_err(text)? {
-                tracing::warn!(run.id = %run.id, "metadata of a hook are lost: others changed them meanwhile");
-            }
-        }
+        let now = shared.clock.now();
+        shared.storage.report_hook((run.id, run.attempt), said.logs, said.metadata, now).await.map_err(text)?;
         called.map_err(|outcome| format!("{outcome:?}"))?;
     }
     Ok(())

@@ -40,6 +40,7 @@ pub mod bulk;
 mod calls;
 mod context;
 pub mod hooks;
+mod metadata;
 mod parked;
 mod request;
 mod services;

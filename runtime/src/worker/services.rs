@@ -6,16 +6,16 @@ use dacapo_host_api::{Level, LogEntry, LogSource, MetadataChange, MetadataError,
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::api::{self, BadOperation, MetadataOperation};
-use crate::model::limits::MAX_METADATA_BYTES;
-use crate::storage::{LogKind, LogRow};
+use super::metadata::{Metadata, text_of};
+use crate::api;
+use crate::storage::{LogKind, LogRow, MetadataEdit};
 
 /// What an attempt has said and nobody has written yet.
 #[derive(Debug, Default)]
 pub(super) struct Said {
     pub(super) logs: Vec<LogRow>,
-    /// The whole metadata, where they changed.
-    pub(super) metadata: Option<String>,
+    /// What it did to the metadata.
+    pub(super) metadata: Option<MetadataEdit>,
 }
 
 impl Said {
@@ -34,22 +34,20 @@ pub(super) struct Recorder {
 #[derive(Debug, Default)]
 struct State {
     logs: Vec<LogRow>,
-    metadata: Map<String, Value>,
-    metadata_changed: bool,
+    metadata: Metadata,
 }
 
 impl Recorder {
     /// For attempt number `attempt` of a run with this metadata, a JSON object.
     pub(super) fn new(metadata: Option<&str>, attempt: u32) -> Self {
-        let metadata = parsed(metadata);
+        let metadata = Metadata::new(metadata);
         Self { attempt, state: Arc::new(Mutex::new(State { metadata, ..State::default() })) }
     }
 
     /// What was said since the last time.
     pub(super) fn take(&self) -> Said {
         let mut state = self.lock();
-        let metadata = std::mem::take(&mut state.metadata_changed).then(|| text_of(&state.metadata));
-        Said { logs: std::mem::take(&mut state.logs), metadata }
+        Said { logs: std::mem::take(&mut state.logs), metadata: state.metadata.take() }
     }
 
     /// Adds a line of the host's own to the log: an error.
@@ -69,31 +67,15 @@ impl Recorder {
         self.lock().logs.push(row);
     }
 
-    /// Metadata that were taken were not written after all.
-    pub(super) fn metadata_unwritten(&self, unwritten: bool) {
-        self.lock().metadata_changed |= unwritten;
-    }
-
     /// Goes on with the metadata that the run has by now: nothing of its own is unsaid, and others may
     /// have changed them.
     pub(super) fn resume(&self, metadata: Option<&str>) {
-        let mut state = self.lock();
-        if !state.metadata_changed {
-            state.metadata = parsed(metadata);
-        }
+        self.lock().metadata = Metadata::new(metadata);
     }
 
     /// Changes the metadata.
     pub(super) fn change_metadata(&self, change: MetadataChange) -> Result<(), MetadataError> {
-        let operation = operation(change)?;
-        let mut state = self.lock();
-        let changed = api::apply(&state.metadata, operation).map_err(metadata_error)?;
-        if text_of(&changed).len() > MAX_METADATA_BYTES {
-            return Err(MetadataError::TooLarge(MAX_METADATA_BYTES as u32));
-        }
-        state.metadata = changed;
-        state.metadata_changed = true;
-        Ok(())
+        self.lock().metadata.change(change)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -152,44 +134,16 @@ impl Services for RunServices {
     }
 
     fn metadata(&mut self) -> String {
-        text_of(&self.recorder.lock().metadata)
+        text_of(self.recorder.lock().metadata.seen())
     }
 
     fn metadata_value(&mut self, key: &str) -> Option<String> {
-        api::find(&self.recorder.lock().metadata, key).map(ToString::to_string)
+        api::find(self.recorder.lock().metadata.seen(), key).map(ToString::to_string)
     }
 
     fn change_metadata(&mut self, change: MetadataChange) -> Result<(), MetadataError> {
         self.recorder.change_metadata(change)
     }
-}
-
-/// What the guest is told of a change that is none.
-pub(super) fn metadata_error(error: BadOperation) -> MetadataError {
-    match error {
-        BadOperation::NotANumber(key) | BadOperation::NotFinite(key) => MetadataError::NotANumber(key),
-        error @ (BadOperation::TooDeep(_) | BadOperation::ReservedName(_)) => {
-            MetadataError::InvalidJson(error.to_string())
-        }
-    }
-}
-
-/// A change as the guest asks for it, read.
-pub(super) fn operation(change: MetadataChange) -> Result<MetadataOperation, MetadataError> {
-    let json = |text: String| {
-        serde_json::from_str::<Value>(&text).map_err(|error| MetadataError::InvalidJson(error.to_string()))
-    };
-    Ok(match change {
-        MetadataChange::Set(key, value) => MetadataOperation::Set(key, json(value)?),
-        MetadataChange::Delete(key) => MetadataOperation::Delete(key),
-        MetadataChange::Append(key, value) => MetadataOperation::Append(key, json(value)?),
-        MetadataChange::Remove(key, value) => MetadataOperation::Remove(key, json(value)?),
-        MetadataChange::Increment(key, by) => MetadataOperation::Increment(key, by),
-        MetadataChange::Update(value) => match json(value)? {
-            Value::Object(object) => MetadataOperation::Update(object),
-            _ => return Err(MetadataError::InvalidJson("metadata must be a JSON object".into())),
-        },
-    })
 }
 
 /// Names and JSON texts as a JSON object; what is not JSON becomes a string.
@@ -202,14 +156,6 @@ fn attributes(named: Vec<(String, String)>) -> Option<String> {
         .map(|(name, text)| (name, serde_json::from_str(&text).unwrap_or(Value::String(text))))
         .collect();
     Some(text_of(&object))
-}
-
-fn parsed(metadata: Option<&str>) -> Map<String, Value> {
-    metadata.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
-}
-
-fn text_of(object: &Map<String, Value>) -> String {
-    serde_json::to_string(object).unwrap_or_else(|_| "{}".into())
 }
 
 fn timestamp(at: std::time::SystemTime) -> Timestamp {

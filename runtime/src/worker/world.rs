@@ -13,8 +13,9 @@ use dacapo_host_api::world::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::attempt::Shared;
+use super::metadata::{metadata_error, operation};
 use super::request::{self, Asker};
-use super::services::{Recorder, metadata_error, operation};
+use super::services::Recorder;
 use crate::edits::{self, EditError};
 use crate::model::admission::{Delay, Request};
 use crate::model::hook::Hook;
@@ -101,6 +102,10 @@ impl RunWorld {
     /// The request of an item, which finds its run again when the call is done again.
     async fn request(&self, item: BatchItem, awaited: bool, key: &CallKey) -> Answer<Result<Request, Refused>> {
         let task = item.task_id.clone();
+        let later = [("delay", item.options.delay.is_some()), ("debounce", item.options.debounce.is_some())];
+        if let Some((name, _)) = later.iter().find(|(_, is_given)| awaited && *is_given) {
+            return Ok(Err(Refused::Invalid(format!("`{name}` is not for a child that is waited for"))));
+        }
         let asked = match request::request(item, self.asker(), self.shared.clock.now()) {
             Ok(asked) => asked,
             Err(problem) => return Ok(Err(Refused::Invalid(problem))),
@@ -108,6 +113,7 @@ impl RunWorld {
         let (mut request, version) = asked;
         request.request_key = Some(key.0.clone());
         request.parent_lease = self.lease.as_ref().map(|lease| lease.load(Ordering::Acquire));
+        request.origin.awaited = awaited;
         request.locked = match version {
             Some(version) => match self.deployment_of(&version).await? {
                 Ok(deployment) => Some(deployment),
