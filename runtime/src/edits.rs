@@ -1,5 +1,7 @@
 //! The verb on the metadata of runs: change them, of several runs at once, while others do so too.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -7,10 +9,7 @@ use crate::api::{self, BadOperation, MetadataOperation};
 use crate::model::id::{EnvironmentId, RunId};
 use crate::model::limits;
 use crate::model::run::Run;
-use crate::storage::{self, MetadataChange, Storage};
-
-/// Tries to change metadata that others change at the same time.
-const METADATA_TRIES: usize = 20;
+use crate::storage::{self, EditRefused, Storage};
 
 /// Why nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -24,9 +23,6 @@ pub enum EditError {
     /// The object would be larger than [`limits::MAX_METADATA_BYTES`].
     #[error("metadata is larger than 256 KiB")]
     TooLarge,
-    /// Others were faster, again and again.
-    #[error("the metadata are changed by others all the time; try again")]
-    Contended,
     /// Storage failed.
     #[error("storage failed")]
     Storage(#[from] storage::Error),
@@ -37,24 +33,21 @@ pub enum EditError {
 pub async fn change_metadata(
     storage: &Storage,
     environment: EnvironmentId,
-    wanted: &[(RunId, Vec<MetadataOperation>)],
+    wanted: Vec<(RunId, Vec<MetadataOperation>)>,
     now: Timestamp,
 ) -> Result<(), EditError> {
-    for _ in 0..METADATA_TRIES {
-        let mut changes = Vec::with_capacity(wanted.len());
-        for (target, operations) in wanted {
-            let run = storage.run(environment, *target).await?.ok_or(EditError::NoSuchRun(*target))?;
-            changes.push(changed(run, operations)?);
-        }
-        if storage.replace_metadata(changes, now).await? {
-            return Ok(());
-        }
+    let runs = wanted.iter().map(|(run, _)| *run).collect();
+    let wanted: HashMap<RunId, Vec<MetadataOperation>> = wanted.into_iter().collect();
+    let edit = move |run: RunId, stored: Option<&str>| changed(stored, wanted.get(&run).map_or(&[], Vec::as_slice));
+    match storage.edit_metadata_of(environment, runs, edit, now).await? {
+        Ok(()) => Ok(()),
+        Err(EditRefused::NoSuchRun(run)) => Err(EditError::NoSuchRun(run)),
+        Err(EditRefused::ByEdit(error)) => Err(error),
     }
-    Err(EditError::Contended)
 }
 
-fn changed(run: Run, operations: &[MetadataOperation]) -> Result<MetadataChange, EditError> {
-    let mut metadata = metadata_of(&run);
+fn changed(stored: Option<&str>, operations: &[MetadataOperation]) -> Result<String, EditError> {
+    let mut metadata = parsed(stored);
     for operation in operations {
         metadata = api::apply(&metadata, operation.clone())?;
     }
@@ -62,10 +55,14 @@ fn changed(run: Run, operations: &[MetadataOperation]) -> Result<MetadataChange,
     if metadata.len() > limits::MAX_METADATA_BYTES {
         return Err(EditError::TooLarge);
     }
-    Ok(MetadataChange { run: run.id, found: run.metadata, metadata })
+    Ok(metadata)
 }
 
 /// The metadata of a run; empty where it has none.
 pub fn metadata_of(run: &Run) -> Map<String, Value> {
-    run.metadata.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    parsed(run.metadata.as_deref())
+}
+
+fn parsed(text: Option<&str>) -> Map<String, Value> {
+    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }

@@ -1,7 +1,14 @@
 //! Hooks: what a task does around its runs, whatever becomes of them.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use dacapo::config::ServerArgs;
+use dacapo::model::attempt::Outcome;
+use dacapo::model::hook::{Hook, Hooks};
+use dacapo::model::task::TaskDefinition;
+use dacapo::sandbox::scripted::{ScriptedSandbox, Step};
 use dacapo_tests::guests;
 use serde_json::{Value, json};
 
@@ -110,4 +117,33 @@ async fn a_hook_can_tell_others_what_became_of_the_run() {
     assert_eq!(hooks, ["on-start", "on-failure", "on-complete"]);
     assert!(reports.iter().all(|report| report["run"] == run.as_str()), "{reports:?}");
     assert!(reports[1]["outcome"].to_string().contains("failed as told"), "{reports:?}");
+}
+
+#[tokio::test]
+async fn hooks_that_the_server_fails_are_called_again_later() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    retried(dir.path().join("data")).await;
+}
+
+/// Lets the server fail the only hook of a run once; also a part of the walk through all statements.
+pub async fn retried(data_dir: PathBuf) {
+    let task = TaskDefinition { hooks: Hooks::new([Hook::Complete]), ..TaskDefinition::new("hooked") };
+    let sandbox = Arc::new(ScriptedSandbox::new(vec![task]));
+    sandbox.then(Step::End(Outcome::Returned("1".into())));
+    sandbox.then(Step::End(Outcome::HostFault("no memory for a hook".into())));
+    let app = TestApp::open(data_dir, ServerArgs::default(), Some(sandbox.clone())).await;
+    app.upload("any", b"component", "").await.ok();
+    let run = app.trigger("hooked", json!(1)).await;
+    assert_eq!(app.finished(&run).await["status"], "COMPLETED");
+    sandbox.called(2).await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    // The attempt, the hook that failed, and the hook once more.
+    while sandbox.seen().iter().filter(|seen| seen.run == run).count() < 3 {
+        assert!(tokio::time::Instant::now() < deadline, "the hook is not called again");
+        app.app().advance(Duration::from_secs(5));
+        // Another end makes the loop look at the clock, which only the test sets.
+        let other = app.trigger("hooked", json!(2)).await;
+        app.finished(&other).await;
+    }
+    assert_eq!(app.run(&run).await["status"], "COMPLETED");
 }

@@ -110,7 +110,7 @@ pub(super) async fn change_metadata(
     let own: Vec<Operation> = replaced.into_iter().chain(body.operations).collect();
     let (parent, root) = (run.origin.parent.unwrap_or(run.id), run.origin.root.unwrap_or(run.id));
     let wanted = by_run([(run.id, own), (parent, body.parent_operations), (root, body.root_operations)]);
-    edits::change_metadata(&server.storage, caller.environment.id, &wanted, server.runs.now()).await?;
+    edits::change_metadata(&server.storage, caller.environment.id, wanted, server.runs.now()).await?;
     let run = find(&server, &caller, &run.id.to_string()).await?;
     json(MetadataAnswer { metadata: metadata_of(&run) })
 }
@@ -122,7 +122,6 @@ impl From<EditError> for ApiError {
             EditError::NoSuchRun(_) => not_found(),
             EditError::BadOperation(_) => Self::unprocessable(text),
             EditError::TooLarge => Self::too_large(text),
-            EditError::Contended => Self::conflict(text),
             EditError::Storage(error) => error.into(),
         }
     }

@@ -24,21 +24,21 @@ pub enum Edited {
     NoSuchRun,
 }
 
-/// Metadata that are to be put in the place of others.
-#[derive(Debug, Clone)]
-pub struct MetadataChange {
-    /// Whose.
-    pub run: RunId,
-    /// What they were.
-    pub found: Option<String>,
-    /// What they are to be: a JSON object, as text.
-    pub metadata: String,
+/// Why no metadata were edited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EditRefused<E> {
+    /// There is no such run in the environment.
+    NoSuchRun(RunId),
+    /// The edit itself says so.
+    ByEdit(E),
 }
 
 /// What is done to metadata where they are stored: a function from their text to the new one. The
 /// error is for the log of the run; then they stay as they are.
 #[derive(Clone)]
-pub struct MetadataEdit(Arc<dyn Fn(Option<&str>) -> Result<String, String> + Send + Sync>);
+pub struct MetadataEdit(Arc<Edit>);
+
+type Edit = dyn Fn(Option<&str>) -> Result<String, String> + Send + Sync;
 
 impl MetadataEdit {
     /// It may be called several times, inside of a transaction.
@@ -115,33 +115,39 @@ impl Storage {
             .await
     }
 
-    /// Replaces the metadata of runs, if those of all are as they were found. `false`: some are not,
-    /// and nothing changed.
-    pub async fn replace_metadata(&self, changes: Vec<MetadataChange>, now: Timestamp) -> Result<bool, Error> {
-        let same = "SELECT 1 FROM runs WHERE id = ?1 AND COALESCE(metadata, '') = ?2";
-        let sql = "UPDATE runs
-                   SET    metadata = ?3, updated_at = ?4
-                   WHERE  id = ?1 AND COALESCE(metadata, '') = ?2";
+    /// Edits the metadata of runs, from their stored text to the new one: of all of them, or of none.
+    /// No run may be named twice. `edit` may be called several times.
+    pub async fn edit_metadata_of<E: Send + 'static>(
+        &self,
+        environment: EnvironmentId,
+        runs: Vec<RunId>,
+        edit: impl Fn(RunId, Option<&str>) -> Result<String, E> + Send + 'static,
+        now: Timestamp,
+    ) -> Result<Result<(), EditRefused<E>>, Error> {
+        let find = "SELECT metadata FROM runs WHERE id = ?1 AND environment_id = ?2";
+        let change = "UPDATE runs
+                      SET    metadata = ?3, updated_at = ?4
+                      WHERE  id = ?1 AND COALESCE(metadata, '') = ?2";
         self.writer
             .write(move |tx| {
-                let found = |change: &MetadataChange| change.found.clone().unwrap_or_default();
-                for change in &changes {
-                    let is_same: Option<i64> = tx.row(same, values![change.run, found(change)], |row| row.column())?;
-                    if is_same.is_none() {
-                        return Ok(false);
+                let mut edited = Vec::with_capacity(runs.len());
+                for run in &runs {
+                    let found: Option<Option<String>> = tx.row(find, values![*run, environment], |row| row.column())?;
+                    let Some(found) = found else { return Ok(Err(EditRefused::NoSuchRun(*run))) };
+                    match edit(*run, found.as_deref()) {
+                        Ok(metadata) => edited.push((*run, found.unwrap_or_default(), metadata)),
+                        Err(refused) => return Ok(Err(EditRefused::ByEdit(refused))),
                     }
                 }
-                for change in &changes {
-                    if tx.execute(sql, values![change.run, found(change), &change.metadata, now])? == 0 {
-                        // Another process came between: take back what was changed before.
-                        return Err(Error::RolledBack);
+                for (run, found, metadata) in &edited {
+                    if tx.execute(change, values![*run, found, metadata, now])? == 0 {
+                        return Err(Error::Corrupt(format!("the metadata of {run} changed under the writer")));
                     }
-                    tx.effects.run_changed(change.run);
+                    tx.effects.run_changed(*run);
                 }
-                Ok(true)
+                Ok(Ok(()))
             })
             .await
-            .or_else(|error| if matches!(error, Error::RolledBack) { Ok(false) } else { Err(error) })
     }
 
     /// Frees an idempotency key: the next trigger with it makes a new run. `false`: it names none.

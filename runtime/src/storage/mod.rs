@@ -58,7 +58,7 @@ pub use cancel::Canceled;
 pub use changes::{Changes, Position, Topic, Watch};
 pub use delays::Rescheduled;
 pub use deployments::{Deployed, Deployment, NewDeployment, Promotion};
-pub use edits::{Edited, MetadataChange, MetadataEdit};
+pub use edits::{EditRefused, Edited, MetadataEdit};
 pub use effects::RunEnd;
 pub use environments::{ApiKey, Branch, Environment, EnvironmentKind, Variable};
 pub use families::{FamilyInserted, NewFamily};

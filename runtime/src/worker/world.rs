@@ -268,12 +268,12 @@ impl World for RunWorld {
             Err(error) => return Ok(Err(error)),
         };
         let (storage, now) = (&self.shared.storage, self.shared.clock.now());
-        let wanted = [(target, vec![operation])];
-        match edits::change_metadata(storage, self.me.environment, &wanted, now).await {
+        let wanted = vec![(target, vec![operation])];
+        match edits::change_metadata(storage, self.me.environment, wanted, now).await {
             Ok(()) => Ok(Ok(())),
             Err(EditError::BadOperation(error)) => Ok(Err(metadata_error(error))),
             Err(EditError::TooLarge) => Ok(Err(MetadataError::TooLarge(limits::MAX_METADATA_BYTES as u32))),
-            Err(error @ (EditError::NoSuchRun(_) | EditError::Contended)) => Err(HostFault(error.to_string())),
+            Err(error @ EditError::NoSuchRun(_)) => Err(HostFault(error.to_string())),
             Err(EditError::Storage(error)) => Err(fault(error)),
         }
     }
