@@ -265,7 +265,7 @@ async fn deploy(app: &TestApp) {
     }
     app.post_empty("/api/v1/deployments/rollback").await.ok();
     app.post_empty(&format!("/api/v1/deployments/{}/promote", text(&first, "version"))).await.ok();
-    for guest in [guests::FLAKY, guests::META, guests::SLEEP, guests::SPANS] {
+    for guest in [guests::FLAKY, guests::HOOKS, guests::META, guests::SLEEP, guests::SPANS] {
         app.deploy(guest).await;
     }
 }
@@ -283,6 +283,7 @@ async fn run(app: &TestApp) {
     for (task, payload) in [
         ("flaky", json!({ "succeedOn": 2 })),
         ("spans", Value::Null),
+        ("hooks", json!({ "end": "well" })),
         // Long enough for a report while it runs.
         ("meta", json!([{ "op": "set", "key": "a", "value": 1 }, { "op": "sleep", "ms": 800 }])),
     ] {

@@ -87,6 +87,19 @@ async fn a_run_that_is_canceled_while_it_waits_has_the_hooks_of_its_end() {
 }
 
 #[tokio::test]
+async fn hooks_change_the_metadata_one_after_another() {
+    let app = start().await;
+    for (end, expected) in
+        [("well", ["on-start", "on-success", "on-complete"]), ("fail", ["on-start", "on-failure", "on-complete"])]
+    {
+        let run = app.trigger("hooks", json!({ "end": end })).await;
+        app.finished(&run).await;
+        hooks_until(&app, &run, "on-complete").await;
+        assert_eq!(app.run(&run).await["metadata"], json!({ "hooks": expected }), "each sees what the one before did");
+    }
+}
+
+#[tokio::test]
 async fn a_hook_that_fails_changes_nothing_and_is_heard_of() {
     let app = start().await;
     for bad in ["on-start", "on-success"] {

@@ -23,6 +23,7 @@ mod eviction;
 mod fairness;
 mod floors;
 mod hooks;
+mod inside;
 mod journal;
 mod jwt;
 mod lifecycle;

@@ -27,10 +27,11 @@ async fn write(app: &TestApp, run: &str, stream: &str, resume: &str, lines: &str
 }
 
 /// One who reads a stream.
-struct Reader(Response, String);
+pub struct Reader(Response, String);
 
 impl Reader {
-    async fn open(app: &TestApp, path: &str, headers: &[(&str, &str)]) -> Self {
+    /// Begins to read the stream at this path.
+    pub async fn open(app: &TestApp, path: &str, headers: &[(&str, &str)]) -> Self {
         let mut request = Request::get(path).header("authorization", format!("Bearer {}", app.key));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -44,7 +45,7 @@ impl Reader {
     }
 
     /// The next event: its number and its data. `None`: the stream has ended.
-    async fn next(&mut self) -> Option<(u64, String)> {
+    pub async fn next(&mut self) -> Option<(u64, String)> {
         loop {
             while let Some((event, rest)) = self.1.split_once("\n\n") {
                 let (event, rest) = (event.to_owned(), rest.to_owned());
@@ -62,7 +63,8 @@ impl Reader {
         }
     }
 
-    async fn rest(&mut self) -> Vec<(u64, String)> {
+    /// All further events.
+    pub async fn rest(&mut self) -> Vec<(u64, String)> {
         let mut all = Vec::new();
         while let Some(event) = self.next().await {
             all.push(event);

@@ -1,5 +1,5 @@
 //! Every hook posts what it is told to the URL in the payload, where there is one, and writes a log
-//! line. `{end: "fail" | "trap" | "spin" | "wait" | …, url?, badHook?}`.
+//! line, and adds its name to the metadata. `{end: "fail" | "trap" | "spin" | "wait" | …, url?, badHook?}`.
 
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ fn body(_: &Context, told: Told) -> Result<String> {
 }
 
 fn report(hook: &str, ctx: &Context, told: Told, outcome: Value) -> Result<()> {
+    metadata::append("hooks", hook)?;
     info!(outcome = outcome; "{hook}");
     if let Some(url) = &told.url {
         let report = json!({ "hook": hook, "run": ctx.run.id, "attempt": ctx.attempt.number, "outcome": outcome });
