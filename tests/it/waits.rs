@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dacapo::config::ServerArgs;
 use dacapo::model::attempt::{Settlement, Usage};
-use dacapo::model::id::{RunId, WaitpointId};
+use dacapo::model::id::{EnvironmentId, RunId, WaitpointId};
 use dacapo::model::run::{ErrorKind, IdempotencyKey, RunError, Status, later};
 use dacapo::model::task::TaskDefinition;
 use dacapo::model::wait::{Awaited, WaitOutcome};
@@ -165,6 +165,11 @@ async fn what_has_come_before_a_run_waits_is_not_waited_for() {
     let nobody = || vec![Awaited::Run(RunId::from_bits(1)), Awaited::Token(WaitpointId::from_bits(1))];
     assert_eq!(desk.wait_for_all(lease, nobody()).await, Suspended::Ready);
     assert_eq!(desk.outcomes(nobody()).await, [Some(WaitOutcome::Missing), Some(WaitOutcome::Missing)]);
+    // Nor does what another environment has.
+    let (foreign, token) = (EnvironmentId::from_bits(2), desk.token(None).await);
+    let ours = vec![Awaited::Run(child.run.id), Awaited::Run(lease.run), Awaited::Token(token)];
+    let outcomes = desk.storage.outcomes(foreign, ours, desk.now()).await.unwrap();
+    assert!(outcomes.iter().all(|outcome| *outcome == Some(WaitOutcome::Missing)), "{outcomes:?}");
     assert_eq!(desk.wait_for_any(lease, Vec::new()).await, Suspended::Ready);
     assert_eq!(desk.wait_for_all(lease, vec![Awaited::Runs(Vec::new()), never()]).await, Suspended::Waiting);
 }
@@ -496,6 +501,9 @@ pub async fn walk(data_dir: &Path) {
     let claimed = desk.claim().await;
     let failed = desk.end(claimed.lease, Settlement::RetryAt { at: desk.after(HOUR), error: failure() });
     desk.storage.settle(failed).await.unwrap();
+    desk.storage.delay_hooks(child.run, desk.now()).await.unwrap();
+    let edit = Some(MetadataEdit::new(|_| Ok("{}".into())));
+    desk.storage.tell((child.run, 1), vec![line("hook", desk.now())], edit, desk.now()).await.unwrap();
     for most in [0, 10, 10] {
         desk.storage.insert_family(desk.family(vec![desk.new_run()], "one"), most).await.unwrap();
     }

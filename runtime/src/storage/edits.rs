@@ -63,9 +63,9 @@ impl std::fmt::Debug for MetadataEdit {
 }
 
 impl Storage {
-    /// Writes what a hook of a run that has ended has logged in attempt `attempt`, and what it did to
-    /// the metadata.
-    pub async fn report_hook(
+    /// Writes what the code of a run has logged in attempt `attempt`, and what it did to the metadata,
+    /// whoever has the run.
+    pub async fn tell(
         &self,
         (run, attempt): (RunId, u32),
         logs: Vec<LogRow>,

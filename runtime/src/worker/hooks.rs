@@ -130,11 +130,13 @@ async fn call_each(shared: &Arc<Shared>, run: &Run, deployment: crate::model::id
     let (payload, _) = shared.storage.payload(run.id).await.map_err(text)?.ok_or("the payload is missing")?;
     let plan = Plan::of(shared, run, Some(deployment), &payload).await?;
     for hook in plan.definition.hooks.after(run.status) {
-        let recorder = Recorder::new(run.metadata.as_deref(), run.attempt);
+        // The hook before may have changed them.
+        let now = shared.storage.run(run.environment, run.id).await.map_err(text)?;
+        let recorder = Recorder::new(now.and_then(|run| run.metadata).as_deref(), run.attempt);
         let called = call(shared, &plan, call_of(hook, run), &recorder).await;
         let said = recorder.take();
         let now = shared.clock.now();
-        shared.storage.report_hook((run.id, run.attempt), said.logs, said.metadata, now).await.map_err(text)?;
+        shared.storage.tell((run.id, run.attempt), said.logs, said.metadata, now).await.map_err(text)?;
         called.map_err(|outcome| format!("{outcome:?}"))?;
     }
     Ok(())

@@ -50,6 +50,11 @@ impl Recorder {
         Said { logs: std::mem::take(&mut state.logs), metadata: state.metadata.take() }
     }
 
+    /// What was done to the metadata since the last time.
+    pub(super) fn take_metadata(&self) -> Option<MetadataEdit> {
+        self.lock().metadata.take()
+    }
+
     /// Adds a line of the host's own to the log: an error.
     pub(super) fn say(&self, message: String, at: Timestamp) {
         let row = LogRow {

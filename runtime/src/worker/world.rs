@@ -99,6 +99,13 @@ impl RunWorld {
         other.unwrap_or(self.me.run)
     }
 
+    /// Writes what the run did to its metadata: whoever it triggers now comes after that.
+    async fn write_metadata(&self) -> Answer<()> {
+        let Some(edit) = self.recorder.take_metadata() else { return Ok(()) };
+        let (run, now) = ((self.me.run, self.me.attempt), self.shared.clock.now());
+        self.shared.storage.tell(run, Vec::new(), Some(edit), now).await.map_err(fault)
+    }
+
     /// The request of an item, which finds its run again when the call is done again.
     async fn request(&self, item: BatchItem, awaited: bool, key: &CallKey) -> Answer<Result<Request, Refused>> {
         let task = item.task_id.clone();
@@ -186,6 +193,7 @@ impl World for RunWorld {
             Err(refused) => return Ok(Err(refused)),
         };
         let runs = &self.shared.runs;
+        self.write_metadata().await?;
         match runs.trigger(runs.new_id(), self.me.environment, request).await {
             Ok(triggered) => {
                 let refused = if awaited { self.refuse_own_line(&[triggered]).await? } else { Ok(()) };
@@ -209,6 +217,7 @@ impl World for RunWorld {
                 Err(refused) => return Ok(Err(of_item(index, refused))),
             }
         }
+        self.write_metadata().await?;
         match self.shared.runs.trigger_family(self.me.environment, self.me.run, key.0, requests).await {
             Ok(family) => {
                 let refused = if awaited { self.refuse_own_line(&family.runs).await? } else { Ok(()) };
