@@ -28,6 +28,7 @@ mod journal;
 mod jwt;
 mod lifecycle;
 mod limits;
+mod lives;
 mod network;
 mod openapi;
 mod packets;

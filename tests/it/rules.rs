@@ -23,6 +23,7 @@ use dacapo::clock::Clock;
 use proptest::collection::vec;
 use proptest::test_runner::{Config, TestRunner};
 
+pub use self::checks::check_events;
 use self::steps::any_step;
 use self::world::World;
 

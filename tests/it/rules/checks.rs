@@ -206,7 +206,7 @@ fn check_keys(runs: &[Value]) {
 }
 
 /// The events of a run follow the diagram, and lead to where it is.
-fn check_events(run: &Value, events: &[Value]) {
+pub fn check_events(run: &Value, events: &[Value]) {
     let mut before = "";
     let mut attempt = 0;
     for (event, seq) in events.iter().zip(1..) {
