@@ -35,6 +35,8 @@ async fn a_run_waits_for_a_day_and_goes_on() {
             app.trigger("script", json!([{ "log": "before" }, { "wait_ms": 86_400_000 }, { "log": "after" }])).await;
         let waiting = app.until_status(&run, "WAITING").await;
         assert_eq!(waiting["isWaiting"], true);
+        let [awaited] = &waiting["waitsFor"].as_array().expect("a list")[..] else { panic!("{waiting}") };
+        assert_eq!(awaited["type"], "MOMENT");
         assert_eq!(app.logs(&run).await, [("info".into(), "before".into())], "what it said is there");
         app.app().advance(Duration::from_secs(86_399));
         assert_eq!(app.run(&run).await["status"], "WAITING");

@@ -54,8 +54,8 @@ pub use queues::{
 pub use rate::RateProblem;
 pub use realtime::{RealtimeRun, ShapeMessage};
 pub use runs::{
-    EnvironmentRef, EventItem, EventList, LogItem, LogPage, Pagination, RelatedRun, RelatedRuns, RunCommon, RunDetails,
-    RunId, RunItem, RunList, RunResult, RunStatus, Usage,
+    AwaitedItem, EnvironmentRef, EventItem, EventList, LogItem, LogPage, Pagination, RelatedRun, RelatedRuns,
+    RunCommon, RunDetails, RunId, RunItem, RunList, RunResult, RunStatus, Usage,
 };
 pub use schedules::{
     CreateScheduleRequest, DeletedSchedule, Generator, RunSchedule, ScheduleEnvironment, ScheduleItem, ScheduleKind,

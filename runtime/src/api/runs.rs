@@ -10,9 +10,11 @@ use super::{SerializedError, TaskRunError, serialize_instant, serialize_instant_
 use crate::model::duration;
 use crate::model::id::RunId as RunName;
 use crate::model::run::{End, Run, Status};
+use crate::model::wait::Awaited;
 
 /// Where a run is in its life. Not started: `PENDING_VERSION` (no deployment has its task), `DELAYED`, `QUEUED`. With a
-/// worker: `EXECUTING`; or `WAITING` for something outside. Ended: `COMPLETED` (with an output), `FAILED` (the task
+/// worker: `EXECUTING`; or `WAITING` for a moment, a wait token or other runs, without a worker and a place in its queue,
+/// after which it is `QUEUED` again and goes on with the same attempt. Ended: `COMPLETED` (with an output), `FAILED` (the task
 /// returned an error), `CRASHED` (it trapped, or had no memory left), `TIMED_OUT`, `CANCELED`, `EXPIRED` (too long in the
 /// queue), `SYSTEM_FAILURE` (the server could not run it). `DEQUEUED` is the contract's; no run is shown in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -232,6 +234,9 @@ pub struct RunDetails {
     pub error: Option<SerializedError>,
     /// Runs it came from, and runs it made.
     pub related_runs: RelatedRuns,
+    /// Dacapo's: what it lacks still, while it is `WAITING`, 100 things at most.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub waits_for: Vec<AwaitedItem>,
     /// Attempts so far.
     pub attempt_count: u32,
     /// Dacapo's: the runs that replay this one, oldest first, 100 at most.
@@ -240,6 +245,45 @@ pub struct RunDetails {
     pub queue: String,
     /// Dacapo's: the most memory an attempt used, in bytes.
     pub peak_memory_bytes: u64,
+}
+
+/// Something that a run waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum AwaitedItem {
+    /// A moment.
+    Moment {
+        /// When it comes.
+        #[serde(serialize_with = "serialize_instant")]
+        at: Timestamp,
+    },
+    /// A wait token, until it is completed or its time is over.
+    Token {
+        /// `waitpoint_…`
+        id: String,
+    },
+    /// The end of another run.
+    Run {
+        /// `run_…`
+        id: String,
+    },
+}
+
+impl AwaitedItem {
+    /// All of them, each run of a batch by itself.
+    pub fn list(awaited: &[Awaited]) -> Vec<Self> {
+        let run = |run: &RunName| Self::Run { id: run.to_string() };
+        let mut list = Vec::with_capacity(awaited.len());
+        for awaited in awaited {
+            match awaited {
+                Awaited::Moment(at) => list.push(Self::Moment { at: *at }),
+                Awaited::Token(token) => list.push(Self::Token { id: token.to_string() }),
+                Awaited::Run(one) => list.push(run(one)),
+                Awaited::Runs(runs) => list.extend(runs.iter().map(run)),
+            }
+        }
+        list
+    }
 }
 
 /// The runs around a run.

@@ -13,12 +13,14 @@ use super::output::{
 };
 use super::wait::HOLD;
 use super::{Exit, Usage, replay};
-use crate::api::{EventItem, EventList, LogItem, LogPage, RunDetails, RunId, RunItem, RunList};
+use crate::api::{AwaitedItem, EventItem, EventList, LogItem, LogPage, RunDetails, RunId, RunItem, RunList};
 
 /// Log lines that are asked for at once.
 const LOG_PAGE: u32 = 1_000;
 /// Runs among which the beginning of an id is looked for.
 const PREFIX_SCOPE: u32 = 100;
+/// Things that a run waits for, and that are named.
+const MAX_AWAITED: usize = 3;
 /// The length of a whole id.
 const ID_CHARS: usize = "run_".len() + 26;
 
@@ -252,6 +254,7 @@ fn fields(details: &RunDetails) -> Vec<(&'static str, String)> {
         ("created", Some(local_time(common.created_at))),
         ("delayed until", common.delayed_until.map(local_time)),
         ("started", common.started_at.map(local_time)),
+        ("waits for", (!details.waits_for.is_empty()).then(|| awaited(&details.waits_for))),
         ("finished", common.finished_at.map(local_time)),
         ("cpu time", Some(span(Duration::from_millis(common.duration_ms)))),
         ("peak memory", (details.peak_memory_bytes > 0).then(|| size(details.peak_memory_bytes))),
@@ -262,6 +265,19 @@ fn fields(details: &RunDetails) -> Vec<(&'static str, String)> {
     ];
     fields.retain(|(_, value)| value.is_some());
     fields.into_iter().map(|(name, value)| (name, value.unwrap_or_default())).collect()
+}
+
+/// The first things that a run waits for, and how many more there are.
+fn awaited(items: &[AwaitedItem]) -> String {
+    let one = |item: &AwaitedItem| match item {
+        AwaitedItem::Moment { at } => local_time(*at),
+        AwaitedItem::Token { id } | AwaitedItem::Run { id } => id.clone(),
+    };
+    let mut named = items.iter().take(MAX_AWAITED).map(one).collect::<Vec<_>>().join(", ");
+    if items.len() > MAX_AWAITED {
+        named.push_str(&format!(" and {} more", items.len() - MAX_AWAITED));
+    }
+    named
 }
 
 fn event_row(event: &EventItem) -> Vec<Field> {

@@ -15,11 +15,11 @@ use super::openapi::{ChangeErrors, Pages, ReadErrors, RunConditions};
 use super::trigger::result_in_time;
 use super::{cursor, list, schedules};
 use crate::api::{
-    self, EnvironmentRef, EventItem, EventList, LogItem, LogPage, RelatedRun, RelatedRuns, RunCommon, RunDetails,
-    RunItem, RunList, RunResult, RunSchedule,
+    self, AwaitedItem, EnvironmentRef, EventItem, EventList, LogItem, LogPage, RelatedRun, RelatedRuns, RunCommon,
+    RunDetails, RunItem, RunList, RunResult, RunSchedule,
 };
 use crate::model::id::RunId;
-use crate::model::run::Run;
+use crate::model::run::{Run, Status};
 use crate::model::scope::{Action, Resource};
 use crate::storage::{Canceled, LogKind, LogRow};
 
@@ -65,6 +65,7 @@ pub(super) async fn details(server: &Server, run: Run) -> Result<Json<RunDetails
     let payload = payload.and_then(|(packet, _)| api::plain_json(&packet).ok());
     let replays = server.storage.replays_of(run.id).await?;
     let related = related_runs(server, &run).await?;
+    let waits = if run.status == Status::Waiting { server.storage.waits_of(run.id).await? } else { Vec::new() };
     json(RunDetails {
         common: RunCommon::from(&run),
         depth: run.origin.depth,
@@ -75,6 +76,7 @@ pub(super) async fn details(server: &Server, run: Run) -> Result<Json<RunDetails
         output: run.output.clone().and_then(|text| RawValue::from_string(text).ok()),
         error: run.error.as_ref().map(Into::into),
         related_runs: related,
+        waits_for: AwaitedItem::list(&waits),
         attempt_count: run.attempt,
         replays: replays.iter().map(ToString::to_string).collect(),
         queue: run.queue,

@@ -70,6 +70,21 @@ impl Storage {
         self.writer.write(move |tx| suspend(tx, &suspension)).await
     }
 
+    /// What a waiting run lacks still, in the order of its list, 100 at most; nothing of another run.
+    pub async fn waits_of(&self, run: RunId) -> Result<Vec<Awaited>, Error> {
+        let sql = "SELECT due_at, target_run, target_token FROM run_waits
+                   WHERE run_id = ?1 ORDER BY place, item LIMIT 100";
+        let lacks = self.read(move |tx| {
+            tx.rows(sql, values![run], |row| {
+                let moment = row.column::<Option<Timestamp>>()?.map(Awaited::Moment);
+                let run = row.column::<Option<RunId>>()?.map(Awaited::Run);
+                let token = row.column::<Option<WaitpointId>>()?.map(Awaited::Token);
+                Ok(moment.or(run).or(token))
+            })
+        });
+        Ok(lacks.await?.into_iter().flatten().collect())
+    }
+
     /// What has come of each of these by `now`; `None`: nothing yet. The outputs of runs are
     /// [`MAX_OUTCOME_BYTES`] at most: see [`EndedRun::error`].
     pub async fn outcomes(

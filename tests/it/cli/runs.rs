@@ -1,8 +1,11 @@
 //! `trigger` and `runs`.
 
+use std::time::Instant;
+
 use dacapo_tests::guests;
 use serde_json::{Value, json};
 
+use crate::harness::PATIENCE;
 use crate::program::{Desk, hear, text};
 
 /// The output of a result, or a payload: JSON within JSON.
@@ -33,6 +36,26 @@ fn a_payload_is_an_argument_a_file_or_standard_input() {
     desk.say(&["trigger", "echo", "--payload-file", "/does/not/exist"]).ended(2).says("cannot read /does/not/exist");
     hear(desk.command(&["trigger", "echo", "-"]), "nonsense").ended(2).says("the payload is not JSON");
     assert_eq!(desk.json(&["runs", "list"])["data"].as_array().map(Vec::len), Some(5), "those made no runs");
+}
+
+#[test]
+fn of_a_run_that_waits_it_is_said_for_what() {
+    let desk = desk_with("script", guests::SCRIPT);
+    desk.does(&["trigger", "script", r#"[{"create_token": {}}, {"token": "$last"}]"#]);
+    let deadline = Instant::now() + PATIENCE;
+    let waiting = loop {
+        let run = desk.json(&["runs", "get", "latest"]);
+        if run["status"] == "WAITING" {
+            break run;
+        }
+        assert!(Instant::now() < deadline, "{run}");
+    };
+    let token = text(&waiting["metadata"]["token"]["id"]);
+    assert_eq!(waiting["waitsFor"], json!([{ "type": "TOKEN", "id": token }]));
+    desk.say(&["runs", "get", "latest"]).ended(0).says("WAITING").says("waits for").says(&token);
+    desk.say(&["runs", "list", "--status", "waiting"]).ended(0).says("WAITING");
+    desk.does(&["runs", "cancel", "latest"]).says("✓ canceled: run_");
+    assert!(desk.json(&["runs", "get", "latest"]).get("waitsFor").is_none(), "it waits no more");
 }
 
 #[test]
