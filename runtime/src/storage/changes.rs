@@ -3,7 +3,8 @@
 //! Changes are numbered in the order of their commits, and the last of them are kept: who went away
 //! for a moment tells the number it knows and hears what came after. A watcher that is not waiting
 //! just then finds the change with its next wait: nothing is missed by whoever subscribes before it
-//! looks. Nobody is woken for what they do not watch.
+//! looks. Nobody is woken for what they do not watch. The list is in memory alone: who comes with a
+//! number from before a restart starts again, and no run pays for a log of changes in the database.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,6 @@
 //! Storing runs: each once, whatever key names it, and only while there is room to wait.
+//!
+//! A payload has a table of its own and is written once, so that no change of a status rewrites it.
 
 use jiff::Timestamp;
 

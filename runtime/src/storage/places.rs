@@ -3,7 +3,8 @@
 //! A place is taken by a run that executes: places are counted from the runs themselves, so that
 //! none can be lost. A run whose queue is paused or full when its turn comes is held: it stays
 //! queued, but out of the way of the others, until a place becomes free. Whoever is let go too early
-//! is held again, and upkeep lets go of whoever was forgotten.
+//! is held again, and upkeep lets go of whoever was forgotten. Counters of places would leak, and
+//! asking every queue at every claim would have every run pay for those that may not start.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

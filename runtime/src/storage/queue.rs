@@ -3,7 +3,9 @@
 //! A claim takes a lease: the pair of a run and a number that grows with every claim. Whatever is
 //! written about an attempt names its lease, and is refused when the run has been claimed again,
 //! canceled or settled since. A worker proves that it lives by one row of its own
-//! ([`Storage::renew`]); the runs of a worker that does not are lost, and are queued again.
+//! ([`Storage::renew`]), which costs the same however many runs it executes; the runs of a worker that
+//! does not are lost, and are queued again. `lease` counts claims and `attempt` attempts: one that was
+//! interrupted, lost or waited does not count, and the fence still grows.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
