@@ -210,6 +210,7 @@ fn walk() {
         bulk(&app).await;
         schedule(&app).await;
         wait_for_tokens(&app).await;
+        wait_in_a_task(&app).await;
         realtime(&app).await;
         let left = app.trigger_with("echo", json!(1), json!({ "priority": -3_600, "ttl": "2h" })).await;
         app.upload("one", &std::fs::read(guests::META).unwrap(), "").await.ok();
@@ -350,6 +351,13 @@ async fn one_time_token(app: &TestApp, scopes: &[&str]) -> String {
 }
 
 /// Batches, tokens, feeds and streams.
+async fn wait_in_a_task(app: &TestApp) {
+    app.upload("script", &std::fs::read(guests::SCRIPT).unwrap(), "").await.ok();
+    let run = app.trigger("script", json!([{ "create_token": {} }, { "token": "$last" }])).await;
+    app.until_status(&run, "WAITING").await;
+    app.post_empty(&format!("/api/v2/runs/{run}/cancel")).await.ok();
+}
+
 async fn realtime(app: &TestApp) {
     let token = one_time_token(app, &["trigger:tasks", "batchTrigger:tasks"]).await;
     let delayed = json!({ "payload": 1, "options": { "delay": "1h", "tags": ["t"] } }).to_string();

@@ -41,7 +41,7 @@ CREATE INDEX run_waits_for_token ON run_waits (target_token, run_id) WHERE targe
 
 -- Which hooks a task has, as words. NULL: none.
 ALTER TABLE deployment_tasks ADD COLUMN hooks TEXT;
-CREATE INDEX deployment_tasks_with_hooks ON deployment_tasks (deployment_id) WHERE hooks IS NOT NULL;
+CREATE INDEX deployment_tasks_with_hooks ON deployment_tasks (hooks) WHERE hooks IS NOT NULL;
 
 -- Runs that have ended and whose hooks are to be called: those of the deployment.
 CREATE TABLE run_hooks (

@@ -38,8 +38,8 @@ async fn what_cannot_be_is_refused() {
     check(&app, json!({ "task": "seen", "max_attempts": 0 }), "maxAttempts must be").await;
     check(&app, json!({ "task": "seen", "max_duration_ms": 86_401_000 }), "maxDuration must be").await;
     check(&app, json!({ "task": "seen", "queue": "!" }), "a queue's name must have").await;
-    check(&app, json!({ "task": "seen", "key": "" , "scope": "run", "ttl_ms": 366 * 86_400_000_u64 + 1 }), "a ttl")
-        .await;
+    check(&app, json!({ "task": "seen", "key": "", "scope": "run" }), "must have 1 to 2048 characters").await;
+    check(&app, json!({ "task": "seen", "ttl_ms": 366 * 86_400_000_u64 + 1 }), "a ttl").await;
     check(&app, json!({ "task": "seen", "concurrency_key": "x".repeat(513) }), "a concurrency key can have").await;
 }
 

@@ -125,7 +125,7 @@ impl Child {
         self
     }
 
-    /// A deployed version to run on, for example `20261121.1`. Not for a child that is waited for.
+    /// A deployed version to run on, for example `20261121.1`.
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.options.version = Some(version.into());
         self
