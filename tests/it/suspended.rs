@@ -6,7 +6,7 @@ use dacapo::config::ServerArgs;
 use dacapo_tests::guests;
 use serde_json::{Value, json};
 
-use crate::harness::TestApp;
+use crate::harness::{PATIENCE, TestApp};
 
 async fn start() -> TestApp {
     let app = TestApp::start().await;
@@ -20,6 +20,15 @@ async fn start_dropping() -> TestApp {
     let app = TestApp::start_with(args).await;
     app.deploy(guests::SCRIPT).await;
     app
+}
+
+/// Waits until a run waits for a moment, and not for a child before that.
+async fn until_moment(app: &TestApp, run: &str) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while app.run(run).await["waitsFor"][0]["type"] != "MOMENT" {
+        assert!(tokio::time::Instant::now() < deadline, "run {run} does not wait for a moment");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 #[track_caller]
@@ -54,7 +63,9 @@ async fn a_waiting_run_survives_a_restart() {
     let app = start().await;
     let script = json!([{ "clock": true }, { "random": true }, { "file": "a" }, { "child": { "task": "leaf", "payload": { "wait_ms": 1_000_000 } } }, { "file": "b" }]);
     let run = app.trigger("script", script).await;
-    app.until_status(&run, "WAITING").await;
+    let waiting = app.until_status(&run, "WAITING").await;
+    let child = waiting["relatedRuns"]["children"][0]["id"].as_str().expect("a child").to_owned();
+    until_moment(&app, &child).await;
     let app = app.restart().await;
     assert_eq!(app.run(&run).await["status"], "WAITING");
     app.app().advance(Duration::from_secs(1_000));
@@ -171,14 +182,14 @@ async fn a_run_whose_journal_is_not_whole_goes_on_in_memory_and_is_not_done_agai
     let large = json!({ "child": { "task": "leaf", "payload": { "echo": "x".repeat(4_096) } } });
     let script = json!([large, { "log": "past" }, { "wait_ms": 60_000 }, { "log": "after" }]);
     let run = app.trigger("script", script.clone()).await;
-    app.until_status(&run, "WAITING").await;
+    until_moment(&app, &run).await;
     app.app().advance(Duration::from_secs(60));
     completed(&app.finished(&run).await);
     let messages: Vec<String> = app.logs(&run).await.into_iter().map(|(_, message)| message).collect();
     assert_eq!(messages, ["past", "after"], "it stayed in memory although nothing else does");
 
     let lost = app.trigger_with("script", script, json!({ "maxAttempts": 1 })).await;
-    app.until_status(&lost, "WAITING").await;
+    until_moment(&app, &lost).await;
     let app = app.restart().await;
     // Its clock is not ahead any more.
     app.app().advance(Duration::from_secs(120));
