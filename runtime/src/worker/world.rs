@@ -109,10 +109,6 @@ impl RunWorld {
     /// The request of an item, which finds its run again when the call is done again.
     async fn request(&self, item: BatchItem, awaited: bool, key: &CallKey) -> Answer<Result<Request, Refused>> {
         let task = item.task_id.clone();
-        let later = [("delay", item.options.delay.is_some()), ("debounce", item.options.debounce.is_some())];
-        if let Some((name, _)) = later.iter().find(|(_, is_given)| awaited && *is_given) {
-            return Ok(Err(Refused::Invalid(format!("`{name}` is not for a child that is waited for"))));
-        }
         let asked = match request::request(item, self.asker(), self.shared.clock.now()) {
             Ok(asked) => asked,
             Err(problem) => return Ok(Err(Refused::Invalid(problem))),

@@ -61,13 +61,13 @@ impl Child {
         self
     }
 
-    /// When to queue it, from now. Not for a child that is waited for.
+    /// When to queue it, from now.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.options.delay = Some(wit::Delay::After(milliseconds(delay)));
         self
     }
 
-    /// When to queue it. Not for a child that is waited for.
+    /// When to queue it.
     pub fn delay_until(mut self, moment: SystemTime) -> Self {
         self.options.delay = Some(wit::Delay::Until(instant(moment)));
         self
@@ -137,8 +137,7 @@ impl Child {
         self
     }
 
-    /// Instead of a further run, push back the one that is delayed under the same key. Not for a
-    /// child that is waited for.
+    /// Instead of a further run, push back the one that is delayed under the same key.
     pub fn debounce(mut self, debounce: Debounce) -> Self {
         self.options.debounce = Some(debounce.0);
         self
