@@ -189,6 +189,20 @@ impl TestApp {
         self.get(&format!("/api/v3/runs/{id}")).await.ok()
     }
 
+    /// All runs that a filter finds, newest first.
+    pub async fn all_runs(&self, filter: &str) -> Vec<Value> {
+        let mut all = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page = self.get(&format!("/api/v1/runs?page[size]=100&{filter}{after}")).await.ok();
+            all.extend(page["data"].as_array().expect("a list").iter().cloned());
+            match page["pagination"]["next"].as_str() {
+                Some(next) => after = format!("&page[after]={next}"),
+                None => return all,
+            }
+        }
+    }
+
     /// Waits until the run has ended, and answers with it.
     pub async fn finished(&self, id: &str) -> Value {
         let path = format!("/api/v1/runs/{id}/result?wait=60s");

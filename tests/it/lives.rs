@@ -159,7 +159,7 @@ impl World {
 
     fn with<T>(&mut self, act: impl AsyncFnOnce(&TestApp) -> T) -> T {
         let Life { runtime, app } = self.life.as_ref().expect("it lives");
-        let (done, runs) = runtime.block_on(async { (act(app).await, all(app, "").await) });
+        let (done, runs) = runtime.block_on(async { (act(app).await, app.all_runs("").await) });
         for run in runs.into_iter().filter(|run| run["isCompleted"] == true) {
             let first = self.ended.entry(id(&run)).or_insert_with(|| run.clone());
             assert_eq!(*first, run, "a run that has ended changed");
@@ -186,7 +186,7 @@ impl World {
                 self.cancel(run);
             }
             Step::CancelChild(which) => {
-                let children = self.with(async |app| all(app, &format!("filter[tag]={LEFT_TO_FATE}")).await);
+                let children = self.with(async |app| app.all_runs(&format!("filter[tag]={LEFT_TO_FATE}")).await);
                 self.cancel(children.get(which % children.len().max(1)).map(id));
             }
             Step::Kill(drops_guests) => {
@@ -219,7 +219,7 @@ impl World {
         let (runs, events, queues) = self.with(async |app| {
             let mut runs = HashMap::new();
             let mut events = Vec::new();
-            for run in all(app, "").await.iter().map(id) {
+            for run in app.all_runs("").await.iter().map(id) {
                 let known = app.get(&format!("/api/v1/runs/{run}/events")).await.ok();
                 events.push((run.clone(), known["events"].as_array().expect("a list").clone()));
                 runs.insert(run.clone(), app.run(&run).await);
@@ -252,7 +252,7 @@ impl World {
 async fn wind_down(app: &TestApp) {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let mut left = all(app, "").await;
+        let mut left = app.all_runs("").await;
         left.retain(|run| run["isCompleted"] == false);
         if left.is_empty() {
             return;
@@ -274,20 +274,6 @@ async fn open_tokens(app: &TestApp) -> Vec<String> {
 
 async fn complete(app: &TestApp, token: &str) {
     app.post(&format!("/api/v1/waitpoints/tokens/{token}/complete"), json!({ "data": WORD })).await.ok();
-}
-
-/// All runs that a filter finds, newest first.
-async fn all(app: &TestApp, filter: &str) -> Vec<Value> {
-    let mut all = Vec::new();
-    let mut after = String::new();
-    loop {
-        let page = app.get(&format!("/api/v1/runs?page[size]=100&{filter}{after}")).await.ok();
-        all.extend(page["data"].as_array().expect("a list").iter().cloned());
-        match page["pagination"]["next"].as_str() {
-            Some(next) => after = format!("&page[after]={next}"),
-            None => return all,
-        }
-    }
 }
 
 fn id(value: &Value) -> String {

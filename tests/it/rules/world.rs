@@ -106,7 +106,7 @@ impl World {
         runtime.block_on(async {
             let done = act(app, &mut self.known, &self.gates).await;
             agree(app, &self.gates).await;
-            self.known.check(&runs(app).await, &self.gates);
+            self.known.check(&app.all_runs("").await, &self.gates);
             done
         })
     }
@@ -243,7 +243,7 @@ async fn act(app: &TestApp, known: &mut Known, gates: &Gates, step: Step) {
 async fn agree(app: &TestApp, gates: &Gates) {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let mut executing = ids(&list(app, "filter[status]=EXECUTING").await);
+        let mut executing = ids(&app.all_runs("filter[status]=EXECUTING").await);
         executing.sort();
         let open = gates.open();
         if executing == open {
@@ -259,7 +259,7 @@ async fn agree(app: &TestApp, gates: &Gates) {
 async fn wind_down(app: &TestApp, known: &Known) {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let mut left = runs(app).await;
+        let mut left = app.all_runs("").await;
         left.retain(|run| run["isCompleted"] == false);
         if left.is_empty() && known.bulks_are_over(app).await {
             return;
@@ -338,28 +338,10 @@ async fn bulk(app: &TestApp, known: &mut Known, action: &str, mut runs: Vec<Stri
     known.bulks.push((id(&answer), runs));
 }
 
-/// All runs, newest first.
-async fn runs(app: &TestApp) -> Vec<Value> {
-    list(app, "").await
-}
-
-async fn list(app: &TestApp, filter: &str) -> Vec<Value> {
-    let mut all = Vec::new();
-    let mut after = String::new();
-    loop {
-        let page = app.get(&format!("/api/v1/runs?page[size]=100&{filter}{after}")).await.ok();
-        all.extend(page["data"].as_array().expect("a list").iter().cloned());
-        match page["pagination"]["next"].as_str() {
-            Some(next) => after = format!("&page[after]={next}"),
-            None => return all,
-        }
-    }
-}
-
 /// Every run in full, with its events.
 async fn trails(app: &TestApp) -> Vec<Trail> {
     let mut trails = Vec::new();
-    for run in ids(&runs(app).await) {
+    for run in ids(&app.all_runs("").await) {
         let events = app.get(&format!("/api/v1/runs/{run}/events")).await.ok();
         let events = events["events"].as_array().expect("a list").clone();
         trails.push(Trail { run: app.run(&run).await, events });
