@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::insert::insert_tags;
-use super::logs::{LogKind, LogRow, append_logs};
+use super::logs::{LogRow, append_logs};
 use super::queue::Lease;
 use super::runs::{parse_tags, tags_text};
 use super::sql::{Tx, values};
@@ -76,13 +76,7 @@ impl Storage {
         self.writer
             .write(move |tx| {
                 append_logs(tx, run, &logs)?;
-                let Some(edit) = &edit else { return Ok(()) };
-                while let Some(found) = tx.row(find, values![run], |row| row.column())? {
-                    if edit_found(tx, (run, attempt), found, edit, now)? {
-                        break;
-                    }
-                }
-                Ok(())
+                make_edit(tx, (run, attempt), edit.as_ref(), now, |tx| tx.row(find, values![run], |row| row.column()))
             })
             .await
     }
@@ -125,9 +119,6 @@ impl Storage {
         now: Timestamp,
     ) -> Result<Result<(), EditRefused<E>>, Error> {
         let find = "SELECT metadata FROM runs WHERE id = ?1 AND environment_id = ?2";
-        let change = "UPDATE runs
-                      SET    metadata = ?3, updated_at = ?4
-                      WHERE  id = ?1 AND COALESCE(metadata, '') = ?2";
         self.writer
             .write(move |tx| {
                 let mut edited = Vec::with_capacity(runs.len());
@@ -135,15 +126,14 @@ impl Storage {
                     let found: Option<Option<String>> = tx.row(find, values![*run, environment], |row| row.column())?;
                     let Some(found) = found else { return Ok(Err(EditRefused::NoSuchRun(*run))) };
                     match edit(*run, found.as_deref()) {
-                        Ok(metadata) => edited.push((*run, found.unwrap_or_default(), metadata)),
+                        Ok(metadata) => edited.push((*run, found, metadata)),
                         Err(refused) => return Ok(Err(EditRefused::ByEdit(refused))),
                     }
                 }
                 for (run, found, metadata) in &edited {
-                    if tx.execute(change, values![*run, found, metadata, now])? == 0 {
+                    if !replace(tx, *run, (found.as_deref(), metadata), now)? {
                         return Err(Error::Corrupt(format!("the metadata of {run} changed under the writer")));
                     }
-                    tx.effects.run_changed(*run);
                 }
                 Ok(Ok(()))
             })
@@ -168,45 +158,47 @@ pub(super) fn edit_metadata(
     let find = "SELECT metadata
                 FROM   runs
                 WHERE  id = ?1 AND lease = ?2 AND (status = 'executing' OR status = 'canceled')";
+    make_edit(tx, (lease.run, lease.attempt), edit, now, |tx| {
+        tx.row(find, values![lease.run, lease.number], |row| row.column())
+    })
+}
+
+/// Makes an edit of the metadata that `find` answers with, if there is one and they are found. One that
+/// cannot be made leaves a warning in the log of the run.
+fn make_edit(
+    tx: &mut Tx<'_>,
+    (run, attempt): (RunId, u32),
+    edit: Option<&MetadataEdit>,
+    now: Timestamp,
+    find: impl Fn(&Tx<'_>) -> Result<Option<Option<String>>, Error>,
+) -> Result<(), Error> {
     let Some(edit) = edit else { return Ok(()) };
-    while let Some(found) = tx.row(find, values![lease.run, lease.number], |row| row.column())? {
-        if edit_found(tx, (lease.run, lease.attempt), found, edit, now)? {
+    while let Some(found) = find(tx)? {
+        let is_over = match edit.apply(found.as_deref()) {
+            // Again, where another process came between.
+            Ok(metadata) => replace(tx, run, (found.as_deref(), &metadata), now)?,
+            Err(message) => {
+                append_logs(tx, run, &[LogRow::of_host(attempt, now, "warn", message)])?;
+                true
+            }
+        };
+        if is_over {
             break;
         }
     }
     Ok(())
 }
 
-/// Makes an edit of metadata that were found. `false`: another process came between.
-fn edit_found(
+/// Puts metadata in the place of those that were found. `false`: there are others by now.
+fn replace(
     tx: &mut Tx<'_>,
-    (run, attempt): (RunId, u32),
-    found: Option<String>,
-    edit: &MetadataEdit,
+    run: RunId,
+    (found, metadata): (Option<&str>, &str),
     now: Timestamp,
 ) -> Result<bool, Error> {
     let sql = "UPDATE runs
                SET    metadata = ?3, updated_at = ?4
                WHERE  id = ?1 AND COALESCE(metadata, '') = ?2";
-    let message = match edit.apply(found.as_deref()) {
-        Ok(metadata) => {
-            tx.effects.run_changed(run);
-            return Ok(tx.execute(sql, values![run, found.unwrap_or_default(), metadata, now])? == 1);
-        }
-        Err(message) => message,
-    };
-    let warning = LogRow {
-        attempt,
-        at: now,
-        kind: LogKind::Line,
-        level: "warn".into(),
-        source: "host".into(),
-        message,
-        attributes: None,
-        span: None,
-        parent_span: None,
-        duration_us: None,
-    };
-    append_logs(tx, run, &[warning])?;
-    Ok(true)
+    tx.effects.run_changed(run);
+    Ok(tx.execute(sql, values![run, found.unwrap_or_default(), metadata, now])? == 1)
 }

@@ -5,6 +5,7 @@
 use jiff::Timestamp;
 
 use super::delays::push_back;
+use super::queue::holds;
 use super::queues::know_queue;
 use super::runs::{Event, add_event, release_parked, tags_text};
 use super::sql::{Tx, values};
@@ -105,10 +106,8 @@ pub(super) fn insert_run(tx: &mut Tx<'_>, run: &NewRun, waiting: u64, max_waitin
 /// Whether the attempt that triggers a run, where one does, goes on: a run that was canceled makes no
 /// more children.
 pub(super) fn parent_holds(tx: &Tx<'_>, run: &NewRun) -> Result<bool, Error> {
-    let sql = "SELECT 1 FROM runs WHERE id = ?1 AND lease = ?2 AND status = 'executing'";
     let (Some(parent), Some(lease)) = (run.origin.parent, run.parent_lease) else { return Ok(true) };
-    let holds: Option<i64> = tx.row(sql, values![parent, lease], |row| row.column())?;
-    Ok(holds.is_some())
+    holds(tx, parent, lease)
 }
 
 fn insert_row(tx: &Tx<'_>, run: &NewRun) -> Result<(), Error> {

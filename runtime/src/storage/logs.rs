@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::edits::{MetadataEdit, edit_metadata};
-use super::queue::Lease;
+use super::queue::{Lease, holds};
 use super::sql::{Tx, values};
 use super::{Error, Storage};
 use crate::model::id::RunId;
@@ -31,6 +31,24 @@ pub struct LogRow {
     pub parent_span: Option<u64>,
     /// How long the span lasted, in microseconds.
     pub duration_us: Option<u64>,
+}
+
+impl LogRow {
+    /// A line that the host itself writes.
+    pub fn of_host(attempt: u32, at: Timestamp, level: &str, message: String) -> Self {
+        Self {
+            attempt,
+            at,
+            kind: LogKind::Line,
+            level: level.into(),
+            source: "host".into(),
+            message,
+            attributes: None,
+            span: None,
+            parent_span: None,
+            duration_us: None,
+        }
+    }
 }
 
 /// What a [`LogRow`] is.
@@ -66,13 +84,11 @@ impl Storage {
         metadata: Option<MetadataEdit>,
         now: Timestamp,
     ) -> Result<bool, Error> {
-        let holds = "SELECT 1 FROM runs WHERE id = ?1 AND lease = ?2 AND status = 'executing'";
         self.writer
             .write(move |tx| {
                 append_logs(tx, lease.run, &logs)?;
                 edit_metadata(tx, &lease, metadata.as_ref(), now)?;
-                let holds: Option<i64> = tx.row(holds, values![lease.run, lease.number], |row| row.column())?;
-                Ok(holds.is_some())
+                holds(tx, lease.run, lease.number)
             })
             .await
     }

@@ -241,6 +241,13 @@ fn take(tx: &mut Tx<'_>, worker: WorkerId, found: Candidate, now: Timestamp) -> 
     Ok(Some(Claimed { lease, run, payload, losses, resumes, has_lost_journal }))
 }
 
+/// Whether the run executes under the lease of this number.
+pub(super) fn holds(tx: &Tx<'_>, run: RunId, lease: u64) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM runs WHERE id = ?1 AND lease = ?2 AND status = 'executing'";
+    let found: Option<i64> = tx.row(sql, values![run, lease], |row| row.column())?;
+    Ok(found.is_some())
+}
+
 /// Takes a run out of the queue whose task no deployment has any more.
 fn park(tx: &mut Tx<'_>, run: &Run, now: Timestamp) -> Result<(), Error> {
     let sql = "UPDATE runs

@@ -13,7 +13,7 @@ use super::edits::{MetadataEdit, edit_metadata};
 use super::journals::keep_journal;
 use super::logs::{LogRow, append_logs};
 use super::places::place_is_free;
-use super::queue::Lease;
+use super::queue::{Lease, holds};
 use super::runs::{Event, add_event, read_error};
 use super::settlements::micros;
 use super::sql::{Row, Tx, values};
@@ -109,7 +109,6 @@ enum Target {
 }
 
 fn suspend(tx: &mut Tx<'_>, suspension: &Suspension) -> Result<Suspended, Error> {
-    let holds = "SELECT 1 FROM runs WHERE id = ?1 AND lease = ?2 AND status = 'executing'";
     let wait = "UPDATE runs
                 SET    status = 'waiting', updated_at = ?3, worker_id = NULL, expires_at = NULL,
                        cpu_us = CASE WHEN cpu_us < ?4 THEN ?4 ELSE cpu_us END,
@@ -118,8 +117,7 @@ fn suspend(tx: &mut Tx<'_>, suspension: &Suspension) -> Result<Suspended, Error>
                 WHERE  id = ?1 AND lease = ?2 AND status = 'executing'";
     let Suspension { lease, waits, all, replayable, usage, at, .. } = suspension;
     append_logs(tx, lease.run, &suspension.logs)?;
-    let holds: Option<i64> = tx.row(holds, values![lease.run, lease.number], |row| row.column())?;
-    if holds.is_none() {
+    if !holds(tx, lease.run, lease.number)? {
         return Ok(Suspended::Lost);
     }
     edit_metadata(tx, lease, suspension.metadata.as_ref(), *at)?;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::journals::forget_journals;
 use super::runs::{Event, add_event};
-use super::sql::{Row, Tx, values};
+use super::sql::{Row, Tx, Value, values};
 use super::upkeep::MAX_UPKEEP_RUNS;
 use super::{Error, hooks};
 use crate::model::id::{EnvironmentId, RunId, WaitpointId};
@@ -38,8 +38,7 @@ pub(super) fn run_ended(tx: &mut Tx<'_>, run: RunId, end: End, now: Timestamp) -
     wake_waiters_of_run(tx, run, now)
 }
 
-/// Wakes those who wait for the end of `run`. One transaction wakes a bounded number: the rest is
-/// due from now on, and left to upkeep.
+/// Wakes those who wait for the end of `run`.
 fn wake_waiters_of_run(tx: &mut Tx<'_>, run: RunId, now: Timestamp) -> Result<(), Error> {
     let find = "SELECT run_id, place, item, needs_all FROM run_waits
                 WHERE  target_run = ?1
@@ -49,30 +48,28 @@ fn wake_waiters_of_run(tx: &mut Tx<'_>, run: RunId, now: Timestamp) -> Result<()
     if !tx.effects.may_await_runs() {
         return Ok(());
     }
-    let waits = tx.rows(find, values![run, MAX_UPKEEP_RUNS], read_wait)?;
-    if waits.is_empty() {
-        return Ok(());
-    }
-    settle_waits(tx, &waits, now)?;
-    if tx.execute(leave, values![run, now])? > 0 {
-        tx.effects.timer_set(now);
-    }
-    Ok(())
+    wake_waiters(tx, (find, leave), run.into(), now)
 }
 
-/// Wakes those who wait for a token, in the same way.
+/// Wakes those who wait for a token.
 pub(super) fn wake_waiters_of_token(tx: &mut Tx<'_>, token: WaitpointId, now: Timestamp) -> Result<(), Error> {
     let find = "SELECT run_id, place, item, needs_all FROM run_waits
                 WHERE  target_token = ?1
                 ORDER BY run_id
                 LIMIT  ?2";
     let leave = "UPDATE run_waits SET target_token = NULL, due_at = ?2 WHERE target_token = ?1";
-    let waits = tx.rows(find, values![token, MAX_UPKEEP_RUNS], read_wait)?;
+    wake_waiters(tx, (find, leave), token.into(), now)
+}
+
+/// Wakes those whom `find` finds for a target. One transaction wakes a bounded number: the rest is due
+/// from now on, and left to upkeep.
+fn wake_waiters(tx: &mut Tx<'_>, (find, leave): (&str, &str), target: Value<'_>, now: Timestamp) -> Result<(), Error> {
+    let waits = tx.rows(find, values![target.clone(), MAX_UPKEEP_RUNS], read_wait)?;
     if waits.is_empty() {
         return Ok(());
     }
     settle_waits(tx, &waits, now)?;
-    if tx.execute(leave, values![token, now])? > 0 {
+    if tx.execute(leave, values![target, now])? > 0 {
         tx.effects.timer_set(now);
     }
     Ok(())
