@@ -16,7 +16,7 @@ use dacapo::model::egress::EgressPolicy;
 use dacapo::sandbox::world::NoWorld;
 use dacapo::sandbox::{Activity, Call, ComponentSource, Config, Entry, Journal, Limits, Sandbox, WasmSandbox};
 use dacapo_host_api::context::Context;
-use dacapo_host_api::{LogEntry, MetadataChange, MetadataError, Services, SpanClosed, SpanOpened, TaskPre};
+use dacapo_host_api::{NoServices, TaskPre};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use wasmtime::component::{Component, Linker};
@@ -36,7 +36,7 @@ const ROUNDS: u32 = 4;
 struct Subject {
     component: Bytes,
     task: String,
-    payload: String,
+    payload: Arc<String>,
 }
 
 /// Runs the measurement.
@@ -44,7 +44,7 @@ pub(crate) fn run(options: &Options) -> Result<Value> {
     let subject = Subject {
         component: std::fs::read(options.path("component")?)?.into(),
         task: options.text("task")?.to_owned(),
-        payload: options.text("payload")?.to_owned(),
+        payload: options.text("payload")?.to_owned().into(),
     };
     let concurrency = options.number("concurrency", 1)?.max(1);
     let turn = options.seconds("seconds", 4)? / ROUNDS;
@@ -207,7 +207,7 @@ impl Walled {
             entry: Entry::Task,
             task: self.subject.task.clone(),
             context: self.context.clone(),
-            payload: self.subject.payload.clone(),
+            payload: Arc::clone(&self.subject.payload),
             limits: Limits::default(),
             variables: self.variables.clone(),
             egress: self.egress.clone(),
@@ -220,22 +220,5 @@ impl Walled {
             Outcome::Returned(_) => Ok(()),
             other => bail!("the task ended as {other:?}"),
         }
-    }
-}
-
-struct NoServices;
-
-impl Services for NoServices {
-    fn log(&mut self, _: LogEntry) {}
-    fn span_opened(&mut self, _: SpanOpened) {}
-    fn span_closed(&mut self, _: SpanClosed) {}
-    fn metadata(&mut self) -> String {
-        "{}".into()
-    }
-    fn metadata_value(&mut self, _: &str) -> Option<String> {
-        None
-    }
-    fn change_metadata(&mut self, _: MetadataChange) -> Result<(), MetadataError> {
-        Ok(())
     }
 }

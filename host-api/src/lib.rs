@@ -76,7 +76,7 @@ pub use journal::{Journal, NonDeterministic, Unwritten};
 pub use logger::Logger;
 pub use scratch::{ScratchRoot, ScratchUnavailable};
 pub use services::{
-    Level, LogEntry, LogSource, MetadataChange, MetadataError, Services, SpanClosed, SpanId, SpanOpened,
+    Level, LogEntry, LogSource, MetadataChange, MetadataError, NoServices, Services, SpanClosed, SpanId, SpanOpened,
 };
 pub use wasmtime_wasi::I32Exit;
 pub use world::{CallNumber, HostFault, NoWorld, World};

@@ -7,18 +7,25 @@ use crate::journal::{Kind, Question};
 use crate::services::{MetadataChange, MetadataError};
 
 /// Most bytes of a key or path.
-pub(crate) const MAX_KEY_BYTES: usize = 4_096;
+const MAX_KEY_BYTES: usize = 4_096;
 
 type Answer = wasmtime::Result<Result<(), GuestError>>;
 
 impl TaskCtx {
-    fn change(&mut self, kind: Kind, key: &str, value: usize, change: MetadataChange) -> Answer {
-        if key.len() > MAX_KEY_BYTES || value > self.metadata_bytes {
-            let limit = u32::try_from(self.metadata_bytes).unwrap_or(u32::MAX);
-            return Ok(Err(GuestError::TooLarge(limit)));
+    /// Refuses a change that is too large to be looked at.
+    pub(crate) fn check_change(&self, change: &MetadataChange) -> Result<(), GuestError> {
+        if change.key().len() > MAX_KEY_BYTES || change.value_bytes() > self.metadata_bytes {
+            return Err(GuestError::TooLarge(u32::try_from(self.metadata_bytes).unwrap_or(u32::MAX)));
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, kind: Kind, change: MetadataChange) -> Answer {
+        if let Err(refused) = self.check_change(&change) {
+            return Ok(Err(refused));
         }
         let Self { journal, logger, .. } = self;
-        if let Some(answer) = journal.past(|| Question::new(kind).text(key).about(&change))? {
+        if let Some(answer) = journal.past(|| Question::new(kind).text(change.key()).about(&change))? {
             return Ok(answer);
         }
         let changed = logger.services(|services| services.change_metadata(change));
@@ -45,27 +52,27 @@ impl Host for TaskCtx {
     }
 
     fn set(&mut self, key: String, value: String) -> Answer {
-        self.change(Kind::MetadataSet, &key.clone(), value.len(), MetadataChange::Set(key, value))
+        self.change(Kind::MetadataSet, MetadataChange::Set(key, value))
     }
 
     fn delete(&mut self, key: String) -> Answer {
-        self.change(Kind::MetadataDelete, &key.clone(), 0, MetadataChange::Delete(key))
+        self.change(Kind::MetadataDelete, MetadataChange::Delete(key))
     }
 
     fn append(&mut self, key: String, value: String) -> Answer {
-        self.change(Kind::MetadataAppend, &key.clone(), value.len(), MetadataChange::Append(key, value))
+        self.change(Kind::MetadataAppend, MetadataChange::Append(key, value))
     }
 
     fn remove(&mut self, key: String, value: String) -> Answer {
-        self.change(Kind::MetadataRemove, &key.clone(), value.len(), MetadataChange::Remove(key, value))
+        self.change(Kind::MetadataRemove, MetadataChange::Remove(key, value))
     }
 
     fn increment(&mut self, key: String, by: f64) -> Answer {
-        self.change(Kind::MetadataIncrement, &key.clone(), 0, MetadataChange::Increment(key, by))
+        self.change(Kind::MetadataIncrement, MetadataChange::Increment(key, by))
     }
 
     fn update(&mut self, value: String) -> Answer {
-        self.change(Kind::MetadataUpdate, "", value.len(), MetadataChange::Update(value))
+        self.change(Kind::MetadataUpdate, MetadataChange::Update(value))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::bounds::check_tags;
 use crate::generated::dacapo::task::metadata::MetadataError as GuestError;
 use crate::generated::dacapo::task::relatives::{Host, MetadataChange, Relative};
 use crate::journal::{Kind, Question};
-use crate::metadata::MAX_KEY_BYTES;
+use crate::services::MetadataChange as Change;
 
 impl Host for TaskCtx {
     async fn change_metadata(
@@ -13,9 +13,9 @@ impl Host for TaskCtx {
         of: Relative,
         change: MetadataChange,
     ) -> wasmtime::Result<Result<(), GuestError>> {
-        let (key, value) = sizes(&change);
-        if key > MAX_KEY_BYTES || value > self.metadata_bytes {
-            return Ok(Err(GuestError::TooLarge(u32::try_from(self.metadata_bytes).unwrap_or(u32::MAX))));
+        let change = Change::from(change);
+        if let Err(refused) = self.check_change(&change) {
+            return Ok(Err(refused));
         }
         let question = || Question::new(Kind::ChangeMetadata).text(name(of)).about(&change);
         if let Some(answer) = self.journal.past(question)? {
@@ -40,14 +40,16 @@ impl Host for TaskCtx {
     }
 }
 
-/// The bytes of the key, and of the value.
-fn sizes(change: &MetadataChange) -> (usize, usize) {
-    match change {
-        MetadataChange::Set((key, value))
-        | MetadataChange::Append((key, value))
-        | MetadataChange::Remove((key, value)) => (key.len(), value.len()),
-        MetadataChange::Delete(key) | MetadataChange::Increment((key, _)) => (key.len(), 0),
-        MetadataChange::Update(value) => (0, value.len()),
+impl From<MetadataChange> for Change {
+    fn from(change: MetadataChange) -> Self {
+        match change {
+            MetadataChange::Set((key, value)) => Self::Set(key, value),
+            MetadataChange::Delete(key) => Self::Delete(key),
+            MetadataChange::Append((key, value)) => Self::Append(key, value),
+            MetadataChange::Remove((key, value)) => Self::Remove(key, value),
+            MetadataChange::Increment((key, by)) => Self::Increment(key, by),
+            MetadataChange::Update(value) => Self::Update(value),
+        }
     }
 }
 

@@ -26,6 +26,24 @@ pub trait Services: Send {
     fn change_metadata(&mut self, change: MetadataChange) -> Result<(), MetadataError>;
 }
 
+/// Takes what a guest says, and drops it. There are no metadata.
+pub struct NoServices;
+
+impl Services for NoServices {
+    fn log(&mut self, _: LogEntry) {}
+    fn span_opened(&mut self, _: SpanOpened) {}
+    fn span_closed(&mut self, _: SpanClosed) {}
+    fn metadata(&mut self) -> String {
+        "{}".into()
+    }
+    fn metadata_value(&mut self, _: &str) -> Option<String> {
+        None
+    }
+    fn change_metadata(&mut self, _: MetadataChange) -> Result<(), MetadataError> {
+        Ok(())
+    }
+}
+
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEntry {
@@ -124,6 +142,25 @@ pub enum MetadataChange {
     Increment(String, f64),
     /// Replaces the whole object.
     Update(String),
+}
+
+impl MetadataChange {
+    /// The key or path; empty for the whole object.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Set(key, _) | Self::Append(key, _) | Self::Remove(key, _) => key,
+            Self::Delete(key) | Self::Increment(key, _) => key,
+            Self::Update(_) => "",
+        }
+    }
+
+    /// The bytes of the value; a number has none.
+    pub fn value_bytes(&self) -> usize {
+        match self {
+            Self::Set(_, value) | Self::Append(_, value) | Self::Remove(_, value) | Self::Update(value) => value.len(),
+            Self::Delete(_) | Self::Increment(..) => 0,
+        }
+    }
 }
 
 /// Why a change of the metadata was refused.

@@ -7,13 +7,13 @@
 
 use wasmtime_wasi::async_trait;
 
-pub use crate::generated::dacapo::task::relatives::{MetadataChange, Relative};
+pub use crate::generated::dacapo::task::relatives::Relative;
 pub use crate::generated::dacapo::task::runs::{
     BatchHandle, BatchItem, Debounce, Delay, IdempotencyKey, RunHandle, TriggerError, TriggerOptions,
 };
 pub use crate::generated::dacapo::task::tokens::{Timeout, Token, TokenOptions};
 pub use crate::generated::dacapo::task::wait::{FailedStatus, Outcome, RunError, RunResult};
-use crate::services::MetadataError;
+use crate::services::{MetadataChange, MetadataError};
 
 /// The place of a call among those of an attempt that have one, from 1. The same call has the same
 /// number whenever the attempt is brought back, and also when it begins anew without a journal, as long

@@ -47,10 +47,7 @@ pub async fn change_metadata(
 }
 
 fn changed(stored: Option<&str>, operations: &[MetadataOperation]) -> Result<String, EditError> {
-    let mut metadata = parsed(stored);
-    for operation in operations {
-        metadata = api::apply(&metadata, operation.clone())?;
-    }
+    let metadata = api::apply_all(parsed(stored), operations.iter().cloned())?;
     let metadata = Value::Object(metadata).to_string();
     if metadata.len() > limits::MAX_METADATA_BYTES {
         return Err(EditError::TooLarge);
@@ -63,6 +60,7 @@ pub fn metadata_of(run: &Run) -> Map<String, Value> {
     parsed(run.metadata.as_deref())
 }
 
-fn parsed(text: Option<&str>) -> Map<String, Value> {
+/// Stored metadata, read.
+pub fn parsed(text: Option<&str>) -> Map<String, Value> {
     text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }

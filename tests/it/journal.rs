@@ -130,7 +130,7 @@ impl Desk {
             entry: Entry::Task,
             task: "journal".into(),
             context: context(),
-            payload: steps.to_string(),
+            payload: steps.to_string().into(),
             limits: Limits::default(),
             variables: Arc::new(vec![("COLOR".into(), color.into())]),
             egress: Arc::new(EgressPolicy::new(vec!["127.0.0.1".parse().unwrap()])),

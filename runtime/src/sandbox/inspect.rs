@@ -8,10 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dacapo_host_api::guest::{self, MachinePreset};
-use dacapo_host_api::{
-    Journal, LogEntry, MetadataChange, MetadataError, NoNetwork, NoWorld, Services, SpanClosed, SpanOpened, TaskPre,
-    TaskSetup, VERSION,
-};
+use dacapo_host_api::{Journal, NoNetwork, NoServices, NoWorld, TaskPre, TaskSetup, VERSION};
 use wasmtime::component::Component;
 
 use super::call::{Guest, host_limits, run};
@@ -205,7 +202,7 @@ fn unlinked(error: &wasmtime::Error, imports: &[String]) -> InspectError {
 async fn describe(sandbox: &WasmSandbox, pre: &TaskPre<State>) -> Result<Vec<TaskDefinition>, InspectError> {
     let limits = limits();
     let setup = TaskSetup {
-        services: Box::new(Nobody),
+        services: Box::new(NoServices),
         world: Arc::new(NoWorld),
         journal: Journal::off(),
         outbound: Arc::new(NoNetwork),
@@ -273,24 +270,6 @@ fn hooks(extra: &[Entry]) -> Hooks {
     let named = extra.iter().filter(|entry| entry.name == HOOKS_ENTRY);
     let words = named.filter_map(|entry| serde_json::from_str::<Vec<String>>(&entry.value).ok()).flatten();
     Hooks::new(words.filter_map(|word| Hook::parse(&word)))
-}
-
-/// Takes what a description writes, and drops it.
-struct Nobody;
-
-impl Services for Nobody {
-    fn log(&mut self, _: LogEntry) {}
-    fn span_opened(&mut self, _: SpanOpened) {}
-    fn span_closed(&mut self, _: SpanClosed) {}
-    fn metadata(&mut self) -> String {
-        "{}".into()
-    }
-    fn metadata_value(&mut self, _: &str) -> Option<String> {
-        None
-    }
-    fn change_metadata(&mut self, _: MetadataChange) -> Result<(), MetadataError> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

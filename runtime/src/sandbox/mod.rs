@@ -77,7 +77,7 @@ pub struct Call {
     /// What the guest may know of its run.
     pub context: Context,
     /// JSON text.
-    pub payload: String,
+    pub payload: Arc<String>,
     /// What it may use.
     pub limits: Limits,
     /// Environment variables.

@@ -101,7 +101,7 @@ impl Sandbox for ScriptedSandbox {
         let (run, attempt) = (context.run.id, context.attempt.number);
         let step = {
             let mut script = self.script();
-            script.seen.push(Seen { component, task, run, attempt, payload });
+            script.seen.push(Seen { component, task, run, attempt, payload: payload.to_string() });
             script.steps.pop_front()
         };
         self.called.notify_waiters();

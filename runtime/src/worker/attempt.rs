@@ -272,7 +272,7 @@ impl Attempt {
             metadata: said.metadata,
             at,
         };
-        match self.suspend(suspension).await {
+        match insist(|| self.shared.storage.suspend(suspension.clone())).await {
             Ok(Suspended::Ready) => {
                 let run = &self.claimed.run;
                 if let Ok(Some(now)) = self.shared.storage.run(run.environment, run.id).await {
@@ -294,20 +294,6 @@ impl Attempt {
             Ok(Suspended::Lost) => Err(Stopped::NotOurs),
             Err(error) => Err(fault(error.to_string())),
         }
-    }
-
-    /// Tries for a while, as at the end of an attempt: what a guest did since its last wait depends on it.
-    async fn suspend(&self, suspension: Suspension) -> Result<Suspended, Error> {
-        for _ in 1..SETTLE_TRIES {
-            match self.shared.storage.suspend(suspension.clone()).await {
-                Err(error) if !matches!(error, Error::Closed) => {
-                    tracing::error!(%error, "that a run waits could not be recorded");
-                    tokio::time::sleep(SETTLE_RETRY).await;
-                }
-                recorded => return recorded,
-            }
-        }
-        self.shared.storage.suspend(suspension).await
     }
 
     /// What the guest has waited for, as of `at`; `None`: it must wait on.
@@ -417,23 +403,34 @@ impl Attempt {
 
     async fn record(&self, end: AttemptEnd, usage: Usage) -> bool {
         let status = status_of(&end.settlement);
-        for _ in 0..SETTLE_TRIES {
-            match self.shared.storage.settle(end.clone()).await {
-                Ok(true) => {
-                    let (duration_ms, cpu_ms) = (usage.wall.as_millis(), usage.cpu.as_millis());
-                    tracing::debug!(status = status.as_str(), duration_ms, cpu_ms, "attempt finished");
-                    return true;
-                }
-                Ok(false) => {
-                    tracing::warn!("attempt lost its lease");
-                    return true;
-                }
-                Err(Error::Closed) => return false,
-                Err(error) => tracing::error!(%error, "the end of an attempt could not be recorded"),
+        match insist(|| self.shared.storage.settle(end.clone())).await {
+            Ok(true) => {
+                let (duration_ms, cpu_ms) = (usage.wall.as_millis(), usage.cpu.as_millis());
+                tracing::debug!(status = status.as_str(), duration_ms, cpu_ms, "attempt finished");
             }
-            tokio::time::sleep(SETTLE_RETRY).await;
+            Ok(false) => tracing::warn!("attempt lost its lease"),
+            Err(_) => return false,
         }
-        false
+        true
+    }
+}
+
+/// Writes what became of an attempt: tries again for a while where storage fails, because all that it
+/// did since its last wait depends on it.
+async fn insist<T, F: Future<Output = Result<T, Error>>>(write: impl Fn() -> F) -> Result<T, Error> {
+    let mut tries = 1;
+    loop {
+        match write().await {
+            Err(error) if !matches!(error, Error::Closed) => {
+                tracing::error!(%error, "what became of an attempt could not be recorded");
+                if tries == SETTLE_TRIES {
+                    return Err(error);
+                }
+            }
+            written => return written,
+        }
+        tries += 1;
+        tokio::time::sleep(SETTLE_RETRY).await;
     }
 }
 

@@ -17,20 +17,20 @@ use crate::sandbox::{self, Activity, Call, Entry, Journal};
 use crate::storage::{Deployment, Error};
 
 /// What must be known before a guest of a run can be called.
-pub(super) struct Plan {
-    pub(super) run: Run,
+pub(super) struct Plan<'r> {
+    pub(super) run: &'r Run,
     pub(super) deployment: Arc<Deployment>,
     pub(super) definition: Arc<TaskDefinition>,
     settings: Arc<Settings>,
     /// JSON text.
-    payload: String,
+    payload: Arc<String>,
 }
 
-impl Plan {
+impl<'r> Plan<'r> {
     /// Gathers it; the error is for the operator.
     pub(super) async fn of(
         shared: &Shared,
-        run: &Run,
+        run: &'r Run,
         deployment: Option<DeploymentId>,
         payload: &Packet,
     ) -> Result<Self, String> {
@@ -43,7 +43,7 @@ impl Plan {
         let definition = definition.ok_or_else(|| missing("the task of the run"))?;
         let settings = shared.settings.of(run.environment).await?;
         let payload = api::plain_json(payload).map_err(|error| error.to_string())?;
-        Ok(Self { run: run.clone(), deployment, definition, settings, payload })
+        Ok(Self { run, deployment, definition, settings, payload: Arc::new(payload) })
     }
 
     /// A call of a fresh guest, of which nothing is recorded.

@@ -14,11 +14,11 @@ use tokio::task::{self, JoinSet};
 use super::attempt::Shared;
 use super::calls::Plan;
 use super::services::Recorder;
-use super::wait::failed;
+use super::wait::{failed, run_error};
 use super::world::RunWorld;
 use crate::model::attempt::{Outcome, TimeLimit};
 use crate::model::hook::Hook;
-use crate::model::id::RunId;
+use crate::model::id::{DeploymentId, RunId};
 use crate::model::run::{Run, Status, later};
 use crate::sandbox::world::{FailedStatus, RunError};
 use crate::sandbox::{Entry, HookCall};
@@ -125,7 +125,7 @@ async fn call_all(shared: Arc<Shared>, due: DueHooks) {
 }
 
 /// An error is a fault of the host.
-async fn call_each(shared: &Arc<Shared>, run: &Run, deployment: crate::model::id::DeploymentId) -> Result<(), String> {
+async fn call_each(shared: &Arc<Shared>, run: &Run, deployment: DeploymentId) -> Result<(), String> {
     let text = |error: Error| error.to_string();
     let (payload, _) = shared.storage.payload(run.id).await.map_err(text)?.ok_or("the payload is missing")?;
     let plan = Plan::of(shared, run, Some(deployment), &payload).await?;
@@ -146,13 +146,13 @@ async fn call_each(shared: &Arc<Shared>, run: &Run, deployment: crate::model::id
 /// host's fault.
 pub(super) async fn call(
     shared: &Arc<Shared>,
-    plan: &Plan,
+    plan: &Plan<'_>,
     call: HookCall,
     recorder: &Recorder,
 ) -> Result<(), Outcome> {
     let hook = name_of(&call);
     let name = hook.as_str();
-    let world = RunWorld::new(shared.clone(), &plan.run, plan.deployment.id, recorder.clone()).of_hook(hook);
+    let world = RunWorld::new(shared.clone(), plan.run, plan.deployment.id, recorder.clone()).of_hook(hook);
     let call = plan.call(Entry::Hook(call), recorder, world, &shared.limits);
     let problem = match shared.sandbox.call(call).await.outcome {
         Outcome::Returned(_) => return Ok(()),
@@ -193,10 +193,5 @@ fn call_of(hook: Hook, run: &Run) -> HookCall {
 }
 
 fn error_of(run: &Run) -> RunError {
-    let status = failed(run.status).unwrap_or(FailedStatus::Failed);
-    let (name, message, stack) = match run.error.clone() {
-        Some(error) => (error.name, error.message, error.stack),
-        None => ("Error".into(), String::new(), None),
-    };
-    RunError { status, name, message, stack }
+    run_error(failed(run.status).unwrap_or(FailedStatus::Failed), run.error.clone())
 }

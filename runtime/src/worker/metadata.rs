@@ -11,6 +11,7 @@ use dacapo_host_api::{MetadataChange, MetadataError};
 use serde_json::{Map, Value};
 
 use crate::api::{self, BadOperation, MetadataOperation};
+use crate::edits::parsed;
 use crate::model::limits::MAX_METADATA_BYTES;
 use crate::storage::MetadataEdit;
 
@@ -42,7 +43,7 @@ impl Metadata {
 
     /// Changes them.
     pub(super) fn change(&mut self, change: MetadataChange) -> Result<(), MetadataError> {
-        let bytes = bytes_of(&change);
+        let bytes = change.key().len() + change.value_bytes();
         let operation = operation(change)?;
         let seen = api::apply(&self.seen, operation.clone()).map_err(metadata_error)?;
         if text_of(&seen).len() > MAX_METADATA_BYTES {
@@ -116,16 +117,6 @@ fn again(stored: Option<&str>, done: &[MetadataOperation]) -> Result<String, Str
     Ok(text)
 }
 
-fn bytes_of(change: &MetadataChange) -> usize {
-    match change {
-        MetadataChange::Set(key, value) | MetadataChange::Append(key, value) | MetadataChange::Remove(key, value) => {
-            key.len() + value.len()
-        }
-        MetadataChange::Delete(key) | MetadataChange::Increment(key, _) => key.len(),
-        MetadataChange::Update(value) => value.len(),
-    }
-}
-
 /// What the guest is told of a change that is none.
 pub(super) fn metadata_error(error: BadOperation) -> MetadataError {
     match error {
@@ -152,10 +143,6 @@ pub(super) fn operation(change: MetadataChange) -> Result<MetadataOperation, Met
             _ => return Err(MetadataError::InvalidJson("metadata must be a JSON object".into())),
         },
     })
-}
-
-fn parsed(metadata: Option<&str>) -> Map<String, Value> {
-    metadata.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
 /// The text of an object.

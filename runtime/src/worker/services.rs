@@ -57,18 +57,7 @@ impl Recorder {
 
     /// Adds a line of the host's own to the log: an error.
     pub(super) fn say(&self, message: String, at: Timestamp) {
-        let row = LogRow {
-            attempt: self.attempt,
-            at,
-            kind: LogKind::Line,
-            level: level(Level::Error).into(),
-            source: source(LogSource::Host).into(),
-            message,
-            attributes: None,
-            span: None,
-            parent_span: None,
-            duration_us: None,
-        };
+        let row = LogRow::of_host(self.attempt, at, level(Level::Error), message);
         self.lock().logs.push(row);
     }
 

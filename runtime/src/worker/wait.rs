@@ -3,7 +3,7 @@
 use dacapo_host_api::world::{self, FailedStatus, Outcome, RunResult, Wait};
 use jiff::Timestamp;
 
-use crate::model::run::Status;
+use crate::model::run::{RunError, Status};
 use crate::model::wait::{Awaited, EndedRun, WaitOutcome};
 
 /// What a guest waits for. An error means that the host made a name that it cannot read.
@@ -71,17 +71,21 @@ fn missing(awaited: &world::Awaited) -> Outcome {
 fn result(run: EndedRun) -> RunResult {
     let EndedRun { id, task, status, output, error, cpu } = run;
     let status = failed(status).or(error.is_some().then_some(FailedStatus::SystemFailure));
-    let output = match (status, error) {
-        (None, _) => Ok(output.unwrap_or_else(|| "null".into())),
-        (Some(status), Some(error)) => {
-            Err(world::RunError { status, name: error.name, message: error.message, stack: error.stack })
-        }
-        (Some(status), None) => {
-            Err(world::RunError { status, name: "Error".into(), message: String::new(), stack: None })
-        }
+    let output = match status {
+        None => Ok(output.unwrap_or_else(|| "null".into())),
+        Some(status) => Err(run_error(status, error)),
     };
     let cpu = u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX);
     RunResult { id: id.to_string(), task_id: task, output, cpu }
+}
+
+/// Why a run failed, in the guest's words.
+pub(super) fn run_error(status: FailedStatus, error: Option<RunError>) -> world::RunError {
+    let (name, message, stack) = match error {
+        Some(error) => (error.name, error.message, error.stack),
+        None => ("Error".into(), String::new(), None),
+    };
+    world::RunError { status, name, message, stack }
 }
 
 /// How a run failed; `None`: it completed.

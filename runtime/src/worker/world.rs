@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use dacapo_host_api::MetadataError;
 use dacapo_host_api::world::{
-    Answer, BatchHandle, BatchItem, CallNumber, HostFault, MetadataChange, Outcome, Relative, RunHandle, Timeout,
-    Token, TokenOptions, TriggerError as Refused, Wait,
+    Answer, BatchHandle, BatchItem, CallNumber, HostFault, Outcome, Relative, RunHandle, Timeout, Token, TokenOptions,
+    TriggerError as Refused, Wait,
 };
+use dacapo_host_api::{MetadataChange, MetadataError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::attempt::Shared;
@@ -263,7 +263,6 @@ impl World for RunWorld {
     }
 
     async fn change_metadata(&self, of: Relative, change: MetadataChange) -> Answer<Result<(), MetadataError>> {
-        let change = services_change(change);
         let target = self.relative(of);
         if target == self.me.run {
             return Ok(self.recorder.change_metadata(change));
@@ -389,16 +388,4 @@ fn wish(options: TokenOptions) -> Result<Wish, String> {
         tags: options.tags,
         call_key: None,
     })
-}
-
-fn services_change(change: MetadataChange) -> dacapo_host_api::MetadataChange {
-    use dacapo_host_api::MetadataChange as Change;
-    match change {
-        MetadataChange::Set((key, value)) => Change::Set(key, value),
-        MetadataChange::Delete(key) => Change::Delete(key),
-        MetadataChange::Append((key, value)) => Change::Append(key, value),
-        MetadataChange::Remove((key, value)) => Change::Remove(key, value),
-        MetadataChange::Increment((key, by)) => Change::Increment(key, by),
-        MetadataChange::Update(value) => Change::Update(value),
-    }
 }

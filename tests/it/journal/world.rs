@@ -6,10 +6,9 @@ use dacapo::sandbox::context::{
     Attempt, Context, Environment, EnvironmentKind, Machine, Organization, Project, Queue, Run, Task,
 };
 use dacapo::sandbox::world::{
-    Answer, BatchHandle, BatchItem, CallNumber, MetadataChange, Outcome, Relative, RunHandle, Token, TokenOptions,
-    TriggerError, Wait,
+    Answer, BatchHandle, BatchItem, CallNumber, Outcome, Relative, RunHandle, Token, TokenOptions, TriggerError, Wait,
 };
-use dacapo_host_api::MetadataError;
+use dacapo_host_api::{MetadataChange, MetadataError};
 use tokio::sync::watch;
 
 use super::Seen;
