@@ -1,0 +1,179 @@
+//! What a replay is, and what is seen of a run: then, when it ran, and now, when it is replayed.
+
+use super::attempt::Usage;
+use super::run::ErrorKind;
+
+/// How far a replay may reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// A new run, with all its effects.
+    Live,
+    /// Nothing leaves the process: what the guest asks for is answered from the recording of the source run.
+    #[default]
+    Sandbox,
+    /// As in the sandbox, but `GET` and `HEAD` requests that the recording does not answer may go out.
+    Shadow,
+}
+
+words!(Mode {
+    Live = "live",
+    Sandbox = "sandbox",
+    Shadow = "shadow",
+});
+
+/// What becomes of a call that the recording does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unmatched {
+    /// The guest sees an error, as if it could not connect.
+    #[default]
+    Block,
+    /// The replay fails at once.
+    Fail,
+    /// It is answered from a file of canned answers, or else blocked.
+    Stub,
+}
+
+words!(Unmatched {
+    Block = "block",
+    Fail = "fail",
+    Stub = "stub",
+});
+
+/// How the runs that a replayed run triggers come about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Children {
+    /// Their recorded results are used.
+    #[default]
+    Recorded,
+    /// They are executed in the sandbox, too.
+    Execute,
+}
+
+words!(Children {
+    Recorded = "recorded",
+    Execute = "execute",
+});
+
+/// What was seen of a run, or of its replay.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observed {
+    /// How it ended.
+    pub end: ObservedEnd,
+    /// What it wanted of the world outside, in order.
+    pub effects: Vec<Effect>,
+    /// Its log lines, counted.
+    pub logs: LogCounts,
+    /// Its metadata at the end: the JSON text of an object.
+    pub metadata: String,
+    /// What it used.
+    pub usage: Usage,
+}
+
+/// How a run ended, or its replay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ObservedEnd {
+    /// It completed. The output is JSON text.
+    Completed(String),
+    /// It did not.
+    Failed {
+        /// The sort of the failure.
+        kind: ErrorKind,
+        /// The kind of error, in the author's words or ours.
+        name: String,
+        /// For people.
+        message: String,
+        /// One frame a line, with the places in the source where they are known.
+        stack: Option<String>,
+    },
+}
+
+/// A call that reaches beyond the run, or would.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effect {
+    /// What sort of call.
+    pub kind: EffectKind,
+    /// Whom it reaches: method and URL, a task, a token, a relative, a stream.
+    pub target: String,
+    /// Its arguments, for people: bounded, and without secrets.
+    pub arguments: String,
+    /// Eight bytes that tell all its arguments apart, headers of HTTP requests left out.
+    pub digest: u64,
+    /// Who answered.
+    pub answered_by: AnsweredBy,
+}
+
+/// A sort of call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EffectKind {
+    /// An HTTP request.
+    Http,
+    /// A run was triggered.
+    Trigger,
+    /// A batch of runs was triggered.
+    BatchTrigger,
+    /// A wait token was made.
+    CreateToken,
+    /// A wait token was completed.
+    CompleteToken,
+    /// The metadata of a relative were changed.
+    Metadata,
+    /// Tags were added.
+    Tags,
+    /// Something was added to a stream.
+    Stream,
+}
+
+words!(EffectKind {
+    Http = "http",
+    Trigger = "trigger",
+    BatchTrigger = "batch-trigger",
+    CreateToken = "create-token",
+    CompleteToken = "complete-token",
+    Metadata = "metadata",
+    Tags = "tags",
+    Stream = "stream",
+});
+
+/// Who answered a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnsweredBy {
+    /// The world outside.
+    Live,
+    /// The recording, which has the same call.
+    Recorded,
+    /// The recording, which has this call with other arguments.
+    Changed,
+    /// The file of canned answers.
+    Stub,
+    /// Nobody needed to: it was noted, and nothing else was done.
+    Captured,
+    /// The sandbox, which executed the run that was triggered.
+    Executed,
+    /// Nobody: the recording does not know this call.
+    Unmatched,
+}
+
+words!(AnsweredBy {
+    Live = "live",
+    Recorded = "recorded",
+    Changed = "changed",
+    Stub = "stub",
+    Captured = "captured",
+    Executed = "executed",
+    Unmatched = "unmatched",
+});
+
+/// Log lines by level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogCounts {
+    /// The finest.
+    pub trace: u64,
+    /// For the author.
+    pub debug: u64,
+    /// Normal.
+    pub info: u64,
+    /// Suspicious.
+    pub warn: u64,
+    /// Wrong.
+    pub error: u64,
+}
