@@ -15,7 +15,7 @@ const DROPPING: [&str; 4] = ["--listen", "127.0.0.1:0", "--parked-time", "0s"];
 const KEEPING: [&str; 8] =
     ["--listen", "127.0.0.1:0", "--parked-time", "1h", "--parked-memory", "16GiB", "--max-concurrent-runs", "1000"];
 /// Records nothing.
-const NOT_RECORDING: [&str; 4] = ["--listen", "127.0.0.1:0", "--max-journal", "0"];
+const NOT_RECORDING: [&str; 4] = ["--listen", "127.0.0.1:0", "--max-journal", "0B"];
 const RECORDING: [&str; 2] = ["--listen", "127.0.0.1:0"];
 /// Requests of a run whose journal is weighed.
 const REQUESTS: u64 = 20;
