@@ -14,6 +14,7 @@ use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
 use crate::TaskCtx;
 use crate::journal::{Kind, Question};
+use crate::tape::Pins;
 
 /// The resolution of both clocks, in nanoseconds.
 const RESOLUTION: u32 = 1;
@@ -65,7 +66,7 @@ impl wall_clock::Host for TaskCtx {
         let (seconds, nanoseconds) = self.journal.ask_now(
             || Question::new(Kind::WallClock),
             || {
-                let now = since_1970();
+                let now = self.pins.as_ref().map_or_else(since_1970, Pins::wall_clock);
                 Ok((now.as_secs(), now.subsec_nanos()))
             },
         )?;
@@ -79,8 +80,9 @@ impl wall_clock::Host for TaskCtx {
 
 impl monotonic_clock::Host for TaskCtx {
     fn now(&mut self) -> wasmtime::Result<u64> {
-        let clock = &mut self.monotonic;
-        let now = self.journal.ask_now(|| Question::new(Kind::MonotonicClock), || Ok(clock.now()))?;
+        let Self { monotonic: clock, pins, .. } = self;
+        let live = || Ok(pins.as_ref().map_or_else(|| clock.now(), Pins::monotonic_clock));
+        let now = self.journal.ask_now(|| Question::new(Kind::MonotonicClock), live)?;
         // What it showed then, though this process may have read it since.
         self.monotonic.show(now);
         Ok(now)
@@ -91,17 +93,20 @@ impl monotonic_clock::Host for TaskCtx {
     }
 
     fn subscribe_instant(&mut self, when: u64) -> wasmtime::Result<Resource<DynPollable>> {
-        let deadline = self.monotonic.deadline(when);
+        let deadline = match &self.pins {
+            Some(pins) => Deadline::Pinned { pins: pins.clone(), when },
+            None => self.monotonic.deadline(when),
+        };
         let deadline = self.table.push(deadline)?;
         subscribe(&mut self.table, deadline)
     }
 
     fn subscribe_duration(&mut self, length: u64) -> wasmtime::Result<Resource<DynPollable>> {
         // Recorded, so that time that passed before the attempt is brought back counts.
-        let clock = &mut self.monotonic;
+        let Self { monotonic: clock, pins, .. } = self;
         let due = self.journal.ask_now(
             || Question::new(Kind::SubscribeDuration).about(&length),
-            || Ok(clock.now().saturating_add(length)),
+            || Ok(pins.as_ref().map_or_else(|| clock.now(), Pins::shown).saturating_add(length)),
         )?;
         monotonic_clock::Host::subscribe_instant(self, due)
     }
@@ -115,6 +120,11 @@ enum Deadline {
     At(Instant),
     /// Too far away to be told.
     Never,
+    /// By a clock that stands still while the guest runs.
+    Pinned {
+        pins: Pins,
+        when: u64,
+    },
 }
 
 #[async_trait]
@@ -130,6 +140,7 @@ impl Pollable for Deadline {
             }
             Self::At(at) => tokio::time::sleep_until(*at).await,
             Self::Never => std::future::pending().await,
+            Self::Pinned { pins, when } => pins.reach(*when).await,
         }
     }
 }

@@ -7,12 +7,14 @@ use wasmtime_wasi::p2::bindings::cli::environment;
 use crate::TaskCtx;
 use crate::files::GUEST_PATH;
 use crate::journal::{Kind, Question};
+use crate::tape::Pins;
 
 impl environment::Host for TaskCtx {
     fn get_environment(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
         if !std::mem::replace(&mut self.variables_are_known, true) {
-            let Self { journal, variables, .. } = self;
-            let known = journal.ask_now(|| Question::new(Kind::Environment), || Ok(variables.to_vec()))?;
+            let Self { journal, variables, pins, .. } = self;
+            let live = || Ok(pins.as_ref().map_or_else(|| variables.to_vec(), Pins::variables));
+            let known = journal.ask_now(|| Question::new(Kind::Environment), live)?;
             if known != **variables {
                 // They were changed while the attempt waited: it goes on with those that it has seen.
                 *variables = Arc::new(known);

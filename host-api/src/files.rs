@@ -124,7 +124,12 @@ impl TaskCtx {
     fn timed(&self, mut stat: DescriptorStat) -> FsResult<DescriptorStat> {
         let DescriptorStat { data_access_timestamp, data_modification_timestamp, status_change_timestamp, .. } = stat;
         let times = [data_access_timestamp, data_modification_timestamp, status_change_timestamp];
-        let live = || Ok(times.map(|time| time.map(|time| (time.seconds, time.nanoseconds))));
+        let live = || {
+            Ok(times.map(|time| match (&self.pins, time) {
+                (Some(pins), Some(_)) => Some((pins.shown() / 1_000_000_000, 0)),
+                (_, time) => time.map(|time| (time.seconds, time.nanoseconds)),
+            }))
+        };
         let times = self.journal.ask_now(|| Question::new(Kind::FileTimes), live).map_err(FsError::trap)?;
         let times = times.map(|time| time.map(|(seconds, nanoseconds)| Datetime { seconds, nanoseconds }));
         [stat.data_access_timestamp, stat.data_modification_timestamp, stat.status_change_timestamp] = times;

@@ -4,7 +4,9 @@
 mod bodies;
 mod code;
 pub(crate) mod gate;
+mod sent;
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +15,11 @@ use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
 use wasmtime_wasi_http::WasiHttpHooks;
 
+pub(crate) use self::bodies::Answer as StreamAnswer;
+pub(crate) use self::code::Failed;
+pub(crate) use self::gate::{Got, Head, header_map};
+use self::sent::Sending;
+pub(crate) use self::sent::{Request, Sent, is_secret, shown_url};
 use crate::journal::{Journal, Kind, Question};
 use crate::logger::Logger;
 
@@ -52,16 +59,32 @@ pub(crate) struct Hooks {
     fault: Option<wasmtime::Error>,
     /// Made with the first request.
     permits: Option<Arc<Semaphore>>,
+    /// Requests so far.
+    exchanges: u32,
+    /// The resources that belong to a request: futures, responses and bodies, by their numbers in the
+    /// table. A number that is used again was named here again.
+    parts: HashMap<u32, Part>,
+    /// What the last request sends.
+    last: Option<Sending>,
+}
+
+/// Of which request something is a part.
+#[derive(Clone, Default)]
+pub(crate) struct Part {
+    /// The number of the request, from 1.
+    pub(crate) exchange: u32,
+    sending: Option<Sending>,
 }
 
 impl Hooks {
     pub(crate) fn new(outbound: Arc<dyn Outbound>, logger: Logger, journal: Journal) -> Self {
-        Self { outbound, logger, journal, fault: None, permits: None }
+        Self { outbound, logger, journal, fault: None, permits: None, exchanges: 0, parts: HashMap::new(), last: None }
     }
 
     /// Whether this request was sent before.
     fn was_sent(&mut self, request: &hyper::Request<Body>) -> bool {
-        match self.journal.past::<()>(|| question(request)) {
+        self.exchanges += 1;
+        match self.journal.past::<()>(|| question(request).exchange(self.exchanges)) {
             Ok(sent) => sent.is_some(),
             Err(error) => {
                 self.fault = Some(error);
@@ -85,10 +108,11 @@ fn question(request: &hyper::Request<Body>) -> Question {
     let (scheme, host) = (uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default());
     let text = format!("{} {scheme}://{host}{port}", request.method());
     let headers: Vec<_> = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-    Question::new(Kind::Http).text(text).about(&(uri.to_string(), headers))
+    let shown = Request::of(request);
+    Question::new(Kind::Http).text(text).found_by(shown.key(), shown.shown()).about(&(uri.to_string(), headers))
 }
 
-type Sent = Result<(hyper::Response<Body>, Box<dyn Future<Output = Result<(), HttpError>> + Send>), HttpError>;
+type Answered = Result<(hyper::Response<Body>, Box<dyn Future<Output = Result<(), HttpError>> + Send>), HttpError>;
 
 impl WasiHttpHooks for Hooks {
     fn send_request(
@@ -96,7 +120,8 @@ impl WasiHttpHooks for Hooks {
         request: hyper::Request<Body>,
         options: Option<RequestOptions>,
         _processed: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
-    ) -> Box<dyn Future<Output = Sent> + Send> {
+    ) -> Box<dyn Future<Output = Answered> + Send> {
+        self.last = None;
         if self.was_sent(&request) {
             return Box::new(async { Err(lost()) });
         }
@@ -105,6 +130,9 @@ impl WasiHttpHooks for Hooks {
         let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
             return Box::new(async { Err(HttpError::ConnectionLimitReached) });
         };
+        let sending = Sending::default();
+        let request = request.map(|body| sending.watch(body));
+        self.last = Some(sending);
         let response = self.outbound.send(request, options.unwrap_or_default(), self.logger.clone());
         Box::new(async move {
             let response = response.await?.map(|body| {

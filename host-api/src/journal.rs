@@ -22,9 +22,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) use self::blob::Blob;
-use self::question::Header;
-pub use self::question::NonDeterministic;
-pub(crate) use self::question::{Kind, Question};
+pub(crate) use self::question::Header;
+pub(crate) use self::question::{Kind, PieceDigest, Question, digest_of};
+pub use self::question::{NonDeterministic, UsedUp};
 use crate::context::Context;
 use crate::world::HostFault;
 
@@ -32,6 +32,18 @@ use crate::world::HostFault;
 const FORMAT: u8 = 1;
 /// Stands before each answer, so that even an answer without content is not mistaken for none.
 const ANSWERED: u8 = 0xA5;
+/// What stands before an answer: [`ANSWERED`], and the length of the answer in four bytes, the least
+/// first.
+const MARK_BYTES: usize = 5;
+
+/// What follows once the past is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beyond {
+    /// New answers, which are recorded.
+    Live,
+    /// Nothing: the guest is stopped.
+    Nothing,
+}
 
 /// The journal of one attempt. Clones share it.
 #[derive(Clone)]
@@ -43,6 +55,8 @@ struct State {
     /// The next entry in it.
     next: usize,
     is_resuming: bool,
+    beyond: Beyond,
+    is_used_up: bool,
     /// Calls so far.
     calls: u64,
     /// Bytes of the whole journal.
@@ -78,11 +92,22 @@ impl Journal {
     /// Answers from what an earlier instance of the attempt recorded, until that is used up, and
     /// goes on recording.
     pub fn resuming(segments: Vec<Vec<u8>>, max_bytes: usize) -> Self {
-        let past = segments.concat();
+        Self::of(segments.concat(), Beyond::Live, max_bytes)
+    }
+
+    /// Answers from a whole journal, and from nothing else: a guest that asks more is stopped with
+    /// [`UsedUp`], so that none of its calls has an effect.
+    pub fn repeating(journal: Vec<u8>) -> Self {
+        Self::of(journal, Beyond::Nothing, 0)
+    }
+
+    fn of(past: Vec<u8>, beyond: Beyond, max_bytes: usize) -> Self {
         let bytes = past.len();
         Self(Some(Arc::new(Mutex::new(State {
             next: 0,
-            is_resuming: bytes > 0,
+            is_resuming: bytes > 0 || beyond == Beyond::Nothing,
+            beyond,
+            is_used_up: false,
             past,
             calls: 0,
             bytes,
@@ -103,9 +128,22 @@ impl Journal {
             state.context = Some(context.clone());
             return Ok(context);
         }
+        if state.past.is_empty() {
+            return Ok(context);
+        }
         let told = state.ask(&Question::new(Kind::Context))?;
         state.calls = 0;
         Ok(told.unwrap_or(context))
+    }
+
+    /// Whether a guest asked more than [`Self::repeating`] had answers for.
+    pub fn is_used_up(&self) -> bool {
+        self.state().is_some_and(|state| state.is_used_up)
+    }
+
+    /// Calls so far.
+    pub fn calls(&self) -> u64 {
+        self.state().map_or(0, |state| state.calls)
     }
 
     /// What was recorded and is not yet kept; `None`: nothing.
@@ -198,7 +236,7 @@ impl Journal {
     /// Records the answer to the last question.
     pub(crate) fn keep<T: Serialize>(&self, answer: &T) {
         if let Some(mut state) = self.state() {
-            state.append(&(ANSWERED, answer));
+            state.append_answer(answer);
         }
     }
 
@@ -233,21 +271,19 @@ impl State {
         }
         let Some((header, rest)) = self.header()? else {
             // The earlier instance had been answered, and then asked nothing more.
-            self.go_live();
+            self.go_live(question)?;
             self.append(&question.header());
             return Ok(None);
         };
-        if header != question.header() {
+        if !header.is_same_as(&question.header()) {
             return Err(NonDeterministic::new(self.calls, &header, question).into());
         }
-        let Some((mark, answer)) = rest.split_first() else {
-            self.go_live();
+        if rest.is_empty() {
+            self.go_live(question)?;
             return Ok(None);
-        };
-        if *mark != ANSWERED {
-            return Err(damaged().into());
         }
-        let (answer, rest) = postcard::take_from_bytes(answer).map_err(|_| damaged())?;
+        let (answer, rest) = split_answer(rest)?;
+        let answer = postcard::from_bytes(answer).map_err(|_| damaged())?;
         self.next = self.past.len() - rest.len();
         Ok(Some(answer))
     }
@@ -256,23 +292,39 @@ impl State {
     fn header(&self) -> Result<Option<(Header<'_>, &[u8])>, HostFault> {
         let rest = match (self.next, self.past.first()) {
             (0, Some(&FORMAT)) => &self.past[1..],
+            (0, None) if self.beyond == Beyond::Nothing => &[],
             (0, _) => return Err(damaged()),
             (next, _) => &self.past[next..],
         };
-        if rest.is_empty() {
-            return Ok(None);
-        }
-        postcard::take_from_bytes(rest).map(Some).map_err(|_| damaged())
+        split_question(rest)
     }
 
-    fn go_live(&mut self) {
+    /// The past is used up, and this is asked.
+    fn go_live(&mut self, question: &Question) -> Result<(), UsedUp> {
+        if self.beyond == Beyond::Nothing {
+            self.is_used_up = true;
+            return Err(UsedUp { call: self.calls, came: question.header().to_string() });
+        }
         self.is_resuming = false;
         self.past = Vec::new();
+        Ok(())
+    }
+
+    fn append_answer<T: Serialize>(&mut self, answer: &T) {
+        let start = self.unwritten.as_ref().map_or(0, Vec::len);
+        self.append(&(ANSWERED, [0_u8; MARK_BYTES - 1], answer));
+        if let Some(unwritten) = &mut self.unwritten {
+            let bytes = unwritten.len() - start - MARK_BYTES;
+            // No answer is as large as that: the host bounds all of them.
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            unwritten[start + 1..start + MARK_BYTES].copy_from_slice(&bytes.to_le_bytes());
+        }
     }
 
     fn append<T: Serialize>(&mut self, value: &T) {
         if let Some(context) = self.context.take() {
-            self.append(&(Question::new(Kind::Context).header(), ANSWERED, context));
+            self.append(&Question::new(Kind::Context).header());
+            self.append_answer(&context);
         }
         let Some(mut unwritten) = self.unwritten.take() else { return };
         let before = unwritten.len();
@@ -287,6 +339,48 @@ impl State {
     }
 }
 
-fn damaged() -> HostFault {
+/// All questions of a journal and what they were answered, in order.
+pub(crate) fn entries(
+    journal: &[u8],
+) -> Result<impl Iterator<Item = Result<(Header<'_>, Option<&[u8]>), HostFault>>, HostFault> {
+    let mut rest = match journal {
+        [] => journal,
+        [FORMAT, rest @ ..] => rest,
+        _ => return Err(damaged()),
+    };
+    Ok(std::iter::from_fn(move || {
+        let next = (|| {
+            let Some((header, after)) = split_question(rest)? else { return Ok(None) };
+            // Only the last question may be without an answer.
+            let (answer, after) = match after {
+                [] => (None, after),
+                _ => split_answer(after).map(|(answer, after)| (Some(answer), after))?,
+            };
+            rest = after;
+            Ok(Some((header, answer)))
+        })();
+        if next.is_err() {
+            rest = &[];
+        }
+        next.transpose()
+    }))
+}
+
+/// The question at the beginning of these bytes, and what follows it; `None`: there are none.
+fn split_question(bytes: &[u8]) -> Result<Option<(Header<'_>, &[u8])>, HostFault> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    postcard::take_from_bytes(bytes).map(Some).map_err(|_| damaged())
+}
+
+/// The answer at the beginning of these bytes, and what follows it.
+fn split_answer(bytes: &[u8]) -> Result<(&[u8], &[u8]), HostFault> {
+    let (mark, rest) = bytes.split_first_chunk::<MARK_BYTES>().ok_or_else(damaged)?;
+    let [ANSWERED, length @ ..] = *mark else { return Err(damaged()) };
+    rest.split_at_checked(u32::from_le_bytes(length) as usize).ok_or_else(damaged)
+}
+
+pub(crate) fn damaged() -> HostFault {
     HostFault("the journal of the attempt cannot be read: it is damaged, or of another version of the server".into())
 }

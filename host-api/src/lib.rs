@@ -22,6 +22,9 @@
 //!
 //! What goes out without an answer, the log, is in `logger.rs`.
 //!
+//! [`recording`] reads a journal for others than the guest; [`tape`] answers a replay from it: the
+//! embedder puts its parts where the real ones would be.
+//!
 //! # Example
 //!
 //! ```no_run
@@ -53,12 +56,14 @@ mod logger;
 mod metadata;
 mod quota;
 mod random;
+pub mod recording;
 mod relatives;
 mod runs;
 mod scratch;
 mod services;
 mod stdio;
 mod streams;
+pub mod tape;
 mod tokens;
 mod wait;
 pub mod world;
@@ -72,7 +77,7 @@ use wasmtime_wasi_http::{WasiHttp, WasiHttpCtx, WasiHttpCtxView};
 
 pub use hooks::{HookCall, HooksPre, Subject};
 pub use http::{Body, HttpError, NoNetwork, Outbound, RequestOptions, ResponseFuture};
-pub use journal::{Journal, NonDeterministic, Unwritten};
+pub use journal::{Journal, NonDeterministic, Unwritten, UsedUp};
 pub use logger::Logger;
 pub use scratch::{ScratchRoot, ScratchUnavailable};
 pub use services::{
@@ -135,6 +140,8 @@ pub struct TaskSetup {
     pub journal: Journal,
     /// Sends HTTP requests.
     pub outbound: Arc<dyn Outbound>,
+    /// What stands in for clocks, random numbers and variables in a replay; `None`: they are real.
+    pub pins: Option<tape::Pins>,
     /// Environment variables.
     pub variables: Arc<Vec<(String, String)>>,
     /// Where scratch directories are made; `None`: the guest has no files.
@@ -157,6 +164,7 @@ pub struct TaskCtx {
     logger: Logger,
     journal: Journal,
     world: Arc<dyn World>,
+    pins: Option<tape::Pins>,
     /// Calls of the world so far.
     calls: u64,
     waits: wait::Waits,
@@ -175,7 +183,7 @@ const MAX_RANDOM_BYTES: u64 = 16 << 20;
 impl TaskCtx {
     /// State for a new attempt. Makes no system call.
     pub fn new(setup: TaskSetup) -> Self {
-        let TaskSetup { services, world, journal, outbound, variables, scratch, limits } = setup;
+        let TaskSetup { services, world, journal, outbound, pins, variables, scratch, limits } = setup;
         let logger = Logger::new(services, limits, journal.clone());
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
@@ -198,6 +206,7 @@ impl TaskCtx {
             logger,
             journal,
             world,
+            pins,
             calls: 0,
             waits: wait::Waits::default(),
             monotonic: clocks::Monotonic::default(),

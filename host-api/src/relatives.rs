@@ -4,7 +4,7 @@ use crate::TaskCtx;
 use crate::bounds::check_tags;
 use crate::generated::dacapo::task::metadata::MetadataError as GuestError;
 use crate::generated::dacapo::task::relatives::{Host, MetadataChange, Relative};
-use crate::journal::{Kind, Question};
+use crate::journal::{Kind, Question, digest_of};
 use crate::services::MetadataChange as Change;
 
 impl Host for TaskCtx {
@@ -17,7 +17,10 @@ impl Host for TaskCtx {
         if let Err(refused) = self.check_change(&change) {
             return Ok(Err(refused));
         }
-        let question = || Question::new(Kind::ChangeMetadata).text(name(of)).about(&change);
+        let question = || {
+            let shown = format!("{change:?}");
+            Question::new(Kind::ChangeMetadata).text(name(of)).found_by(digest_of(&change), shown).about(&change)
+        };
         if let Some(answer) = self.journal.past(question)? {
             return Ok(answer);
         }
@@ -30,7 +33,8 @@ impl Host for TaskCtx {
         if let Err(refused) = check_tags(&tags) {
             return Ok(Err(refused));
         }
-        let question = || Question::new(Kind::AddTags).text(name(to)).about(&tags);
+        let question =
+            || Question::new(Kind::AddTags).text(name(to)).found_by(digest_of(&tags), tags.join(", ")).about(&tags);
         if let Some(answer) = self.journal.past(question)? {
             return Ok(answer);
         }

@@ -5,8 +5,11 @@ use wasmtime::component::Resource;
 use crate::TaskCtx;
 use crate::bounds::{check_item, check_items};
 use crate::generated::dacapo::task::runs::{BatchHandle, BatchItem, Host, RunHandle, TriggerError, TriggerOptions};
-use crate::journal::{Kind, Question};
+use crate::journal::{Kind, Question, digest_of};
 use crate::world::{Awaited, Pending};
+
+/// Most items of a batch that are shown to people.
+const MAX_SHOWN: usize = 20;
 
 type Answer<T> = wasmtime::Result<Result<T, TriggerError>>;
 
@@ -16,7 +19,10 @@ impl TaskCtx {
             return Ok(Err(TriggerError::Invalid(refused)));
         }
         let call = self.next_call();
-        let question = || Question::new(kind).text(&*item.task_id).about(&item);
+        let question = || {
+            let key = digest_of(&(&item.task_id, &item.payload));
+            Question::new(kind).text(&*item.task_id).found_by(key, &*item.payload).about(&item)
+        };
         if let Some(answer) = self.journal.past(question)? {
             return Ok(answer);
         }
@@ -30,7 +36,12 @@ impl TaskCtx {
             return Ok(Err(TriggerError::Invalid(refused)));
         }
         let call = self.next_call();
-        let question = || Question::new(kind).text(items.len().to_string()).about(&items);
+        let question = || {
+            let asked: Vec<_> = items.iter().map(|item| (&item.task_id, &item.payload)).collect();
+            let shown = items.iter().map(|item| format!("{} {}", item.task_id, item.payload));
+            let shown = shown.take(MAX_SHOWN).collect::<Vec<_>>().join("\n");
+            Question::new(kind).text(items.len().to_string()).found_by(digest_of(&asked), shown).about(&items)
+        };
         if let Some(answer) = self.journal.past(question)? {
             return Ok(answer);
         }

@@ -4,7 +4,7 @@ use crate::TaskCtx;
 use crate::bounds::check_chunks;
 use crate::generated::dacapo::task::relatives::Relative;
 use crate::generated::dacapo::task::streams::Host;
-use crate::journal::{Kind, Question};
+use crate::journal::{Kind, Question, digest_of};
 use crate::relatives;
 
 impl Host for TaskCtx {
@@ -19,7 +19,9 @@ impl Host for TaskCtx {
         }
         let call = self.next_call();
         let text = || format!("{}, {name}", relatives::name(of));
-        if let Some(answer) = self.journal.past(|| Question::new(Kind::Append).text(text()).about(&chunks))? {
+        let question =
+            || Question::new(Kind::Append).text(text()).found_by(digest_of(&chunks), chunks.join("\n")).about(&chunks);
+        if let Some(answer) = self.journal.past(question)? {
             return Ok(answer);
         }
         let answer = self.world.append(call, of, name, chunks).await?;

@@ -3,7 +3,7 @@
 use crate::TaskCtx;
 use crate::bounds::{check_id, check_token, check_value};
 use crate::generated::dacapo::task::tokens::{Host, Token, TokenOptions};
-use crate::journal::{Kind, Question};
+use crate::journal::{Kind, Question, digest_of};
 
 impl Host for TaskCtx {
     async fn create(&mut self, options: TokenOptions) -> wasmtime::Result<Result<Token, String>> {
@@ -11,7 +11,10 @@ impl Host for TaskCtx {
             return Ok(Err(refused));
         }
         let call = self.next_call();
-        if let Some(answer) = self.journal.past(|| Question::new(Kind::CreateToken).about(&options))? {
+        if let Some(answer) = self
+            .journal
+            .past(|| Question::new(Kind::CreateToken).found_by(digest_of(&options), shown(&options)).about(&options))?
+        {
             return Ok(answer);
         }
         let answer = self.world.create_token(call, options).await?;
@@ -24,12 +27,24 @@ impl Host for TaskCtx {
         if let Err(refused) = checked.and_then(|()| check_value("the value", value.as_deref().unwrap_or_default())) {
             return Ok(Err(refused));
         }
-        let question = || Question::new(Kind::CompleteToken).text(&*id).about(&value);
+        let question = || {
+            let shown = value.as_deref().unwrap_or_default();
+            Question::new(Kind::CompleteToken).text(&*id).found_by(digest_of(&(&id, &value)), shown).about(&value)
+        };
         if let Some(answer) = self.journal.past(question)? {
             return Ok(answer);
         }
         let answer = self.world.complete_token(id, value).await?;
         self.journal.keep(&answer);
         Ok(answer)
+    }
+}
+
+/// The options for people; a key may hold anything, and is not shown.
+fn shown(options: &TokenOptions) -> String {
+    let TokenOptions { timeout, tags, .. } = options;
+    match timeout {
+        Some(timeout) => format!("timeout: {timeout:?}, tags: {tags:?}"),
+        None => format!("tags: {tags:?}"),
     }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use wasmtime::component::Resource;
 
 use crate::bounds::check_id;
@@ -17,6 +18,23 @@ const MAX_TARGETS: usize = 10_000;
 const MAX_WAITS: u32 = 10_000;
 /// Most bytes of outcomes that a guest holds without having looked at them.
 const MAX_HELD_BYTES: usize = 128 << 20;
+
+/// What a wait answered.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Waited {
+    /// Places in what was waited for, and what came of each.
+    pub(crate) outcomes: Vec<(u32, Outcome)>,
+    /// The places that were tokens; outcomes of runs say themselves whose they are.
+    pub(crate) tokens: Vec<(u32, String)>,
+}
+
+fn tokens_of(awaited: &[Awaited]) -> Vec<(u32, String)> {
+    let token = |(place, awaited): (u32, &Awaited)| match awaited {
+        Awaited::Token(id) => Some((place, id.clone())),
+        Awaited::Moment(_) | Awaited::Run(_) | Awaited::Runs(_) => None,
+    };
+    (0..).zip(awaited).filter_map(token).collect()
+}
 
 /// What the waits of an attempt have cost so far.
 #[derive(Debug, Default)]
@@ -87,12 +105,14 @@ impl TaskCtx {
         }
         let kind = if all { Kind::WaitAll } else { Kind::WaitAny };
         let question = || Question::new(kind).text(places.len().to_string()).about(&awaited);
-        let outcomes: Vec<(u32, Outcome)> = match self.journal.past(question)? {
-            Some(outcomes) => outcomes,
+        let outcomes = match self.journal.past::<Waited>(question)? {
+            Some(waited) => waited.outcomes,
             None => {
+                let tokens = tokens_of(&awaited);
                 let outcomes = Arc::clone(&self.world).wait(Wait { of: awaited, all }).await?;
-                self.journal.keep(&outcomes);
-                outcomes
+                let waited = Waited { outcomes, tokens };
+                self.journal.keep(&waited);
+                waited.outcomes
             }
         };
         let mut there = Vec::with_capacity(outcomes.len());
@@ -116,7 +136,12 @@ impl Host for TaskCtx {
     async fn after(&mut self, length: u64) -> wasmtime::Result<Resource<Pending>> {
         let due = self.journal.ask_now(
             || Question::new(Kind::WaitAfter).about(&length),
-            || Ok(self.world.now().saturating_add(length)),
+            || {
+                Ok(match &self.pins {
+                    Some(pins) => pins.due(length),
+                    None => self.world.now().saturating_add(length),
+                })
+            },
         )?;
         self.pending(Awaited::Moment(due))
     }

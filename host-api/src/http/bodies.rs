@@ -14,7 +14,7 @@ use crate::journal::{Blob, Journal, Kind, Question};
 
 /// What a call of a stream answered, but for traps.
 #[derive(Serialize, Deserialize)]
-enum Answer<T> {
+pub(crate) enum Answer<T> {
     Done(T),
     Closed,
     Failed(String),
@@ -43,15 +43,17 @@ impl<T> Answer<T> {
 pub(super) struct Incoming {
     inner: DynInputStream,
     journal: Journal,
+    /// The request that this answers.
+    exchange: u32,
 }
 
 impl Incoming {
-    pub(super) fn new(inner: DynInputStream, journal: Journal) -> Self {
-        Self { inner, journal }
+    pub(super) fn new(inner: DynInputStream, journal: Journal, exchange: u32) -> Self {
+        Self { inner, journal, exchange }
     }
 
     fn past(&mut self, size: usize) -> StreamResult<Option<StreamResult<Bytes>>> {
-        let question = || Question::new(Kind::ReadBody).about(&size);
+        let question = || Question::new(Kind::ReadBody).exchange(self.exchange).about(&size);
         let past: Option<Answer<Blob>> = self.journal.past(question).map_err(StreamError::Trap)?;
         if matches!(past, Some(Answer::Closed | Answer::Failed(_))) {
             // The guest knows the end. The lost body behind this has another, which nobody shall see.

@@ -7,7 +7,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::{
 
 /// An error code.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Failed(#[serde(with = "Code")] pub(super) ErrorCode);
+pub(crate) struct Failed(#[serde(with = "Code")] pub(crate) ErrorCode);
 
 /// The same as [`ErrorCode`]. Journals hold the places of these: add to the end only.
 #[derive(Serialize, Deserialize)]

@@ -18,7 +18,8 @@ use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostIncomingResp
 
 use super::bodies::{Incoming, Outgoing};
 use super::code::Failed;
-use super::{HttpError, RequestOptions, lost};
+use super::sent::{Sending, Sent};
+use super::{HttpError, Part, RequestOptions, lost};
 use crate::journal::{Blob, Kind, Question};
 use crate::world::HostFault;
 use crate::{TaskCtx, TaskView};
@@ -33,6 +34,9 @@ pub(crate) fn add_to_linker<T: TaskView + 'static>(linker: &mut Linker<T>) -> wa
     let mut types = linker.instance(TYPES)?;
     types.func_wrap("[method]future-incoming-response.get", |mut store, (id,): (Resource<_>,)| {
         Ok((store.data_mut().task().response(id)?,))
+    })?;
+    types.func_wrap("[method]incoming-response.consume", |mut store, (id,): (Resource<_>,)| {
+        Ok((store.data_mut().task().consume(id)?,))
     })?;
     types.func_wrap("[method]future-trailers.get", |mut store, (id,): (Resource<_>,)| {
         Ok((store.data_mut().task().trailers(id)?,))
@@ -54,11 +58,18 @@ pub(crate) fn add_to_linker<T: TaskView + 'static>(linker: &mut Linker<T>) -> wa
 }
 
 /// Headers or trailers.
-type Fields = Vec<(String, Blob)>;
+pub(crate) type Fields = Vec<(String, Blob)>;
+
+/// The head of a response, and what had been sent to get it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    pub(crate) headers: Fields,
+}
 
 /// What `future-incoming-response.get` and `future-trailers.get` say.
 #[derive(Serialize, Deserialize)]
-enum Got<T> {
+pub(crate) enum Got<T> {
     NotYet,
     Taken,
     Here(T),
@@ -100,35 +111,68 @@ impl TaskCtx {
             return Err(fault);
         }
         match handled {
-            Ok(response) => Ok(Ok(response)),
+            Ok(response) => {
+                let part = Part { exchange: self.hooks.exchanges, sending: self.hooks.last.take() };
+                self.hooks.parts.insert(response.rep(), part);
+                Ok(Ok(response))
+            }
             Err(error) => Ok(Err(error.downcast()?)),
         }
+    }
+
+    fn part<T>(&self, resource: &Resource<T>) -> Part {
+        self.hooks.parts.get(&resource.rep()).cloned().unwrap_or_default()
     }
 
     fn response(
         &mut self,
         id: Resource<HostFutureIncomingResponse>,
     ) -> wasmtime::Result<Getting<Resource<HostIncomingResponse>>> {
-        let past: Option<Got<(u16, Fields)>> = self.journal.past(|| Question::new(Kind::Response))?;
-        if let Some(got) = past {
-            if matches!(got, Got::Here(_) | Got::Failed(_)) {
-                *self.table.get_mut(&id)? = HostFutureIncomingResponse::Consumed;
+        let part = self.part(&id);
+        let question = || Question::new(Kind::Response).exchange(part.exchange);
+        let past: Option<(Got<Head>, Option<Sent>)> = self.journal.past(question)?;
+        let getting = match past {
+            Some((got, _)) => {
+                if matches!(got, Got::Here(_) | Got::Failed(_)) {
+                    *self.table.get_mut(&id)? = HostFutureIncomingResponse::Consumed;
+                }
+                got.again(|Head { status, headers }| {
+                    let headers = FieldMap::new_immutable(&mut self.hooks, header_map(headers)?);
+                    let body = Some(HostIncomingBody::new(Lost.boxed_unsync()));
+                    Ok(self.table.push(HostIncomingResponse { status, headers, body })?)
+                })?
             }
-            return got.again(|(status, headers)| {
-                let headers = FieldMap::new_immutable(&mut self.hooks, header_map(headers)?);
-                let body = Some(HostIncomingBody::new(Lost.boxed_unsync()));
-                Ok(self.table.push(HostIncomingResponse { status, headers, body })?)
-            });
+            None => {
+                let getting = types::HostFutureIncomingResponse::get(&mut self.http_view(), id)?;
+                if self.journal.is_complete() {
+                    let got = Got::of(&getting, |response| {
+                        let response = self.table.get(response)?;
+                        Ok(Head { status: response.status, headers: fields(&response.headers) })
+                    })?;
+                    self.journal.keep(&(got, part.sending.as_ref().and_then(Sending::sent)));
+                }
+                getting
+            }
+        };
+        if let (Some(_), Some(pins)) = (&getting, &self.pins) {
+            pins.arrives();
         }
-        let getting = types::HostFutureIncomingResponse::get(&mut self.http_view(), id)?;
-        if !self.journal.is_complete() {
-            return Ok(getting);
+        if let Some(Ok(Ok(response))) = &getting {
+            self.hooks.parts.insert(response.rep(), part);
         }
-        self.journal.keep(&Got::of(&getting, |response| {
-            let response = self.table.get(response)?;
-            Ok((response.status, fields(&response.headers)))
-        })?);
         Ok(getting)
+    }
+
+    fn consume(
+        &mut self,
+        id: Resource<HostIncomingResponse>,
+    ) -> wasmtime::Result<Result<Resource<HostIncomingBody>, ()>> {
+        let part = self.part(&id);
+        let consumed = types::HostIncomingResponse::consume(&mut self.http_view(), id)?;
+        if let Ok(body) = &consumed {
+            self.hooks.parts.insert(body.rep(), part);
+        }
+        Ok(consumed)
     }
 
     fn trailers(&mut self, id: Resource<HostFutureTrailers>) -> wasmtime::Result<Getting<Option<Resource<FieldMap>>>> {
@@ -158,7 +202,8 @@ impl TaskCtx {
 
     fn incoming(&mut self, id: Resource<HostIncomingBody>) -> wasmtime::Result<Result<Resource<DynInputStream>, ()>> {
         let Some(stream) = self.table.get_mut(&id)?.take_stream() else { return Ok(Err(())) };
-        let stream: DynInputStream = Box::new(Incoming::new(Box::new(stream), self.journal.clone()));
+        let exchange = self.part(&id).exchange;
+        let stream: DynInputStream = Box::new(Incoming::new(Box::new(stream), self.journal.clone(), exchange));
         Ok(Ok(self.table.push_child(stream, &id)?))
     }
 
@@ -193,7 +238,7 @@ fn fields(map: &HeaderMap) -> Fields {
     map.iter().map(|(name, value)| (name.as_str().into(), Blob(Bytes::copy_from_slice(value.as_bytes())))).collect()
 }
 
-fn header_map(fields: Fields) -> Result<HeaderMap, HostFault> {
+pub(crate) fn header_map(fields: Fields) -> Result<HeaderMap, HostFault> {
     let mut map = HeaderMap::new();
     for (name, Blob(value)) in fields {
         let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_maybe_shared(value)) else {

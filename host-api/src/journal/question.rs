@@ -1,4 +1,7 @@
 //! What a guest asks: the kind of call, a short text for people, and a digest of the rest.
+//!
+//! Questions that reach beyond the run have also what a replay needs, which may ask them a little
+//! differently: a key, by which it finds the answer of then, and details for whoever compares the two.
 
 use std::fmt;
 
@@ -7,13 +10,15 @@ use serde::{Deserialize, Serialize};
 
 /// Most bytes of the text of a question.
 const MAX_TEXT_BYTES: usize = 256;
+/// Most bytes of its details.
+const MAX_DETAIL_BYTES: usize = 4_096;
 /// What a guest does instead of asking, when it has ended.
 const END: &str = "the end of the task";
 
 macro_rules! kinds {
     ($($kind:ident = $name:literal,)*) => {
         /// The kinds of call. Journals hold their places in this list: add to its end only.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub(crate) enum Kind { $($kind,)* }
 
         impl Kind {
@@ -75,22 +80,60 @@ kinds! {
 #[derive(Debug)]
 pub(crate) struct Question {
     kind: Kind,
+    exchange: u32,
     text: String,
+    key: u64,
+    detail: String,
     digest: u64,
 }
 
 /// A question, as the journal has it.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Header<'a> {
-    kind: Kind,
-    text: &'a str,
-    digest: u64,
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Header<'a> {
+    /// What is asked.
+    pub(crate) kind: Kind,
+    /// The HTTP request of which it is a part, from 1; 0: none.
+    pub(crate) exchange: u32,
+    /// The argument that people would name.
+    pub(crate) text: &'a str,
+    /// By which a replay finds it; 0: it need not.
+    pub(crate) key: u64,
+    /// The arguments, for people.
+    pub(crate) detail: &'a str,
+    /// Tells apart whatever else is asked.
+    pub(crate) digest: u64,
+}
+
+impl Header<'_> {
+    /// Whether it is the same question. Details are made from what the digest covers.
+    pub(super) fn is_same_as(&self, other: &Header<'_>) -> bool {
+        (self.kind, self.exchange, self.text, self.key, self.digest)
+            == (other.kind, other.exchange, other.text, other.key, other.digest)
+    }
 }
 
 impl Question {
     /// A question in which there is nothing but its kind.
     pub(crate) fn new(kind: Kind) -> Self {
-        Self { kind, text: String::new(), digest: 0 }
+        Self { kind, exchange: 0, text: String::new(), key: 0, detail: String::new(), digest: 0 }
+    }
+
+    /// A part of this HTTP request.
+    pub(crate) fn exchange(mut self, exchange: u32) -> Self {
+        self.exchange = exchange;
+        self
+    }
+
+    /// With the key by which a replay finds it, and its arguments for people: a beginning of them, if
+    /// they are long. No secrets.
+    pub(crate) fn found_by(mut self, key: u64, detail: impl Into<String>) -> Self {
+        self.key = key;
+        self.detail = detail.into();
+        if self.detail.len() > MAX_DETAIL_BYTES {
+            self.detail.truncate(self.detail.floor_char_boundary(MAX_DETAIL_BYTES - '…'.len_utf8()));
+            self.detail.push('…');
+        }
+        self
     }
 
     /// With the argument that people would name. No secrets.
@@ -102,13 +145,13 @@ impl Question {
 
     /// With everything else that it holds.
     pub(crate) fn about<T: Serialize + ?Sized>(mut self, rest: &T) -> Self {
-        // Cannot fail: a digest takes everything.
-        self.digest = postcard::serialize_with_flavor(rest, Digest::default()).unwrap_or_default();
+        self.digest = digest_of(rest);
         self
     }
 
     pub(super) fn header(&self) -> Header<'_> {
-        Header { kind: self.kind, text: &self.text, digest: self.digest }
+        let Self { kind, exchange, text, key, detail, digest } = self;
+        Header { kind: *kind, exchange: *exchange, text, key: *key, detail, digest: *digest }
     }
 }
 
@@ -159,6 +202,54 @@ impl fmt::Display for NonDeterministic {
 }
 
 impl std::error::Error for NonDeterministic {}
+
+/// A task asked more than the journal answers, and nobody else was to answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the journal ends before call {call}, `{came}`")]
+pub struct UsedUp {
+    /// Which call it was, from 1.
+    pub call: u64,
+    /// What was asked.
+    pub came: String,
+}
+
+/// Eight bytes that tell values apart.
+pub(crate) fn digest_of<T: Serialize + ?Sized>(value: &T) -> u64 {
+    // Cannot fail: a digest takes everything.
+    postcard::serialize_with_flavor(value, Digest::default()).unwrap_or_default()
+}
+
+/// Eight bytes that tell texts apart that come in pieces, however they are cut.
+#[derive(Default)]
+pub(crate) struct PieceDigest {
+    digest: Digest,
+    word: [u8; 8],
+    bytes: u64,
+}
+
+impl PieceDigest {
+    /// The next piece.
+    pub(crate) fn add(&mut self, mut piece: &[u8]) {
+        while !piece.is_empty() {
+            #[expect(clippy::cast_possible_truncation, reason = "a remainder of eight")]
+            let filled = (self.bytes % 8) as usize;
+            let taken = piece.len().min(8 - filled);
+            self.word[filled..filled + taken].copy_from_slice(&piece[..taken]);
+            self.bytes += taken as u64;
+            piece = &piece[taken..];
+            if filled + taken == 8 {
+                self.digest.mix(u64::from_le_bytes(std::mem::take(&mut self.word)));
+            }
+        }
+    }
+
+    /// The digest of all pieces.
+    pub(crate) fn finish(mut self) -> u64 {
+        self.digest.mix(u64::from_le_bytes(self.word));
+        self.digest.mix(self.bytes);
+        self.digest.0
+    }
+}
 
 /// Eight bytes that tell questions apart. The same in every version of the server; no defence
 /// against a guest that seeks two questions with the same digest, who deceives only itself.

@@ -1,0 +1,267 @@
+//! A journal, read as what it is for a reader: the calls of an attempt, one after the other, and
+//! what they were answered.
+//!
+//! The guest of [`crate::Journal`] must ask the same as before. Here nobody asks: the calls are
+//! listed for people ([`Recording::steps`]), and for whoever compares two attempts
+//! ([`Recording::reaches`]); a [`crate::tape::Tape`] answers from them a guest that may ask otherwise.
+//!
+//! What is shown holds no secrets that can be told by their names; what a tape answers with does.
+
+mod shown;
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use crate::context::Context;
+use crate::http::{Got, Head, Sent, StreamAnswer};
+use crate::journal::{self, Blob, Header, Kind};
+use crate::world::HostFault;
+
+/// The calls of an attempt.
+#[derive(Debug, Clone, Default)]
+pub struct Recording {
+    /// What the guest was told at its beginning; `None`: it asked nothing at all.
+    pub context: Option<Context>,
+    pub(crate) calls: Vec<Call>,
+}
+
+/// One call, and what it was answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) kind: Kind,
+    pub(crate) exchange: u32,
+    pub(crate) text: String,
+    pub(crate) key: u64,
+    pub(crate) detail: String,
+    pub(crate) digest: u64,
+    /// `None`: the attempt was cut off before.
+    answer: Option<Bytes>,
+}
+
+/// A call, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Which call it is, from 1.
+    pub number: u64,
+    /// For example `wall-clock.now`, or `http GET https://example.com`.
+    pub call: String,
+    /// The arguments, where there are more: a beginning of them, if they are long.
+    pub arguments: String,
+    /// What it was answered; `None`: it was not.
+    pub answer: Option<String>,
+}
+
+/// A sort of call that reaches beyond the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReachKind {
+    /// An HTTP request.
+    Http,
+    /// A run was triggered.
+    Trigger,
+    /// A batch of runs was triggered.
+    BatchTrigger,
+    /// A wait token was made.
+    CreateToken,
+    /// A wait token was completed.
+    CompleteToken,
+    /// The metadata of a relative were changed.
+    Metadata,
+    /// Tags were added.
+    Tags,
+    /// Something was added to a stream.
+    Stream,
+}
+
+/// A call that reaches beyond the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reach {
+    /// What sort of call.
+    pub kind: ReachKind,
+    /// Whom it reaches.
+    pub target: String,
+    /// The arguments, for people.
+    pub arguments: String,
+    /// Tells arguments apart. Headers of requests do not count.
+    pub digest: u64,
+    /// Whether the answer was bad news for the guest: no response or one with a status from 400, a
+    /// refusal.
+    pub has_failed: bool,
+}
+
+impl Recording {
+    /// Reads the whole journal of an attempt.
+    ///
+    /// # Errors
+    ///
+    /// If it is damaged, or of another version of the server.
+    pub fn read(journal: &[u8]) -> Result<Self, HostFault> {
+        let mut recording = Self::default();
+        for entry in journal::entries(journal)? {
+            let (Header { kind, exchange, text, key, detail, digest }, answer) = entry?;
+            let (text, detail) = (text.to_owned(), detail.to_owned());
+            let answer = answer.map(Bytes::copy_from_slice);
+            let call = Call { kind, exchange, text, key, detail, digest, answer };
+            match kind {
+                Kind::Context => recording.context = call.answer()?,
+                _ => recording.calls.push(call),
+            }
+        }
+        Ok(recording)
+    }
+
+    /// Calls in all.
+    pub fn len(&self) -> u64 {
+        self.calls.len() as u64
+    }
+
+    /// Whether the attempt asked nothing.
+    pub fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// All calls in their order, for people.
+    pub fn steps(&self) -> impl Iterator<Item = Step> + '_ {
+        (1..).zip(&self.calls).map(|(number, call)| Step {
+            number,
+            call: call.name(),
+            arguments: call.detail.clone(),
+            answer: call.answer.is_some().then(|| shown::answer(call)),
+        })
+    }
+
+    /// The calls that reach beyond the run, in their order.
+    ///
+    /// # Errors
+    ///
+    /// If the journal is damaged.
+    pub fn reaches(&self) -> Result<Vec<Reach>, HostFault> {
+        let responses = self.responses()?;
+        let reaches = self.calls.iter().filter_map(|call| Some((call, call.reach()?)));
+        reaches.map(|(call, kind)| call.to_reach(kind, responses.get(&call.exchange))).collect()
+    }
+
+    /// The requests.
+    pub(crate) fn requests(&self) -> impl Iterator<Item = &Call> {
+        self.calls.iter().filter(|call| call.kind == Kind::Http)
+    }
+
+    /// What came of each request, by its number.
+    ///
+    /// # Errors
+    ///
+    /// If the journal is damaged.
+    pub(crate) fn responses(&self) -> Result<HashMap<u32, Response>, HostFault> {
+        let mut responses: HashMap<u32, Response> = HashMap::new();
+        for call in self.calls.iter().filter(|call| call.exchange > 0) {
+            responses.entry(call.exchange).or_default().add(call)?;
+        }
+        Ok(responses)
+    }
+
+    /// The place of the first call of those that the run could go on from: after the last call, or, if
+    /// that was bad news, before it. A run that failed did so because of it, as far as can be told.
+    ///
+    /// # Errors
+    ///
+    /// If the journal is damaged.
+    pub fn failing_call(&self) -> Result<Option<u64>, HostFault> {
+        let reaches = (1..).zip(&self.calls).filter_map(|(number, call)| Some((number, call, call.reach()?)));
+        let Some((number, call, kind)) = reaches.last() else { return Ok(None) };
+        let reach = call.to_reach(kind, self.responses()?.get(&call.exchange))?;
+        Ok(reach.has_failed.then_some(number))
+    }
+}
+
+/// What came of a request, as far as the guest looked.
+#[derive(Default)]
+pub(crate) struct Response {
+    pub(crate) got: Option<Got<Head>>,
+    pub(crate) sent: Option<Sent>,
+    pub(crate) body: Vec<Bytes>,
+    /// Whether the guest read the body to its end.
+    pub(crate) is_whole: bool,
+}
+
+impl Response {
+    fn add(&mut self, call: &Call) -> Result<(), HostFault> {
+        match call.kind {
+            Kind::Response => {
+                if let Some((got, sent)) = call.answer::<(Got<Head>, Option<Sent>)>()?
+                    && matches!(got, Got::Here(_) | Got::Failed(_))
+                {
+                    self.got = Some(got);
+                    self.sent = sent;
+                }
+            }
+            Kind::ReadBody => match call.answer::<StreamAnswer<Blob>>()? {
+                Some(StreamAnswer::Done(Blob(bytes))) => self.body.push(bytes),
+                Some(StreamAnswer::Closed) => self.is_whole = true,
+                Some(StreamAnswer::Failed(_)) | None => {}
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Call {
+    /// The answer, of the type that calls of this kind have.
+    pub(crate) fn answer<T: DeserializeOwned>(&self) -> Result<Option<T>, HostFault> {
+        self.answer.as_deref().map(postcard::from_bytes).transpose().map_err(|_| journal::damaged())
+    }
+
+    fn name(&self) -> String {
+        let Self { kind, exchange, text, key, detail, digest, .. } = self;
+        let header = Header { kind: *kind, exchange: *exchange, text, key: *key, detail, digest: *digest };
+        header.to_string()
+    }
+
+    pub(crate) fn reach(&self) -> Option<ReachKind> {
+        Some(match self.kind {
+            Kind::Http => ReachKind::Http,
+            Kind::Trigger | Kind::TriggerAndWait => ReachKind::Trigger,
+            Kind::BatchTrigger | Kind::BatchTriggerAndWait => ReachKind::BatchTrigger,
+            Kind::CreateToken => ReachKind::CreateToken,
+            Kind::CompleteToken => ReachKind::CompleteToken,
+            Kind::ChangeMetadata => ReachKind::Metadata,
+            Kind::AddTags => ReachKind::Tags,
+            Kind::Append => ReachKind::Stream,
+            _ => return None,
+        })
+    }
+
+    fn to_reach(&self, kind: ReachKind, response: Option<&Response>) -> Result<Reach, HostFault> {
+        let (target, arguments) = match kind {
+            // The first line names the request, those below are its headers.
+            ReachKind::Http => {
+                let (target, headers) = self.detail.split_once('\n').unwrap_or((&self.detail, ""));
+                (target.to_owned(), headers.to_owned())
+            }
+            _ => (self.text.clone(), self.detail.clone()),
+        };
+        let (digest, has_failed) = match kind {
+            ReachKind::Http => {
+                let has_failed = match response.and_then(|response| response.got.as_ref()) {
+                    Some(Got::Here(Head { status, .. })) => *status >= 400,
+                    Some(Got::Failed(_)) => true,
+                    Some(Got::NotYet | Got::Taken) | None => false,
+                };
+                (response.and_then(|response| response.sent).map_or(0, |sent| sent.digest), has_failed)
+            }
+            _ => (self.key, self.has_been_refused()?),
+        };
+        Ok(Reach { kind, target, arguments, digest, has_failed })
+    }
+
+    /// Whether the answer is an error: the second of two, in every answer of a call that reaches beyond
+    /// the run, but for HTTP.
+    fn has_been_refused(&self) -> Result<bool, HostFault> {
+        match self.answer.as_deref().and_then(<[u8]>::first) {
+            None | Some(0) => Ok(false),
+            Some(1) => Ok(true),
+            Some(_) => Err(journal::damaged()),
+        }
+    }
+}
