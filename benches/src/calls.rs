@@ -179,6 +179,7 @@ impl Walled {
     async fn new(subject: Subject, dir: PathBuf) -> Result<Self> {
         let config = Config {
             max_concurrent_calls: 200,
+            max_concurrent_calls_in_lanes: 0,
             guest_memory_bytes: 8 << 30,
             max_ready_components: 16,
             code_dir: None,
@@ -211,6 +212,7 @@ impl Walled {
             limits: Limits::default(),
             variables: self.variables.clone(),
             egress: self.egress.clone(),
+            tape: None,
             services: Box::new(NoServices),
             world: Arc::new(NoWorld),
             journal: Journal::off(),

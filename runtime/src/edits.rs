@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use dacapo_host_api::{MetadataChange, MetadataError};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -63,4 +64,52 @@ pub fn metadata_of(run: &Run) -> Map<String, Value> {
 /// Stored metadata, read.
 pub fn parsed(text: Option<&str>) -> Map<String, Value> {
     text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
+/// The text of an object.
+pub fn text_of(object: &Map<String, Value>) -> String {
+    serde_json::to_string(object).unwrap_or_else(|_| "{}".into())
+}
+
+/// A guest changes the metadata that it sees, and is told why if it may not: the change, read.
+///
+/// # Errors
+///
+/// As the guest is to see them; then nothing was changed.
+pub fn change_seen(seen: &mut Map<String, Value>, change: MetadataChange) -> Result<MetadataOperation, MetadataError> {
+    let operation = guest_operation(change)?;
+    let changed = api::apply(seen, operation.clone()).map_err(metadata_error)?;
+    if text_of(&changed).len() > limits::MAX_METADATA_BYTES {
+        return Err(MetadataError::TooLarge(limits::MAX_METADATA_BYTES as u32));
+    }
+    *seen = changed;
+    Ok(operation)
+}
+
+/// What the guest is told of a change that is none.
+pub fn metadata_error(error: BadOperation) -> MetadataError {
+    match error {
+        BadOperation::NotANumber(key) | BadOperation::NotFinite(key) => MetadataError::NotANumber(key),
+        error @ (BadOperation::TooDeep(_) | BadOperation::ReservedName(_)) => {
+            MetadataError::InvalidJson(error.to_string())
+        }
+    }
+}
+
+/// A change as the guest asks for it, read.
+pub fn guest_operation(change: MetadataChange) -> Result<MetadataOperation, MetadataError> {
+    let json = |text: String| {
+        serde_json::from_str::<Value>(&text).map_err(|error| MetadataError::InvalidJson(error.to_string()))
+    };
+    Ok(match change {
+        MetadataChange::Set(key, value) => MetadataOperation::Set(key, json(value)?),
+        MetadataChange::Delete(key) => MetadataOperation::Delete(key),
+        MetadataChange::Append(key, value) => MetadataOperation::Append(key, json(value)?),
+        MetadataChange::Remove(key, value) => MetadataOperation::Remove(key, json(value)?),
+        MetadataChange::Increment(key, by) => MetadataOperation::Increment(key, by),
+        MetadataChange::Update(value) => match json(value)? {
+            Value::Object(object) => MetadataOperation::Update(object),
+            _ => return Err(MetadataError::InvalidJson("metadata must be a JSON object".into())),
+        },
+    })
 }

@@ -17,6 +17,7 @@ pub mod config;
 pub mod sandbox;
 pub mod storage;
 
+pub mod backtest;
 pub mod bulk;
 pub mod deploy;
 pub mod edits;

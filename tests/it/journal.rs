@@ -109,6 +109,7 @@ impl Desk {
         let bytes = Bytes::from(std::fs::read(guests::JOURNAL).unwrap());
         let config = Config {
             max_concurrent_calls: 4,
+            max_concurrent_calls_in_lanes: 0,
             guest_memory_bytes: 1 << 30,
             max_ready_components: 4,
             code_dir: None,
@@ -134,6 +135,7 @@ impl Desk {
             limits: Limits::default(),
             variables: Arc::new(vec![("COLOR".into(), color.into())]),
             egress: Arc::new(EgressPolicy::new(vec!["127.0.0.1".parse().unwrap()])),
+            tape: None,
             services: Box::new(Notes(seen.clone(), 0)),
             world: world.clone(),
             journal: journal.clone(),

@@ -121,6 +121,8 @@ pub enum EffectKind {
     Tags,
     /// Something was added to a stream.
     Stream,
+    /// Environment variables were asked for that the source run had not asked for.
+    Environment,
 }
 
 words!(EffectKind {
@@ -132,6 +134,7 @@ words!(EffectKind {
     Metadata = "metadata",
     Tags = "tags",
     Stream = "stream",
+    Environment = "environment",
 });
 
 /// Who answered a call.

@@ -14,7 +14,7 @@ use wasmtime::Store;
 use super::cpu::Meter;
 use super::memory::Memory;
 use super::state::State;
-use super::{Call, Entry, Limits, Report, WasmSandbox, trap};
+use super::{Call, Entry, Limits, Report, Tape, WasmSandbox, trap};
 use crate::model::attempt::{Crash, Outcome, RetryDecision, TaskError, TimeLimit, Usage};
 use crate::model::limits::MAX_ERROR_TEXT_BYTES;
 
@@ -98,7 +98,7 @@ pub(super) async fn run<T>(
 
 pub(super) async fn call(sandbox: &WasmSandbox, call: Call) -> Report {
     let Call { component, entry, task, context, payload, limits, variables, egress, services, .. } = call;
-    let (world, journal, activity) = (call.world, call.journal, call.activity);
+    let (world, journal, activity, tape) = (call.world, call.journal, call.activity, call.tape);
     let permit = sandbox.calls.acquire().await;
     let pre = match (sandbox.cache.get(component).await, permit.is_ok()) {
         (Ok(pre), true) => pre,
@@ -110,7 +110,11 @@ pub(super) async fn call(sandbox: &WasmSandbox, call: Call) -> Report {
         services,
         world,
         journal,
-        outbound: sandbox.egress.for_call(&context.environment.id, egress),
+        outbound: match &tape {
+            Some(tape) => tape.outbound(),
+            None => sandbox.egress.for_call(&context.environment.id, egress),
+        },
+        pins: tape.as_ref().map(Tape::pins),
         variables,
         scratch: Some(Arc::clone(&sandbox.scratch)),
         limits: host_limits(&limits),

@@ -206,6 +206,7 @@ async fn describe(sandbox: &WasmSandbox, pre: &TaskPre<State>) -> Result<Vec<Tas
         world: Arc::new(NoWorld),
         journal: Journal::off(),
         outbound: Arc::new(NoNetwork),
+        pins: None,
         variables: Arc::default(),
         scratch: None,
         limits: host_limits(&limits),

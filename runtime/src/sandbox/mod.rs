@@ -41,7 +41,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 pub use dacapo_host_api::context::Context;
-pub use dacapo_host_api::{HookCall, Journal, Services, World, context, world};
+pub use dacapo_host_api::tape::Tape;
+pub use dacapo_host_api::{HookCall, Journal, Outbound, Services, World, context, recording, tape, world};
 use dacapo_host_api::{ScratchRoot, add_to_linker};
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
@@ -64,6 +65,9 @@ pub trait Sandbox: Send + Sync {
 
     /// Runs one attempt to its end. Dropping the future stops it.
     async fn call(&self, call: Call) -> Report;
+
+    /// What sends the requests of guests of an environment.
+    fn outbound(&self, environment: &str, policy: Arc<EgressPolicy>) -> Arc<dyn Outbound>;
 }
 
 /// One attempt.
@@ -84,6 +88,8 @@ pub struct Call {
     pub variables: Arc<Vec<(String, String)>>,
     /// Where it may connect to. Connections are kept for `context.environment`.
     pub egress: Arc<EgressPolicy>,
+    /// What answers in place of network, clocks and random numbers; `None`: they are real.
+    pub tape: Option<Tape>,
     /// Takes its log and its metadata.
     pub services: Box<dyn Services>,
     /// Reaches other runs, and waits.
@@ -183,6 +189,8 @@ pub trait ComponentSource: Send + Sync {
 pub struct Config {
     /// Most calls at a time; more of them wait. Each reserves 16 GiB of address space, not memory.
     pub max_concurrent_calls: u32,
+    /// Most calls at a time in all [`WasmSandbox::lane`]s together.
+    pub max_concurrent_calls_in_lanes: u32,
     /// Linear memory of all guests together.
     pub guest_memory_bytes: u64,
     /// Most components kept ready in memory.
@@ -208,14 +216,14 @@ pub enum SetupError {
 
 /// The sandbox that runs WebAssembly.
 pub struct WasmSandbox {
-    cache: cache::Cache,
+    cache: Arc<cache::Cache>,
     scratch: Arc<ScratchRoot>,
     egress: Arc<egress::Egress>,
     budget: Arc<memory::Budget>,
     ticker: cpu::Ticker,
     turns: Arc<Semaphore>,
     calls: Semaphore,
-    inspections: Semaphore,
+    inspections: Arc<Semaphore>,
 }
 
 /// Descriptions run one at a time, in an instance that no call can take.
@@ -229,7 +237,8 @@ impl WasmSandbox {
     /// If the directories cannot be used, or the machine is too small.
     pub fn new(config: Config, source: Arc<dyn ComponentSource>) -> Result<Self, SetupError> {
         let fault = |error: wasmtime::Error| SetupError::Engine(format!("{error:#}"));
-        let instances = config.max_concurrent_calls.max(1) + MAX_CONCURRENT_INSPECTIONS;
+        let instances =
+            config.max_concurrent_calls.max(1) + config.max_concurrent_calls_in_lanes + MAX_CONCURRENT_INSPECTIONS;
         let engine = engine::engine(instances).map_err(fault)?;
         let mut linker = Linker::new(&engine);
         add_to_linker(&mut linker).map_err(fault)?;
@@ -238,15 +247,31 @@ impl WasmSandbox {
             None => None,
         };
         Ok(Self {
-            cache: cache::Cache::new(linker, source, files, config.max_ready_components),
+            cache: Arc::new(cache::Cache::new(linker, source, files, config.max_ready_components)),
             scratch: Arc::new(ScratchRoot::open(&config.scratch_dir)?),
             egress: Arc::new(egress::Egress::new()),
             budget: Arc::new(memory::Budget::new(config.guest_memory_bytes)),
             ticker: cpu::Ticker::start(&engine)?,
             turns: cpu::turns(),
             calls: Semaphore::new(config.max_concurrent_calls.max(1) as usize),
-            inspections: Semaphore::new(MAX_CONCURRENT_INSPECTIONS as usize),
+            inspections: Arc::new(Semaphore::new(MAX_CONCURRENT_INSPECTIONS as usize)),
         })
+    }
+
+    /// The same sandbox for other calls, which take no place and no memory from those of this one: they
+    /// have their own.
+    #[must_use]
+    pub fn lane(&self, max_concurrent_calls: u32, guest_memory_bytes: u64) -> Self {
+        Self {
+            cache: Arc::clone(&self.cache),
+            scratch: Arc::clone(&self.scratch),
+            egress: Arc::clone(&self.egress),
+            budget: Arc::new(memory::Budget::new(guest_memory_bytes)),
+            ticker: self.ticker.clone(),
+            turns: cpu::turns(),
+            calls: Semaphore::new(max_concurrent_calls.max(1) as usize),
+            inspections: Arc::clone(&self.inspections),
+        }
     }
 }
 
@@ -262,5 +287,9 @@ impl Sandbox for WasmSandbox {
 
     async fn call(&self, call: Call) -> Report {
         call::call(self, call).await
+    }
+
+    fn outbound(&self, environment: &str, policy: Arc<EgressPolicy>) -> Arc<dyn Outbound> {
+        self.egress.for_call(environment, policy)
     }
 }

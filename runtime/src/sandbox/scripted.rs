@@ -2,16 +2,18 @@
 //! which no guest can stage.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use dacapo_host_api::NoNetwork;
 use tokio::sync::Notify;
 
-use super::{Call, InspectError, Inspection, Report, Sandbox};
+use super::{Call, InspectError, Inspection, Outbound, Report, Sandbox};
 use crate::model::attempt::{Outcome, Usage};
 use crate::model::digest::Digest;
+use crate::model::egress::EgressPolicy;
 use crate::model::task::TaskDefinition;
 
 /// What the next call does.
@@ -116,5 +118,9 @@ impl Sandbox for ScriptedSandbox {
             Some(Step::Panic) => panic!("scripted"),
         };
         Report { outcome, usage: Usage::default(), services: Some(services) }
+    }
+
+    fn outbound(&self, _: &str, _: Arc<EgressPolicy>) -> Arc<dyn Outbound> {
+        Arc::new(NoNetwork)
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use dacapo_host_api::{HostFault, I32Exit, NonDeterministic, ScratchUnavailable};
+use dacapo_host_api::{HostFault, I32Exit, NonDeterministic, ScratchUnavailable, UsedUp};
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
 use super::cpu::CpuTimeUsedUp;
@@ -26,6 +26,9 @@ pub(super) fn outcome(error: &wasmtime::Error, about: &Circumstances<'_>) -> Out
         return Outcome::TimedOut(TimeLimit::Cpu(about.cpu_limit));
     }
     if let Some(error) = error.downcast_ref::<NonDeterministic>() {
+        return Outcome::NonDeterministic(error.to_string());
+    }
+    if let Some(error) = error.downcast_ref::<UsedUp>() {
         return Outcome::NonDeterministic(error.to_string());
     }
     if let Some(HostFault(fault)) = error.downcast_ref() {

@@ -58,6 +58,7 @@ impl<'r> Plan<'r> {
             limits: limits_of(run, definition, limits),
             variables: settings.variables.clone(),
             egress: settings.egress.clone(),
+            tape: None,
             services: Box::new(RunServices::new(recorder.clone())),
             world: Arc::new(world),
             journal: Journal::off(),

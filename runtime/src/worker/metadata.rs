@@ -10,8 +10,8 @@ use std::sync::Arc;
 use dacapo_host_api::{MetadataChange, MetadataError};
 use serde_json::{Map, Value};
 
-use crate::api::{self, BadOperation, MetadataOperation};
-use crate::edits::parsed;
+use crate::api::{self, MetadataOperation};
+use crate::edits::{change_seen, parsed, text_of};
 use crate::model::limits::MAX_METADATA_BYTES;
 use crate::storage::MetadataEdit;
 
@@ -44,12 +44,7 @@ impl Metadata {
     /// Changes them.
     pub(super) fn change(&mut self, change: MetadataChange) -> Result<(), MetadataError> {
         let bytes = change.key().len() + change.value_bytes();
-        let operation = operation(change)?;
-        let seen = api::apply(&self.seen, operation.clone()).map_err(metadata_error)?;
-        if text_of(&seen).len() > MAX_METADATA_BYTES {
-            return Err(MetadataError::TooLarge(MAX_METADATA_BYTES as u32));
-        }
-        self.seen = seen;
+        let operation = change_seen(&mut self.seen, change)?;
         self.note(operation);
         self.done_bytes += bytes;
         if self.done.len() > MAX_OPERATIONS || self.done_bytes > MAX_OPERATION_BYTES {
@@ -115,39 +110,6 @@ fn again(stored: Option<&str>, done: &[MetadataOperation]) -> Result<String, Str
         return Err(format!("with those of others they would be larger than {} KiB", MAX_METADATA_BYTES / 1_024));
     }
     Ok(text)
-}
-
-/// What the guest is told of a change that is none.
-pub(super) fn metadata_error(error: BadOperation) -> MetadataError {
-    match error {
-        BadOperation::NotANumber(key) | BadOperation::NotFinite(key) => MetadataError::NotANumber(key),
-        error @ (BadOperation::TooDeep(_) | BadOperation::ReservedName(_)) => {
-            MetadataError::InvalidJson(error.to_string())
-        }
-    }
-}
-
-/// A change as the guest asks for it, read.
-pub(super) fn operation(change: MetadataChange) -> Result<MetadataOperation, MetadataError> {
-    let json = |text: String| {
-        serde_json::from_str::<Value>(&text).map_err(|error| MetadataError::InvalidJson(error.to_string()))
-    };
-    Ok(match change {
-        MetadataChange::Set(key, value) => MetadataOperation::Set(key, json(value)?),
-        MetadataChange::Delete(key) => MetadataOperation::Delete(key),
-        MetadataChange::Append(key, value) => MetadataOperation::Append(key, json(value)?),
-        MetadataChange::Remove(key, value) => MetadataOperation::Remove(key, json(value)?),
-        MetadataChange::Increment(key, by) => MetadataOperation::Increment(key, by),
-        MetadataChange::Update(value) => match json(value)? {
-            Value::Object(object) => MetadataOperation::Update(object),
-            _ => return Err(MetadataError::InvalidJson("metadata must be a JSON object".into())),
-        },
-    })
-}
-
-/// The text of an object.
-pub(super) fn text_of(object: &Map<String, Value>) -> String {
-    serde_json::to_string(object).unwrap_or_else(|_| "{}".into())
 }
 
 #[cfg(test)]

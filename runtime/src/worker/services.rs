@@ -6,8 +6,9 @@ use dacapo_host_api::{Level, LogEntry, LogSource, MetadataChange, MetadataError,
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::metadata::{Metadata, text_of};
+use super::metadata::Metadata;
 use crate::api;
+use crate::edits::text_of;
 use crate::storage::{LogKind, LogRow, MetadataEdit};
 
 /// What an attempt has said and nobody has written yet.

@@ -13,7 +13,6 @@ use dacapo_host_api::{MetadataChange, MetadataError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::attempt::Shared;
-use super::metadata::{metadata_error, operation};
 use super::request::{self, Asker};
 use super::services::Recorder;
 use crate::edits::{self, EditError};
@@ -267,7 +266,7 @@ impl World for RunWorld {
         if target == self.me.run {
             return Ok(self.recorder.change_metadata(change));
         }
-        let operation = match operation(change) {
+        let operation = match edits::guest_operation(change) {
             Ok(operation) => operation,
             Err(error) => return Ok(Err(error)),
         };
@@ -275,7 +274,7 @@ impl World for RunWorld {
         let wanted = vec![(target, vec![operation])];
         match edits::change_metadata(storage, self.me.environment, wanted, now).await {
             Ok(()) => Ok(Ok(())),
-            Err(EditError::BadOperation(error)) => Ok(Err(metadata_error(error))),
+            Err(EditError::BadOperation(error)) => Ok(Err(edits::metadata_error(error))),
             Err(EditError::TooLarge) => Ok(Err(MetadataError::TooLarge(limits::MAX_METADATA_BYTES as u32))),
             Err(error @ EditError::NoSuchRun(_)) => Err(HostFault(error.to_string())),
             Err(EditError::Storage(error)) => Err(fault(error)),

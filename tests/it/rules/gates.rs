@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use dacapo::model::attempt::{Outcome, Usage};
 use dacapo::model::digest::Digest;
+use dacapo::model::egress::EgressPolicy;
 use dacapo::model::task::TaskDefinition;
-use dacapo::sandbox::{Call, InspectError, Inspection, Report, Sandbox};
+use dacapo::sandbox::{Call, InspectError, Inspection, Outbound, Report, Sandbox};
+use dacapo_host_api::NoNetwork;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -181,6 +183,10 @@ impl Drop for Guard {
 
 // As `async_trait` writes it.
 impl Sandbox for Gates {
+    fn outbound(&self, _: &str, _: Arc<EgressPolicy>) -> Arc<dyn Outbound> {
+        Arc::new(NoNetwork)
+    }
+
     fn inspect<'s, 'a>(&'s self, component: Bytes) -> Answer<'a, Result<Inspection, InspectError>>
     where
         's: 'a,

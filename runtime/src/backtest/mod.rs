@@ -1,0 +1,11 @@
+//! What a new version would have done with old inputs, and how that differs from what was done then.
+//!
+//! [`replay`] executes an old input in the sandbox: no effect leaves it, and what the guest asks for
+//! is answered from what the run was answered then.
+
+pub mod replay;
+mod services;
+pub mod source;
+
+/// Most replays at a time. They have places of their own, and take none from runs.
+pub const MAX_CONCURRENT_REPLAYS: u32 = 16;
