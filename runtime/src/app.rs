@@ -23,6 +23,7 @@ use crate::backtest;
 use crate::bulk::Bulks;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::context::AttemptLimits;
 use crate::deploy::Deploys;
 use crate::http::{self, Auth, ConnectionLimits, Rates, Server};
 use crate::keys::{self, KeyKind};
@@ -302,9 +303,7 @@ fn worker_means(server: &Server, sandbox: Arc<dyn Sandbox>, public_url: String) 
 fn worker_limits(config: &Config) -> worker::Limits {
     worker::Limits {
         max_concurrent_runs: config.max_concurrent_runs as usize,
-        default_max_duration: config.default_max_duration,
-        max_host_wait: config.max_host_wait,
-        scratch_bytes: config.scratch_quota_bytes,
+        attempts: attempt_limits(config),
         max_journal_bytes: config.max_journal_bytes,
         parked: worker::ParkLimits {
             max_instances: config.max_concurrent_runs as usize,
@@ -312,6 +311,14 @@ fn worker_limits(config: &Config) -> worker::Limits {
             max_time: config.parked_time,
         },
         grace: config.shutdown_grace,
+    }
+}
+
+fn attempt_limits(config: &Config) -> AttemptLimits {
+    AttemptLimits {
+        default_max_duration: config.default_max_duration,
+        max_host_wait: config.max_host_wait,
+        scratch_bytes: config.scratch_quota_bytes,
     }
 }
 

@@ -19,6 +19,7 @@ pub mod storage;
 
 pub mod backtest;
 pub mod bulk;
+pub mod context;
 pub mod deploy;
 pub mod edits;
 pub mod keys;

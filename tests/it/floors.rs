@@ -14,6 +14,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("config", 2),
     ("sandbox", 2),
     ("storage", 2),
+    ("context", 3),
     ("deploy", 3),
     ("edits", 3),
     ("keys", 3),

@@ -10,12 +10,12 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tracing::Instrument;
 
 use super::Limits;
-use super::calls::{Plan, max_attempts};
+use super::calls::Plan;
 use super::services::Recorder;
-use super::settings::SettingsCache;
 use super::world::{Ask, RunWorld};
 use super::{hooks, wait};
 use crate::clock::Clock;
+use crate::context::{SettingsCache, max_attempts};
 use crate::model::Timestamp;
 use crate::model::attempt::{AttemptFacts, Outcome, RetryDecision, Settlement, TaskError, Usage, settle};
 use crate::model::run::Status;
@@ -334,7 +334,7 @@ impl Attempt {
         let world = RunWorld::new(self.shared.clone(), run, plan.deployment.id, recorder.clone());
         let (world, asks) = world.of_attempt(lease.clone());
         let (journal, activity) = (self.journal().await?, Activity::default());
-        let call = plan.call(Entry::Task, &recorder, world, &self.shared.limits);
+        let call = plan.call(Entry::Task, &recorder, world, &self.shared.limits.attempts);
         let call = Call { journal: journal.clone(), activity: activity.clone(), ..call };
         let sandbox = self.shared.sandbox.clone();
         let call = Box::pin(async move { sandbox.call(call).await });

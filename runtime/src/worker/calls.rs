@@ -1,19 +1,16 @@
 //! What a run's guests are called with: the same for its attempts and for its hooks.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::Limits;
 use super::attempt::Shared;
-use super::context::context_of;
 use super::services::{Recorder, RunServices};
-use super::settings::Settings;
 use super::world::RunWorld;
 use crate::api;
+use crate::context::{AttemptLimits, Settings, context_of, limits_of};
 use crate::model::id::DeploymentId;
 use crate::model::run::{Packet, Run};
 use crate::model::task::TaskDefinition;
-use crate::sandbox::{self, Activity, Call, Entry, Journal};
+use crate::sandbox::{Activity, Call, Entry, Journal};
 use crate::storage::{Deployment, Error};
 
 /// What must be known before a guest of a run can be called.
@@ -47,7 +44,7 @@ impl<'r> Plan<'r> {
     }
 
     /// A call of a fresh guest, of which nothing is recorded.
-    pub(super) fn call(&self, entry: Entry, recorder: &Recorder, world: RunWorld, limits: &Limits) -> Call {
+    pub(super) fn call(&self, entry: Entry, recorder: &Recorder, world: RunWorld, limits: &AttemptLimits) -> Call {
         let Self { run, deployment, definition, settings, payload } = self;
         Call {
             component: deployment.digest,
@@ -64,33 +61,5 @@ impl<'r> Plan<'r> {
             journal: Journal::off(),
             activity: Activity::default(),
         }
-    }
-}
-
-/// Attempts in all: the run's own number, else the policy's.
-pub(super) fn max_attempts(run: &Run, task: Option<&TaskDefinition>) -> u32 {
-    let policy = task.and_then(|task| task.retry.clone()).unwrap_or_default();
-    run.max_attempts.unwrap_or(policy.max_attempts)
-}
-
-/// The CPU time of an attempt.
-pub(super) fn max_duration(run: &Run, task: &TaskDefinition, limits: &Limits) -> Duration {
-    let seconds = run.max_duration_seconds.or(task.max_duration_seconds);
-    seconds.map_or(limits.default_max_duration, |seconds| Duration::from_secs(seconds.into()))
-}
-
-/// A machine that nobody named gives its memory, and does not hold back: it is not what anyone chose.
-fn limits_of(run: &Run, task: &TaskDefinition, limits: &Limits) -> sandbox::Limits {
-    let cpu = max_duration(run, task, limits);
-    let machine = run.machine.or(task.machine);
-    let whole_core = sandbox::Limits::default().millicores;
-    let millicores = machine.map_or(whole_core, |machine| machine.millicores().min(whole_core));
-    sandbox::Limits {
-        memory_bytes: machine.unwrap_or_default().memory_bytes(),
-        cpu,
-        millicores,
-        wall: cpu * whole_core / millicores + limits.max_host_wait,
-        scratch_bytes: limits.scratch_bytes,
-        ..sandbox::Limits::default()
     }
 }

@@ -153,7 +153,7 @@ pub(super) async fn call(
     let hook = name_of(&call);
     let name = hook.as_str();
     let world = RunWorld::new(shared.clone(), plan.run, plan.deployment.id, recorder.clone()).of_hook(hook);
-    let call = plan.call(Entry::Hook(call), recorder, world, &shared.limits);
+    let call = plan.call(Entry::Hook(call), recorder, world, &shared.limits.attempts);
     let problem = match shared.sandbox.call(call).await.outcome {
         Outcome::Returned(_) => return Ok(()),
         fault @ (Outcome::HostFault(_) | Outcome::HostFull(_)) => return Err(fault),

@@ -38,13 +38,11 @@
 mod attempt;
 pub mod bulk;
 mod calls;
-mod context;
 pub mod hooks;
 mod metadata;
 mod parked;
 mod request;
 mod services;
-mod settings;
 pub mod upkeep;
 mod wait;
 mod world;
@@ -61,8 +59,8 @@ use self::attempt::{Attempt, Left, Stop, Waiting};
 use self::hooks::Hooks;
 pub use self::parked::ParkLimits;
 use self::parked::Parked;
-use self::settings::SettingsCache;
 use crate::clock::Clock;
+use crate::context::{AttemptLimits, SettingsCache};
 use crate::model::id::{RunId, WorkerId};
 use crate::model::run::later;
 use crate::runs::Runs;
@@ -87,12 +85,8 @@ const MAX_EARLY_CANCELLATIONS: usize = 1_024;
 pub struct Limits {
     /// Attempts at a time.
     pub max_concurrent_runs: usize,
-    /// CPU time of an attempt whose task does not say.
-    pub default_max_duration: Duration,
-    /// Wall time of an attempt beyond its CPU time: how long it may wait in host calls.
-    pub max_host_wait: Duration,
-    /// Files of an attempt.
-    pub scratch_bytes: u64,
+    /// What an attempt may use.
+    pub attempts: AttemptLimits,
     /// Bytes of the journal of an attempt; 0: nothing is recorded.
     pub max_journal_bytes: usize,
     /// What of waiting runs stays in memory.

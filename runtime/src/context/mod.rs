@@ -1,10 +1,12 @@
-//! What an attempt is told about itself.
+//! What an attempt is told about itself, and what it may use: the same for runs, hooks and replays.
+
+mod limits;
+mod settings;
 
 use jiff::Timestamp;
 
-use super::Limits;
-use super::calls::{max_attempts, max_duration};
-use super::settings::Settings;
+pub use self::limits::{AttemptLimits, limits_of, max_attempts, max_duration};
+pub use self::settings::{Settings, SettingsCache};
 use crate::api::{RUNTIME, RUNTIME_VERSION};
 use crate::model::run::Run as StoredRun;
 use crate::model::task::{Machine, TaskDefinition};
@@ -22,12 +24,12 @@ const DEFAULT_SLUG: &str = "default";
 const DEFAULT_NAME: &str = "Default";
 
 /// The context of the attempt that a run is at.
-pub(super) fn context_of(
+pub fn context_of(
     run: &StoredRun,
     task: &TaskDefinition,
     deployment: &Deployment,
     settings: &Settings,
-    limits: &Limits,
+    limits: &AttemptLimits,
 ) -> Context {
     Context {
         run: run_of(run, task, deployment, limits),
@@ -53,7 +55,7 @@ pub(super) fn context_of(
     }
 }
 
-fn run_of(run: &StoredRun, task: &TaskDefinition, deployment: &Deployment, limits: &Limits) -> Run {
+fn run_of(run: &StoredRun, task: &TaskDefinition, deployment: &Deployment, limits: &AttemptLimits) -> Run {
     Run {
         id: run.id.to_string(),
         tags: run.tags.clone(),

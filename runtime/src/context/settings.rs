@@ -14,14 +14,17 @@ const MAX_DEPLOYMENTS: usize = 10_000;
 
 /// The settings of an environment, ready for use.
 #[derive(Debug, Clone)]
-pub(super) struct Settings {
-    pub(super) environment: context::Environment,
-    pub(super) egress: Arc<EgressPolicy>,
-    pub(super) variables: Arc<Vec<(String, String)>>,
+pub struct Settings {
+    /// As guests are told of it.
+    pub environment: context::Environment,
+    /// Where its guests may connect to.
+    pub egress: Arc<EgressPolicy>,
+    /// Names and values, opened.
+    pub variables: Arc<Vec<(String, String)>>,
 }
 
 /// Reads settings and keeps them.
-pub(super) struct SettingsCache {
+pub struct SettingsCache {
     storage: Storage,
     server_key: Arc<ServerKey>,
     known: Mutex<Known>,
@@ -35,12 +38,13 @@ struct Known {
 }
 
 impl SettingsCache {
-    pub(super) fn new(storage: Storage, server_key: Arc<ServerKey>) -> Self {
+    /// Knows nothing yet.
+    pub fn new(storage: Storage, server_key: Arc<ServerKey>) -> Self {
         Self { storage, server_key, known: Mutex::default(), deployments: Mutex::default() }
     }
 
     /// A deployment. What an attempt needs of it never changes.
-    pub(super) async fn deployment(&self, id: DeploymentId) -> Result<Option<Arc<Deployment>>, Error> {
+    pub async fn deployment(&self, id: DeploymentId) -> Result<Option<Arc<Deployment>>, Error> {
         if let Some(known) = self.deployments.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
             return Ok(Some(known.clone()));
         }
@@ -54,7 +58,7 @@ impl SettingsCache {
     }
 
     /// The settings of an environment as they are now; the error is for the operator.
-    pub(super) async fn of(&self, environment: EnvironmentId) -> Result<Arc<Settings>, String> {
+    pub async fn of(&self, environment: EnvironmentId) -> Result<Arc<Settings>, String> {
         let generation = self.storage.settings_generation();
         if let Some(known) = self.known(generation, environment) {
             return Ok(known);
