@@ -16,6 +16,7 @@ mod bulk;
 mod changes;
 mod children;
 mod cli;
+mod comparisons;
 mod crashes;
 mod deploy;
 mod dialect;

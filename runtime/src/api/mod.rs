@@ -8,6 +8,7 @@
 mod batches;
 mod bulk;
 mod changes;
+mod comparison;
 mod deployments;
 mod environments;
 mod error;
@@ -17,6 +18,7 @@ mod packets;
 mod queues;
 mod rate;
 mod realtime;
+mod replay_rules;
 mod runs;
 mod schedules;
 mod streams;
@@ -37,6 +39,9 @@ pub use changes::{
     AddTagsRequest, ChangeMetadataRequest, Message, MetadataAnswer, Operation, RescheduleRequest, ResetKeyReceipt,
     ResetKeyRequest,
 };
+pub use comparison::{
+    Both, Change, Comparison, EffectCall, EffectChange, EffectChanges, EffectMove, End, Listed, LogLines, Used,
+};
 pub use deployments::{
     DeployReceipt, DeploymentItem, DeploymentPage, PromoteReceipt, RUNTIME, RUNTIME_VERSION, RetryItem, TaskItem,
 };
@@ -53,6 +58,7 @@ pub use queues::{
 };
 pub use rate::RateProblem;
 pub use realtime::{RealtimeRun, ShapeMessage};
+pub use replay_rules::{ReplayRules, TaskReplayRules};
 pub use runs::{
     AwaitedItem, EnvironmentRef, EventItem, EventList, LogItem, LogPage, Pagination, RelatedRun, RelatedRuns,
     RunCommon, RunDetails, RunId, RunItem, RunList, RunResult, RunStatus, Usage,

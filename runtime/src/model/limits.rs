@@ -83,6 +83,16 @@ pub const MAX_BULK_CANCELS_PER_STEP: u32 = 100;
 /// Runs that one step of a bulk action replays at most; fewer while runs wait for a worker, none
 /// while as many do.
 pub const MAX_BULK_REPLAYS_PER_STEP: u32 = 25;
+/// Most bytes of the rules of replays, as JSON text.
+pub const MAX_REPLAY_RULES_BYTES: usize = 256 * KIB;
+/// Most tasks in them.
+pub const MAX_REPLAY_RULES_TASKS: usize = 1_000;
+/// Most entries of a list in them.
+pub const MAX_REPLAY_RULE_ENTRIES: usize = 100;
+/// Most characters of such an entry.
+pub const MAX_REPLAY_RULE_CHARS: usize = 512;
+/// Most bytes of one comparison of a replay with its source run, as JSON text.
+pub const MAX_COMPARISON_BYTES: usize = 64 * KIB;
 /// Values that one condition of a filter may name.
 pub const MAX_FILTER_VALUES: usize = 20;
 /// Most characters of a caller's own name for a deployment.

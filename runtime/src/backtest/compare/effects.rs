@@ -1,0 +1,137 @@
+//! What differs in the calls that reach beyond a run.
+//!
+//! Calls of the same kind, target and digest belong together, the first to the first; then calls of the same kind and
+//! target, which have changed. What is left was removed or added. Of the pairs, the fewest that explain the new order
+//! have moved.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use super::excerpt;
+use crate::api::{EffectCall, EffectChange, EffectChanges, EffectMove, Listed};
+use crate::backtest::rules::{TaskRules, host_of};
+use crate::model::replay::{AnsweredBy, Effect, EffectKind};
+
+/// Most bytes of a target that are shown.
+const MAX_TARGET_BYTES: usize = 400;
+/// Most bytes of a host that are shown.
+const MAX_HOST_BYTES: usize = 260;
+
+/// What differs, after the rules; new hosts and unmatched calls are listed whatever the rules say.
+pub(super) fn changes(then: &[Effect], now: &[Effect], rules: &TaskRules) -> EffectChanges {
+    let counts = |effect: &&Effect| !rules.ignore_effects.iter().any(|pattern| pattern.matches(effect));
+    let old: Vec<&Effect> = then.iter().filter(counts).collect();
+    let new: Vec<&Effect> = now.iter().filter(counts).collect();
+    let mut changes = EffectChanges { new_hosts: new_hosts(then, now), ..EffectChanges::default() };
+    for effect in now.iter().filter(|effect| effect.answered_by == AnsweredBy::Unmatched) {
+        changes.unmatched.add(|| call(effect));
+    }
+    let pairs = pairs(&old, &new);
+    let (mut from_taken, mut to_taken) = (vec![false; old.len()], vec![false; new.len()]);
+    for &(from, to) in &pairs {
+        (from_taken[from], to_taken[to]) = (true, true);
+        if old[from].digest != new[to].digest {
+            changes.changed.add(|| change(old[from], new[to]));
+        }
+    }
+    for (_, effect) in from_taken.iter().zip(&old).filter(|(taken, _)| !**taken) {
+        changes.removed.add(|| call(effect));
+    }
+    for (_, effect) in to_taken.iter().zip(&new).filter(|(taken, _)| !**taken) {
+        changes.added.add(|| call(effect));
+    }
+    if !rules.unordered_effects {
+        for (from, to) in moved(&pairs) {
+            changes.reordered.add(|| EffectMove {
+                kind: new[to].kind.as_str().to_owned(),
+                target: target(new[to]),
+                from: from as u64 + 1,
+                to: to as u64 + 1,
+            });
+        }
+    }
+    changes
+}
+
+/// Whether the world outside would see a difference.
+pub(super) fn differ(changes: &EffectChanges) -> bool {
+    let EffectChanges { added, removed, changed, reordered, new_hosts: _, unmatched: _ } = changes;
+    !(added.is_empty() && removed.is_empty() && changed.is_empty() && reordered.is_empty())
+}
+
+/// Which call then is which call now, in the order of then.
+fn pairs(old: &[&Effect], new: &[&Effect]) -> Vec<(usize, usize)> {
+    let mut exact: HashMap<(EffectKind, &str, u64), VecDeque<usize>> = HashMap::new();
+    for (to, effect) in new.iter().enumerate() {
+        exact.entry((effect.kind, &effect.target, effect.digest)).or_default().push_back(to);
+    }
+    let mut pairs = Vec::with_capacity(old.len().min(new.len()));
+    let mut unpaired = Vec::new();
+    for (from, effect) in old.iter().enumerate() {
+        let places = exact.get_mut(&(effect.kind, effect.target.as_str(), effect.digest));
+        match places.and_then(VecDeque::pop_front) {
+            Some(to) => pairs.push((from, to)),
+            None => unpaired.push(from),
+        }
+    }
+    let mut left: Vec<usize> = exact.into_values().flatten().collect();
+    left.sort_unstable();
+    let mut similar: HashMap<(EffectKind, &str), VecDeque<usize>> = HashMap::new();
+    for to in left {
+        similar.entry((new[to].kind, &new[to].target)).or_default().push_back(to);
+    }
+    for from in unpaired {
+        let places = similar.get_mut(&(old[from].kind, old[from].target.as_str()));
+        if let Some(to) = places.and_then(VecDeque::pop_front) {
+            pairs.push((from, to));
+        }
+    }
+    pairs.sort_unstable();
+    pairs
+}
+
+/// The pairs that are not on the longest way on which the order is that of then.
+fn moved(pairs: &[(usize, usize)]) -> Vec<(usize, usize)> {
+    // For every length of a way, the pair with which the one that ends first ends.
+    let mut ends: Vec<usize> = Vec::new();
+    let mut previous: Vec<Option<usize>> = Vec::with_capacity(pairs.len());
+    for (at, (_, to)) in pairs.iter().enumerate() {
+        let length = ends.partition_point(|end| pairs[*end].1 < *to);
+        previous.push(length.checked_sub(1).map(|before| ends[before]));
+        if length == ends.len() { ends.push(at) } else { ends[length] = at }
+    }
+    let mut stayed = vec![false; pairs.len()];
+    let mut next = ends.last().copied();
+    while let Some(at) = next {
+        stayed[at] = true;
+        next = previous[at];
+    }
+    pairs.iter().zip(stayed).filter(|(_, stayed)| !stayed).map(|(pair, _)| *pair).collect()
+}
+
+/// The hosts that get requests now only.
+fn new_hosts(then: &[Effect], now: &[Effect]) -> Listed<String> {
+    let hosts = |effects: &[Effect]| -> BTreeSet<String> {
+        let requests = effects.iter().filter(|effect| effect.kind == EffectKind::Http);
+        requests.filter_map(|effect| host_of(&effect.target)).collect()
+    };
+    let mut new = Listed::default();
+    for host in hosts(now).difference(&hosts(then)) {
+        new.add(|| excerpt::start(host, MAX_HOST_BYTES));
+    }
+    new
+}
+
+fn target(effect: &Effect) -> String {
+    excerpt::start(&effect.target, MAX_TARGET_BYTES)
+}
+
+fn call(effect: &Effect) -> EffectCall {
+    let arguments = excerpt::short(&effect.arguments);
+    EffectCall { kind: effect.kind.as_str().to_owned(), target: target(effect), arguments }
+}
+
+fn change(before: &Effect, after: &Effect) -> EffectChange {
+    let (kind, target) = (after.kind.as_str().to_owned(), target(after));
+    let (before, after) = excerpt::pair(&before.arguments, &after.arguments);
+    EffectChange { kind, target, before, after }
+}

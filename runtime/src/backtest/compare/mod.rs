@@ -1,0 +1,135 @@
+//! Decides how a replay differs from its source run, and what that comes to.
+//!
+//! Pure, and bounded whatever guests made: texts are cut, lists end after [`Listed::MAX_ITEMS`] and say how much is
+//! left out, and the work grows with the size of what is compared. Two things are not decided here, because there is no
+//! replay to look at: that the new version does not take a payload, and that a run cannot be replayed.
+//!
+//! Start with [`compare`].
+
+mod effects;
+mod excerpt;
+mod json;
+mod stored;
+mod text;
+
+use std::time::Duration;
+
+pub use json::diff;
+pub use stored::{StoredError, from_stored, to_stored};
+pub use text::{printable, text};
+
+use super::rules::TaskRules;
+use crate::api::{Both, Change, Comparison, End, Listed, Used};
+use crate::model::replay::{Observed, ObservedEnd};
+use crate::model::run::ErrorKind;
+use crate::model::verdict::Verdict;
+
+/// CPU time by which a replay must exceed its source run before a factor counts: less is noise.
+const MIN_CPU_EXCESS: Duration = Duration::from_millis(5);
+/// Most bytes of an error's name that are kept.
+const MAX_NAME_BYTES: usize = 200;
+/// Most bytes of an error's message that are kept.
+const MAX_MESSAGE_BYTES: usize = 2_000;
+
+/// Compares what a source run did with what its replay did.
+pub fn compare(then: &Observed, now: &Observed, rules: &TaskRules) -> Comparison {
+    let output = ends(&then.end, &now.end, rules);
+    let metadata = json::diff(&then.metadata, &now.metadata, &rules.ignore_metadata, rules);
+    let effects = effects::changes(&then.effects, &now.effects, rules);
+    let usage = Both { then: Used::from(then.usage), now: Used::from(now.usage) };
+    let passed_budgets = passed_budgets(&usage, rules);
+    let seen = Seen {
+        output_differs: !output.is_empty(),
+        effects_differ: effects::differ(&effects) || !metadata.is_empty(),
+        passes_a_budget: !passed_budgets.is_empty(),
+    };
+    Comparison {
+        verdict: verdict(&then.end, &now.end, seen),
+        ends: Both { then: end(&then.end), now: end(&now.end) },
+        output,
+        metadata,
+        effects,
+        logs: Both { then: then.logs.into(), now: now.logs.into() },
+        usage,
+        passed_budgets,
+    }
+}
+
+/// What was found, after the rules.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    output_differs: bool,
+    effects_differ: bool,
+    passes_a_budget: bool,
+}
+
+/// The first verdict that fits.
+fn verdict(then: &ObservedEnd, now: &ObservedEnd, seen: Seen) -> Verdict {
+    use ObservedEnd::{Completed, Failed};
+    match (then, now) {
+        (Completed(_), Failed { kind: ErrorKind::OutOfMemory | ErrorKind::TimeLimit, .. }) => Verdict::OverBudget,
+        (Completed(_), _) if seen.passes_a_budget => Verdict::OverBudget,
+        (Completed(_), Failed { .. }) => Verdict::NewlyFailing,
+        (Failed { .. }, Completed(_)) => Verdict::Fixed,
+        (Completed(_), Completed(_)) | (Failed { .. }, Failed { .. }) if seen.output_differs => Verdict::OutputChanged,
+        (Completed(_), Completed(_)) | (Failed { .. }, Failed { .. }) if seen.effects_differ => Verdict::EffectsChanged,
+        (Completed(_), Completed(_)) | (Failed { .. }, Failed { .. }) => Verdict::Same,
+    }
+}
+
+/// What differs in two outputs, or in two errors. Nothing where only one has completed: the ends say that.
+fn ends(then: &ObservedEnd, now: &ObservedEnd, rules: &TaskRules) -> Listed<Change> {
+    match (then, now) {
+        (ObservedEnd::Completed(then), ObservedEnd::Completed(now)) => {
+            json::diff(then, now, &rules.ignore_output, rules)
+        }
+        (ObservedEnd::Failed { .. }, ObservedEnd::Failed { .. }) => errors(then, now, rules),
+        (ObservedEnd::Completed(_), ObservedEnd::Failed { .. })
+        | (ObservedEnd::Failed { .. }, ObservedEnd::Completed(_)) => Listed::default(),
+    }
+}
+
+/// What differs in two errors. Their stacks are not compared: every build has its own.
+fn errors(then: &ObservedEnd, now: &ObservedEnd, rules: &TaskRules) -> Listed<Change> {
+    let parts = |end: &ObservedEnd| match end {
+        ObservedEnd::Failed { kind, name, message, .. } => {
+            [("kind", kind.as_str().to_owned()), ("name", name.clone()), ("message", message.clone())]
+        }
+        ObservedEnd::Completed(_) => [("kind", String::new()), ("name", String::new()), ("message", String::new())],
+    };
+    let mut changes = Listed::default();
+    for ((part, before), (_, after)) in parts(then).into_iter().zip(parts(now)) {
+        if before != after && !(part == "message" && rules.ignore_error_message) {
+            changes.add(|| {
+                let (before, after) = excerpt::pair(&before, &after);
+                Change { path: part.to_owned(), before: Some(before), after: Some(after) }
+            });
+        }
+    }
+    changes
+}
+
+fn end(end: &ObservedEnd) -> End {
+    match end {
+        ObservedEnd::Completed(_) => End { kind: "completed".to_owned(), name: None, message: None },
+        ObservedEnd::Failed { kind, name, message, .. } => End {
+            kind: kind.as_str().to_owned(),
+            name: Some(excerpt::start(name, MAX_NAME_BYTES)),
+            message: Some(excerpt::start(message, MAX_MESSAGE_BYTES)),
+        },
+    }
+}
+
+/// The budgets of the rules that the replay passed.
+fn passed_budgets(usage: &Both<Used>, rules: &TaskRules) -> Vec<String> {
+    let passed = |what, factor: Option<f64>, allowed: Option<f64>| match (factor, allowed) {
+        (Some(factor), Some(allowed)) if factor > allowed => {
+            Some(format!("{what} is {factor:.2} times that of then, and {allowed} times is allowed"))
+        }
+        _ => None,
+    };
+    let memory = passed("peak memory", usage.memory_factor(), rules.max_memory_factor);
+    let excess = Duration::from_micros(usage.now.cpu_us.saturating_sub(usage.then.cpu_us));
+    let cpu = passed("CPU time", usage.cpu_factor(), rules.max_cpu_factor.filter(|_| excess >= MIN_CPU_EXCESS));
+    memory.into_iter().chain(cpu).collect()
+}
