@@ -12,6 +12,7 @@ use crate::model::admission::Delay;
 use crate::model::id::{EnvironmentId, WaitpointId};
 use crate::model::limits;
 use crate::model::run::later;
+use crate::model::tag;
 use crate::secrets::{self, ServerKey};
 use crate::storage::{self, Completed, NewWaitpoint, Storage, Stored, Waitpoint};
 
@@ -135,8 +136,8 @@ fn check(wish: &Wish, now: Timestamp) -> Result<(), WaitpointError> {
     if wish.tags.len() > limits::MAX_TAGS {
         return bad("a wait token can have 10 tags at most");
     }
-    if wish.tags.iter().any(|tag| tag.is_empty() || tag.chars().count() > limits::MAX_TAG_CHARS) {
-        return bad("a tag must have 1 to 128 characters");
+    if let Err(problem) = tag::check_each(&wish.tags) {
+        return bad(problem);
     }
     if wish.timeout.is_some_and(|timeout| moment(timeout, now) > later(now, limits::MAX_WAITPOINT_TIMEOUT)) {
         return bad("`timeout` must be within 366 days");

@@ -21,6 +21,7 @@ use crate::model::admission::Delay;
 use crate::model::id::RunId;
 use crate::model::limits;
 use crate::model::run::later;
+use crate::model::tag;
 use crate::storage::{Edited, Rescheduled};
 
 /// Changes until when a delayed run is delayed.
@@ -66,14 +67,12 @@ pub(super) async fn add_tags(
 ) -> Result<Json<Message>> {
     let id: RunId = run.parse().map_err(|_| not_found())?;
     let tags = body.tags.into_list();
-    if tags.iter().any(|tag| tag.chars().count() > limits::MAX_TAG_CHARS) {
-        return Err(ApiError::unprocessable("a tag can have 128 characters at most"));
-    }
+    tag::check_each(&tags).map_err(ApiError::unprocessable)?;
     let added = tags.len();
     let environment = caller.environment.id;
     match server.storage.add_tags(environment, id, tags, server.runs.now()).await? {
         Edited::Now => json(Message { message: format!("Successfully set {added} tags.") }),
-        Edited::TooMany => Err(ApiError::unprocessable("a run can have 10 tags at most")),
+        Edited::TooMany => Err(ApiError::unprocessable(tag::TOO_MANY)),
         Edited::NoSuchRun => Err(not_found()),
     }
 }

@@ -35,6 +35,7 @@ use crate::model::id::{EnvironmentId, RunId};
 use crate::model::limits;
 use crate::model::run::Run;
 use crate::model::scope::{Action, Resource};
+use crate::model::stream;
 use crate::storage::{Appended, NewChunks, Topic, Watch};
 
 /// What stands before the name of a stream that is said to a run.
@@ -47,10 +48,6 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 const PAGE_CHUNKS: u32 = 100;
 /// Lines that are stored at a time.
 const MAX_GROUP_LINES: usize = 100;
-
-fn too_many() -> ApiError {
-    ApiError::unprocessable("the stream is full: 10,000 chunks or 64 MiB, and 20 streams a run, are the limits")
-}
 
 /// Reads a stream of a run as server-sent events: what there is, and what comes until the run ends.
 #[utoipa::path(
@@ -327,7 +324,7 @@ async fn write_lines(
         match line {
             None => return Ok(()),
             Some(Line::Whole(text)) => group.push(chunk(text)?),
-            Some(Line::TooLong(_)) => return Err(ApiError::too_large("a chunk can have 128 KiB at most")),
+            Some(Line::TooLong(_)) => return Err(ApiError::too_large(stream::CHUNK_TOO_LARGE)),
         }
     }
 }
@@ -346,9 +343,7 @@ pub(super) async fn append(
     Raw(body): Raw,
 ) -> Result<Json<StreamReceipt>> {
     let run = target_of(&server, &caller, &run, &target, &stream).await?;
-    if body.len() > limits::MAX_STREAM_CHUNK_BYTES {
-        return Err(ApiError::too_large("a chunk can have 128 KiB at most"));
-    }
+    stream::check_chunk(body.len()).map_err(ApiError::too_large)?;
     store(&server, run, &stream, None, vec![chunk(body.into())?]).await?;
     json(StreamReceipt { ok: true })
 }
@@ -373,9 +368,7 @@ pub(super) async fn input(
         return Err(ApiError::unprocessable("the run has ended: nobody would hear it"));
     }
     let data = body.data.as_deref().map_or("null", RawValue::get);
-    if data.len() > limits::MAX_STREAM_CHUNK_BYTES {
-        return Err(ApiError::too_large("a chunk can have 128 KiB at most"));
-    }
+    stream::check_chunk(data.len()).map_err(ApiError::too_large)?;
     store(&server, run.id, &format!("{INPUT}{stream}"), None, vec![data.to_owned()]).await?;
     json(StreamReceipt { ok: true })
 }
@@ -384,7 +377,7 @@ async fn store(server: &Server, run: RunId, stream: &str, first: Option<u64>, da
     let chunks = NewChunks { stream: stream.to_owned(), first, data, at: server.clock.now() };
     match server.storage.append_chunks(run, chunks).await? {
         Appended::Now => Ok(()),
-        Appended::TooMany => Err(too_many()),
+        Appended::TooMany => Err(ApiError::unprocessable(stream::FULL)),
     }
 }
 
@@ -405,10 +398,5 @@ async fn target_of(server: &Server, caller: &Caller, run: &str, target: &str, st
 }
 
 fn check_name(stream: &str) -> Result<()> {
-    if stream.starts_with('$') || !(1..=limits::MAX_STREAM_NAME_CHARS).contains(&stream.chars().count()) {
-        return Err(ApiError::bad_request(
-            "the name of a stream has 1 to 128 characters, of which `$` is not the first",
-        ));
-    }
-    Ok(())
+    stream::check_name(stream).map_err(ApiError::bad_request)
 }

@@ -11,6 +11,7 @@ use super::id::{DeploymentId, EnvironmentId, RunId};
 use super::limits;
 use super::run::{Debounce, IdempotencyKey, NewRun, Origin, Packet, Run, Status, later};
 use super::scope::OneTimeToken;
+use super::tag;
 use super::task::{Machine, TaskDefinition, is_task_id, reduced_queue_name};
 
 /// What a caller asks for. `None` leaves it to the task or to the server.
@@ -284,11 +285,8 @@ fn check(request: &Request, now: Timestamp) -> Result<(), Refusal> {
     if request.metadata.as_ref().is_some_and(|text| text.len() > limits::MAX_METADATA_BYTES) {
         return refuse("metadata is larger than 256 KiB");
     }
-    if request.tags.len() > limits::MAX_TAGS {
-        return refuse("a run can have 10 tags at most");
-    }
-    if request.tags.iter().any(|tag| tag.is_empty() || tag.chars().count() > limits::MAX_TAG_CHARS) {
-        return refuse("a tag must have 1 to 128 characters");
+    if let Err(problem) = tag::check(&request.tags) {
+        return refuse(problem);
     }
     if request.concurrency_key.as_ref().is_some_and(|key| key.chars().count() > limits::MAX_CONCURRENCY_KEY_CHARS) {
         return refuse("a concurrency key can have 512 characters at most");

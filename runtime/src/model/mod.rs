@@ -38,6 +38,8 @@ pub mod retry;
 pub mod run;
 pub mod schedule;
 pub mod scope;
+pub mod stream;
+pub mod tag;
 pub mod task;
 pub mod verdict;
 pub mod version;

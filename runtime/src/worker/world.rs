@@ -21,6 +21,7 @@ use crate::model::hook::Hook;
 use crate::model::id::{DeploymentId, EnvironmentId, RunId, WaitpointId};
 use crate::model::limits;
 use crate::model::run::Run;
+use crate::model::{stream, tag};
 use crate::runs::{TriggerError, Triggered};
 use crate::sandbox::World;
 use crate::storage::{Appended, Edited, Error, NewChunks};
@@ -282,13 +283,13 @@ impl World for RunWorld {
     }
 
     async fn add_tags(&self, to: Relative, tags: Vec<String>) -> Answer<Result<(), String>> {
-        if tags.iter().any(|tag| tag.is_empty() || tag.chars().count() > limits::MAX_TAG_CHARS) {
-            return Ok(Err("a tag must have 1 to 128 characters".into()));
+        if let Err(problem) = tag::check_each(&tags) {
+            return Ok(Err(problem.into()));
         }
         let (storage, now) = (&self.shared.storage, self.shared.clock.now());
         match storage.add_tags(self.me.environment, self.relative(to), tags, now).await.map_err(fault)? {
             Edited::Now => Ok(Ok(())),
-            Edited::TooMany => Ok(Err("a run can have 10 tags at most".into())),
+            Edited::TooMany => Ok(Err(tag::TOO_MANY.into())),
             Edited::NoSuchRun => Ok(Err("the run does not exist any more".into())),
         }
     }
@@ -300,18 +301,15 @@ impl World for RunWorld {
         name: String,
         chunks: Vec<String>,
     ) -> Answer<Result<(), String>> {
-        if name.is_empty() || name.chars().count() > limits::MAX_STREAM_NAME_CHARS {
-            return Ok(Err("the name of a stream must have 1 to 128 characters".into()));
-        }
-        if chunks.iter().any(|chunk| chunk.len() > limits::MAX_STREAM_CHUNK_BYTES) {
-            return Ok(Err("a chunk of a stream can have 128 KiB at most".into()));
+        let checked = stream::check_name(&name);
+        let checked = checked.and_then(|()| chunks.iter().try_for_each(|chunk| stream::check_chunk(chunk.len())));
+        if let Err(problem) = checked {
+            return Ok(Err(problem.into()));
         }
         let chunks = NewChunks { stream: name, first: None, data: chunks, at: self.shared.clock.now() };
         match self.shared.storage.append_chunks(self.relative(of), chunks).await.map_err(fault)? {
             Appended::Now => Ok(Ok(())),
-            Appended::TooMany => {
-                Ok(Err("the stream is full: 10,000 chunks or 64 MiB, and 20 streams a run, are the limits".into()))
-            }
+            Appended::TooMany => Ok(Err(stream::FULL.into())),
         }
     }
 

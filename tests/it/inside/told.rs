@@ -41,10 +41,17 @@ async fn a_stream_is_read_while_its_task_writes_it() {
 async fn a_stream_has_its_limits() {
     let app = start().await;
     let append = |name: &str, chunk: String| json!({ "append": { "stream": name, "chunk": chunk } });
-    let run = app.call("inside", json!([append("", String::new()), append("s", "x".repeat(128 << 10))])).await;
+    let run = app
+        .call(
+            "inside",
+            json!([append("", String::new()), append("$input/a", "x".into()), append("s", "x".repeat(128 << 10))]),
+        )
+        .await;
     let said = answers(&run);
-    assert_eq!(said[0], json!({ "error": "the name of a stream must have 1 to 128 characters" }));
-    assert_eq!(said[1], json!({ "error": "a chunk has 131074 bytes; the most is 131072" }));
+    let bad_name = "the name of a stream must have 1 to 128 characters, of which `$` is not the first";
+    assert_eq!(said[0], json!({ "error": bad_name }));
+    assert_eq!(said[1], json!({ "error": bad_name }), "such names are the host's");
+    assert_eq!(said[2], json!({ "error": "a chunk has 131074 bytes; the most is 131072" }));
 }
 
 /// The children of a span, by name.
