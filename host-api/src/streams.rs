@@ -17,14 +17,13 @@ impl Host for TaskCtx {
         if let Err(refused) = check_chunks(&name, &chunks) {
             return Ok(Err(refused));
         }
-        let call = self.next_call();
         let text = || format!("{}, {name}", relatives::name(of));
         let question =
             || Question::new(Kind::Append).text(text()).found_by(digest_of(&chunks), chunks.join("\n")).about(&chunks);
         if let Some(answer) = self.journal.past(question)? {
             return Ok(answer);
         }
-        let answer = self.world.append(call, of, name, chunks).await?;
+        let answer = self.world.append(of, name, chunks).await?;
         self.journal.keep(&answer);
         Ok(answer)
     }

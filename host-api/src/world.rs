@@ -125,14 +125,10 @@ pub trait World: Send + Sync {
     /// Adds tags to a relative; the error is for people.
     async fn add_tags(&self, to: Relative, tags: Vec<String>) -> Answer<Result<(), String>>;
 
-    /// Adds chunks to a stream of a relative; the error is for people.
-    async fn append(
-        &self,
-        call: CallNumber,
-        of: Relative,
-        name: String,
-        chunks: Vec<String>,
-    ) -> Answer<Result<(), String>>;
+    /// Adds chunks to a stream of a relative; the error is for people. After a crash, what was added
+    /// since the last wait is added again, as the HTTP requests since then are made again: what a
+    /// stream says is mostly made of their answers, so that the second time it says something else.
+    async fn append(&self, of: Relative, name: String, chunks: Vec<String>) -> Answer<Result<(), String>>;
 
     /// Waits, for days perhaps, and answers with what is there: places in `wait.of`, in ascending
     /// order, and what came of each.
@@ -191,7 +187,7 @@ impl World for NoWorld {
         Self::fault()
     }
 
-    async fn append(&self, _: CallNumber, _: Relative, _: String, _: Vec<String>) -> Answer<Result<(), String>> {
+    async fn append(&self, _: Relative, _: String, _: Vec<String>) -> Answer<Result<(), String>> {
         Self::fault()
     }
 

@@ -294,13 +294,7 @@ impl World for RunWorld {
         }
     }
 
-    async fn append(
-        &self,
-        _: CallNumber,
-        of: Relative,
-        name: String,
-        chunks: Vec<String>,
-    ) -> Answer<Result<(), String>> {
+    async fn append(&self, of: Relative, name: String, chunks: Vec<String>) -> Answer<Result<(), String>> {
         let checked = stream::check_name(&name);
         let checked = checked.and_then(|()| chunks.iter().try_for_each(|chunk| stream::check_chunk(chunk.len())));
         if let Err(problem) = checked {

@@ -90,14 +90,8 @@ impl World for FakeWorld {
         Ok(Ok(()))
     }
 
-    async fn append(
-        &self,
-        call: CallNumber,
-        _: Relative,
-        name: String,
-        chunks: Vec<String>,
-    ) -> Answer<Result<(), String>> {
-        self.note(format!("{}: append {name} {chunks:?}", call.0));
+    async fn append(&self, _: Relative, name: String, chunks: Vec<String>) -> Answer<Result<(), String>> {
+        self.note(format!("append {name} {chunks:?}"));
         Ok(Ok(()))
     }
 
