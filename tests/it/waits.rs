@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 mod desk;
 mod stories;
+mod trees;
 
 use desk::{Desk, line};
 
@@ -507,5 +508,6 @@ pub async fn walk(data_dir: &Path) {
     for most in [0, 10, 10] {
         desk.storage.insert_family(desk.family(vec![desk.new_run()], "one"), most).await.unwrap();
     }
+    trees::cancel_large_tree(&desk).await;
     desk.storage.close().await;
 }

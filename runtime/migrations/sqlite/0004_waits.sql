@@ -55,3 +55,13 @@ CREATE INDEX run_hooks_due ON run_hooks (due_at, run_id);
 -- The call of an attempt that made a wait token: done again, it finds the token.
 ALTER TABLE waitpoints ADD COLUMN call_key TEXT;
 CREATE UNIQUE INDEX waitpoints_by_call ON waitpoints (call_key) WHERE call_key IS NOT NULL;
+
+-- The run whose attempt triggers with this key: it counts until that run has ended. NULL: it counts until it expires.
+ALTER TABLE trigger_keys ADD COLUMN caller_id TEXT;
+
+-- Runs that were canceled, or had ended below one that was, and whose children after one of them are still to be
+-- canceled.
+CREATE TABLE cancels_left (
+    run_id   TEXT NOT NULL PRIMARY KEY REFERENCES runs (id),
+    after_id TEXT NOT NULL
+) WITHOUT ROWID;

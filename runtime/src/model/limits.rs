@@ -203,7 +203,8 @@ pub const MAX_STREAMS: usize = 20;
 pub const MAX_STREAM_NAME_CHARS: usize = 128;
 /// Longest time a request may wait for a run to end.
 pub const MAX_RESULT_WAIT: Duration = Duration::from_secs(60);
-/// How long the key of a request finds the run that the request made.
+/// How long the key of a request finds the run that the request made. That of a call in an attempt
+/// does so at least until the run that called has ended.
 pub const REQUEST_KEY_TTL: Duration = Duration::from_secs(86_400);
 /// How long an idempotency key counts when the caller does not say.
 pub const DEFAULT_IDEMPOTENCY_KEY_TTL: Duration = Duration::from_secs(30 * 86_400);

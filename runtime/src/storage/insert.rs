@@ -170,8 +170,9 @@ fn insert_row(tx: &Tx<'_>, run: &NewRun) -> Result<(), Error> {
 pub(super) fn existing_run(tx: &Tx<'_>, run: &NewRun) -> Result<Option<Inserted>, Error> {
     let sql = "SELECT k.run_id, r.status
                FROM   trigger_keys k JOIN runs r ON r.id = k.run_id
-               WHERE  k.environment_id = ?1 AND k.kind = ?2 AND k.task_id = ?3 AND k.key = ?4 AND k.expires_at > ?5";
-    for (kind, key, _) in keys_of(run) {
+               WHERE  k.environment_id = ?1 AND k.kind = ?2 AND k.task_id = ?3 AND k.key = ?4
+               AND    (k.expires_at > ?5 OR k.caller_id IS NOT NULL)";
+    for Key { kind, key, .. } in keys_of(run) {
         let found = tx.row(sql, values![run.environment, kind, &run.task, key, run.created_at], |row| {
             Ok((row.column::<RunId>()?, row.parsed(Status::parse)?))
         })?;
@@ -208,20 +209,38 @@ pub(super) fn insert_tags(tx: &Tx<'_>, environment: EnvironmentId, run: RunId, t
 
 /// Lets the keys of a trigger find `stored`.
 fn insert_keys(tx: &Tx<'_>, run: &NewRun, stored: RunId) -> Result<(), Error> {
-    let sql = "INSERT INTO trigger_keys (environment_id, kind, task_id, key, run_id, expires_at)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+    let sql = "INSERT INTO trigger_keys (environment_id, kind, task_id, key, run_id, expires_at, caller_id)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
                ON CONFLICT (environment_id, kind, task_id, key)
-               DO UPDATE SET run_id = excluded.run_id, expires_at = excluded.expires_at";
-    for (kind, key, expires_at) in keys_of(run) {
-        tx.execute(sql, values![run.environment, kind, &run.task, key, stored, expires_at])?;
+               DO UPDATE SET run_id = excluded.run_id, expires_at = excluded.expires_at,
+                             caller_id = excluded.caller_id";
+    for Key { kind, key, expires_at, caller } in keys_of(run) {
+        tx.execute(sql, values![run.environment, kind, &run.task, key, stored, expires_at, caller])?;
     }
     Ok(())
 }
 
-fn keys_of(run: &NewRun) -> impl Iterator<Item = (&'static str, &String, Timestamp)> {
-    let idempotency = run.idempotency.as_ref();
+/// What names the run of a trigger to the next one.
+struct Key<'r> {
+    kind: &'static str,
+    key: &'r str,
+    expires_at: Timestamp,
+    /// The run whose attempt triggers: the key counts until that has ended.
+    caller: Option<RunId>,
+}
+
+fn keys_of(run: &NewRun) -> impl Iterator<Item = Key<'_>> {
+    // A request by HTTP, also one that names a parent, and a hook, which is called of a run that has
+    // ended, have no lease.
+    let caller = run.origin.parent.filter(|_| run.parent_lease.is_some());
     let request_expiry = later(run.created_at, limits::REQUEST_KEY_TTL);
-    let by_caller = idempotency.map(|IdempotencyKey { key, expires_at, .. }| ("idempotency", key, *expires_at));
-    let by_request = run.request_key.as_ref().map(|key| ("request", key, request_expiry));
-    by_request.into_iter().chain(by_caller)
+    let by_request =
+        run.request_key.as_ref().map(|key| Key { kind: "request", key, expires_at: request_expiry, caller });
+    let by_choice = run.idempotency.as_ref().map(|IdempotencyKey { key, expires_at, .. }| Key {
+        kind: "idempotency",
+        key,
+        expires_at: *expires_at,
+        caller: None,
+    });
+    by_request.into_iter().chain(by_choice)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::cancel::cancel_left;
 use super::effects::Listeners;
 use super::packets::forget_packets;
 use super::places::let_go_of_held;
@@ -19,7 +20,7 @@ use super::wakes::{look_for_waits, run_ended, wake_due};
 use super::{Error, Storage};
 use crate::model::attempt::after_loss;
 use crate::model::id::{RunId, WorkerId};
-use crate::model::limits::PARKED_TTL;
+use crate::model::limits::{PARKED_TTL, REQUEST_KEY_TTL};
 use crate::model::run::{End, RunError, Status, later};
 
 /// Runs that one pass changes at most.
@@ -27,9 +28,10 @@ pub(super) const MAX_UPKEEP_RUNS: u32 = 500;
 
 impl Storage {
     /// Does what time demands at `now`: delayed runs become queued, queued runs expire, runs of
-    /// dead workers are queued again, wait tokens time out, runs that wait for a moment are woken, old
-    /// keys are forgotten. Answers with the next moment at which there is something to do, as far as that is known. The runs of `alive` are never taken for
-    /// lost: it lives in this process, whatever the clock says.
+    /// dead workers are queued again, wait tokens time out, runs that wait for a moment are woken, the
+    /// rest of large trees is canceled, old keys are forgotten. Answers with the next moment at which
+    /// there is something to do, as far as that is known. The runs of `alive` are never taken for lost:
+    /// it lives in this process, whatever the clock says.
     pub async fn upkeep(&self, now: Timestamp, alive: WorkerId) -> Result<Option<Timestamp>, Error> {
         let listeners = self.listeners.clone();
         self.writer.write(move |tx| upkeep(tx, now, alive, &listeners)).await
@@ -47,12 +49,14 @@ fn upkeep(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId, listeners: &Listener
     let released = if listeners.has_parked_left() { release_left(tx, now)? } else { 0 };
     let timed_out = time_out(tx, now)?;
     let woken = wake_due(tx, now)?;
+    let is_canceling = cancel_left(tx, now)?;
     let held_left = let_go_of_held(tx, listeners.last_gate())?;
     let lost = requeue_lost(tx, now, alive)?;
     let forgotten = forget_keys(tx, now)?;
     forget_packets(tx, now)?;
     look_for_waits(tx)?;
-    if held_left || [due, expired, released, timed_out, woken, lost, forgotten].contains(&(MAX_UPKEEP_RUNS as usize)) {
+    let is_full = [due, expired, released, timed_out, woken, lost, forgotten].contains(&(MAX_UPKEEP_RUNS as usize));
+    if held_left || is_canceling || is_full {
         tx.effects.upkept(Some(now));
         return Ok(Some(now));
     }
@@ -74,16 +78,26 @@ fn upkeep(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId, listeners: &Listener
     Ok(next)
 }
 
-/// Keys that count no more are forgotten.
+/// Keys that count no more are forgotten. That of a call counts until the run that called has ended:
+/// after a crash the call is done again, perhaps days later, because the server was down so long or
+/// the queue of the run was paused. Such keys are looked at again after another while.
 fn forget_keys(tx: &Tx<'_>, now: Timestamp) -> Result<usize, Error> {
-    let sql = "DELETE FROM trigger_keys
-               WHERE  (environment_id, kind, task_id, key) IN (
-                          SELECT environment_id, kind, task_id, key
-                          FROM   trigger_keys
-                          WHERE  expires_at <= ?1
-                          ORDER BY expires_at
-                          LIMIT  ?2)";
-    tx.execute(sql, values![now, MAX_UPKEEP_RUNS])
+    let keep = "UPDATE trigger_keys
+                SET    expires_at = ?2
+                WHERE  (environment_id, kind, task_id, key) IN (
+                           SELECT k.environment_id, k.kind, k.task_id, k.key
+                           FROM   trigger_keys k JOIN runs r ON r.id = k.caller_id
+                           WHERE  k.expires_at <= ?1 AND r.finished_at IS NULL
+                           LIMIT  ?3)";
+    let forget = "DELETE FROM trigger_keys
+                  WHERE  (environment_id, kind, task_id, key) IN (
+                             SELECT k.environment_id, k.kind, k.task_id, k.key
+                             FROM   trigger_keys k LEFT JOIN runs r ON r.id = k.caller_id
+                             WHERE  k.expires_at <= ?1 AND (k.caller_id IS NULL OR r.finished_at IS NOT NULL)
+                             ORDER BY k.expires_at
+                             LIMIT  ?2)";
+    let kept = tx.execute(keep, values![now, later(now, REQUEST_KEY_TTL), MAX_UPKEEP_RUNS])?;
+    Ok(kept.max(tx.execute(forget, values![now, MAX_UPKEEP_RUNS])?))
 }
 
 /// Delayed runs whose time has come are queued, or wait for a version. Their ttl begins.
