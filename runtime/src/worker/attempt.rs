@@ -382,7 +382,11 @@ impl Attempt {
             | Outcome::NonDeterministic(_)
             | Outcome::Interrupted => {}
         }
-        let facts = facts(&self.claimed, guest.as_ref().map(|guest| &*guest.definition));
+        let definition = match &guest {
+            Some(guest) => Some(guest.definition.clone()),
+            None => self.definition().await,
+        };
+        let facts = facts(&self.claimed, definition.as_deref());
         let said = guest.as_ref().map(|guest| guest.recorder.take()).unwrap_or_default();
         let unwritten = guest.as_ref().and_then(|guest| guest.journal.unwritten());
         let end = AttemptEnd {
@@ -399,6 +403,13 @@ impl Attempt {
         // Its memory is free while the disk is waited for.
         drop(guest);
         self.record(end, ended.usage).await
+    }
+
+    /// What its task says of retries, where there is no guest that knows.
+    async fn definition(&self) -> Option<Arc<TaskDefinition>> {
+        let run = &self.claimed.run;
+        let deployment = run.deployment?;
+        insist(|| self.shared.storage.task(deployment, &run.task)).await.ok().flatten()
     }
 
     async fn record(&self, end: AttemptEnd, usage: Usage) -> bool {
