@@ -5,18 +5,15 @@
 //! runs are waiting for a worker. What is done to a run is recorded with it, so that a step that was
 //! cut off is simply taken again.
 
-use jiff::Timestamp;
-
-use crate::api::{BulkFilter, BulkRequest, BulkSelection, QueueKind, StringOrList};
+use crate::api::{BulkRequest, BulkSelection};
 use crate::clock::Clock;
-use crate::model::admission::{Refusal, stored_queue_name};
 use crate::model::bulk::{BulkKind, BulkStatus};
 use crate::model::id::{BulkId, EnvironmentId, Id, RunId};
+use crate::model::limits;
 use crate::model::run::{Origin, Run};
-use crate::model::version::Version;
-use crate::model::{duration, limits};
 use crate::runs::{Runs, TriggerError};
 use crate::secrets;
+use crate::selection::{self, SelectionError};
 use crate::storage::{self, Acted, Bulk, MemberAction, NewBulk, Page, Place, RunFilter, Storage};
 
 /// Actions that are worked on at a time.
@@ -37,9 +34,9 @@ pub enum BulkError {
     /// It asks for something that cannot be.
     #[error("{0}")]
     Refused(String),
-    /// It names a queue that cannot be.
-    #[error("`filter.queue`: {0}")]
-    BadQueue(#[from] Refusal),
+    /// It names runs that cannot be meant.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
     /// There is none of this name.
     #[error("Bulk action not found")]
     NoSuchBulk,
@@ -66,11 +63,11 @@ impl Bulks {
         }
         let selection = match (request.filter, request.run_ids) {
             (Some(filter), None) => {
-                let filter = self.fixed(filter, now)?;
-                self.filter(environment, &filter).await?;
+                let filter = selection::fixed(filter, now)?;
+                selection::run_filter(&self.storage, environment, &filter).await?;
                 BulkSelection { filter: Some(filter), run_ids: None }
             }
-            (None, Some(ids)) => BulkSelection { filter: None, run_ids: Some(checked(ids)?) },
+            (None, Some(ids)) => BulkSelection { filter: None, run_ids: Some(selection::run_ids(ids)?) },
             _ => return refuse("name either a `filter` or `runIds`"),
         };
         let id = secrets::bulk_id(now);
@@ -143,9 +140,9 @@ impl Bulks {
         let last = bulk.last_run.unwrap_or(RunId::FIRST);
         let mut next: Vec<RunId> = match (selection.filter, selection.run_ids) {
             (Some(filter), _) => {
-                let filter = match self.filter(bulk.environment, &filter).await {
+                let filter = match selection::run_filter(&self.storage, bulk.environment, &filter).await {
                     Ok(filter) => filter,
-                    Err(BulkError::Storage(error)) => return Err(error),
+                    Err(SelectionError::Storage(error)) => return Err(error),
                     Err(error) => return Err(corrupt(error.to_string())),
                 };
                 let page = self.page(bulk.environment, filter, last, most).await?;
@@ -192,92 +189,4 @@ impl Bulks {
             Err(error) => Ok(MemberAction::Refuse(error.to_string())),
         }
     }
-
-    /// A filter whose times do not move: without one, it is of the last 7 days.
-    fn fixed(&self, filter: BulkFilter, now: Timestamp) -> Result<BulkFilter, BulkError> {
-        if filter.is_empty() {
-            return Err(BulkError::Refused("`filter` must have at least one condition".into()));
-        }
-        let period = match filter.period.as_deref() {
-            Some(text) => {
-                Some(duration::parse(text).map_err(|error| BulkError::Refused(format!("`filter.period`: {error}")))?)
-            }
-            None if filter.from.is_none() => Some(limits::DEFAULT_BULK_WINDOW),
-            None => None,
-        };
-        let since = period.map(|period| now.checked_sub(period).unwrap_or(Timestamp::MIN));
-        let to = filter.to.map_or(now, |to| to.min(now));
-        Ok(BulkFilter { from: filter.from.max(since), to: Some(to), period: None, ..filter })
-    }
-
-    async fn filter(&self, environment: EnvironmentId, wanted: &BulkFilter) -> Result<RunFilter, BulkError> {
-        let names_nothing = |is_given: bool, count: usize| is_given && count == 0;
-        if names_nothing(wanted.status.is_some(), wanted.status.iter().flatten().count())
-            || names_nothing(wanted.queue.is_some(), wanted.queue.iter().flatten().count())
-        {
-            return Err(BulkError::Refused("`filter.status` or `filter.queue` names nothing: leave it out".into()));
-        }
-        let mut filter = RunFilter {
-            statuses: wanted.status.iter().flatten().map(|status| status.stored()).collect(),
-            tasks: words("taskIdentifier", wanted.task_identifier.as_ref())?,
-            tags: words("tag", wanted.tag.as_ref())?,
-            machines: words("machine", wanted.machine.as_ref())?,
-            batch: id("batch", wanted.batch.as_deref())?,
-            schedule: id("schedule", wanted.schedule.as_deref())?,
-            bulk: id("bulkAction", wanted.bulk_action.as_deref())?,
-            is_test: wanted.is_test,
-            from: wanted.from,
-            to: wanted.to,
-            ..RunFilter::default()
-        };
-        for queue in wanted.queue.iter().flatten() {
-            filter.queues.push(match queue.kind {
-                QueueKind::Task => stored_queue_name(&format!("task/{}", queue.name))?,
-                QueueKind::Custom => stored_queue_name(&queue.name)?,
-                QueueKind::Id => {
-                    let text = "`filter.queue.type` must be `task` or `custom`";
-                    return Err(BulkError::Refused(text.into()));
-                }
-            });
-        }
-        let bad = |_| BulkError::Refused("`filter.version` must be a version such as 20261121.3".into());
-        let versions = words("version", wanted.version.as_ref())?;
-        let versions: Vec<Version> =
-            versions.iter().map(|version| version.parse().map_err(bad)).collect::<Result<_, _>>()?;
-        filter.deployments = self.storage.deployments_of_versions(environment, &versions).await?;
-        Ok(filter)
-    }
-}
-
-fn checked(mut ids: Vec<String>) -> Result<Vec<String>, BulkError> {
-    ids.sort();
-    ids.dedup();
-    if !(1..=limits::MAX_BULK_IDS).contains(&ids.len()) {
-        return Err(BulkError::Refused("`runIds` must name 1 to 500 runs".into()));
-    }
-    match ids.iter().find(|id| id.parse::<RunId>().is_err()) {
-        Some(bad) => {
-            let bad: String = bad.chars().take(64).collect();
-            Err(BulkError::Refused(format!("`runIds`: `{bad}` is not the id of a run")))
-        }
-        None => Ok(ids),
-    }
-}
-
-/// The values of a condition; one that names nothing would mean everything.
-fn words(name: &str, given: Option<&StringOrList>) -> Result<Vec<String>, BulkError> {
-    let Some(given) = given else { return Ok(Vec::new()) };
-    let words = given.clone().into_list();
-    if words.is_empty() {
-        return Err(BulkError::Refused(format!("`filter.{name}` names nothing: leave it out")));
-    }
-    if words.len() > limits::MAX_FILTER_VALUES {
-        return Err(BulkError::Refused(format!("`filter.{name}` can name 20 at most")));
-    }
-    Ok(words)
-}
-
-fn id<T: std::str::FromStr>(name: &str, given: Option<&str>) -> Result<Option<T>, BulkError> {
-    let bad = |_| BulkError::Refused(format!("`filter.{name}` is not an id of its kind"));
-    given.map(str::parse).transpose().map_err(bad)
 }

@@ -26,6 +26,7 @@ pub mod keys;
 pub mod packets;
 pub mod runs;
 pub mod schedules;
+pub mod selection;
 pub mod waitpoints;
 
 pub mod http;

@@ -302,7 +302,6 @@ impl Runs {
         self.clock.now()
     }
 
-    /// Checks a payload against the task's schema, away from the async threads: it may take long.
     async fn check_payload(
         &self,
         deployment: DeploymentId,
@@ -310,8 +309,22 @@ impl Runs {
         request: &Request,
     ) -> Result<(), TriggerError> {
         let payload = api::plain_json(&request.payload)?;
-        if task.payload_schema.is_none() {
+        let problems = self.payload_problems(deployment, task, payload).await?;
+        if problems.is_empty() {
             return Ok(());
+        }
+        Err(TriggerError::PayloadRejected { task: task.id.clone(), problems })
+    }
+
+    /// What is wrong with a payload by the task's schema, away from the async threads: it may take long.
+    pub async fn payload_problems(
+        &self,
+        deployment: DeploymentId,
+        task: &Arc<TaskDefinition>,
+        payload: String,
+    ) -> Result<Vec<String>, TriggerError> {
+        if task.payload_schema.is_none() {
+            return Ok(Vec::new());
         }
         let closed = |_| TriggerError::Storage(storage::Error::Closed);
         let permit = self.checks.clone().acquire_owned().await.map_err(closed)?;
@@ -323,17 +336,13 @@ impl Runs {
             let payload = serde_json::from_str(&payload).map_err(api::BadPacket::Json)?;
             Ok::<_, TriggerError>(schema.problems(&payload))
         });
-        let problems = match checking.await {
-            Ok(problems) => problems?,
+        match checking.await {
+            Ok(problems) => problems,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => return Err(TriggerError::Storage(storage::Error::Closed)),
+                Err(_) => Err(TriggerError::Storage(storage::Error::Closed)),
             },
-        };
-        if problems.is_empty() {
-            return Ok(());
         }
-        Err(TriggerError::PayloadRejected { task: task.id.clone(), problems })
     }
 
     /// The compiled schema. A schema that cannot be used is refused at the deploy; one that cannot

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use subtle::ConstantTimeEq;
 
 use crate::model::id::{
-    BatchId, BulkId, DeploymentId, EnvironmentId, KeyId, RunId, ScheduleId, WaitpointId, WorkerId, next,
+    BacktestId, BatchId, BulkId, DeploymentId, EnvironmentId, KeyId, RunId, ScheduleId, WaitpointId, WorkerId, next,
 };
 
 const KEY_BYTES: usize = 32;
@@ -147,6 +147,11 @@ pub fn variable_owner(environment: EnvironmentId, name: &str) -> String {
     format!("variable {environment} {name}")
 }
 
+/// What the journal of an attempt is bound to when it is sealed.
+pub fn journal_owner(run: RunId, attempt: u32) -> String {
+    format!("journal of attempt {attempt} of {run}")
+}
+
 /// Compares secrets in a time that tells nothing of where they differ.
 pub fn same(one: &[u8], other: &[u8]) -> bool {
     one.ct_eq(other).into()
@@ -212,6 +217,8 @@ new_ids! {
     waitpoint_id -> WaitpointId;
     /// A new name for a bulk action.
     bulk_id -> BulkId;
+    /// A new name for a backtest.
+    backtest_id -> BacktestId;
     /// A new name for a server process.
     worker_id -> WorkerId;
 }

@@ -20,6 +20,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("keys", 3),
     ("packets", 3),
     ("runs", 3),
+    ("selection", 3),
     ("waitpoints", 3),
     ("backtest", 4),
     ("schedules", 4),

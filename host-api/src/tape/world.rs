@@ -378,13 +378,7 @@ impl World for Tape {
         Ok(self.captured(found, Ok(())))
     }
 
-    async fn append(
-        &self,
-        _: CallNumber,
-        of: Relative,
-        name: String,
-        chunks: Vec<String>,
-    ) -> Answer<Result<(), String>> {
+    async fn append(&self, of: Relative, name: String, chunks: Vec<String>) -> Answer<Result<(), String>> {
         let text = format!("{}, {name}", crate::relatives::name(of));
         let found = copied(self.state().world.streams.take(&text, digest_of(&chunks)));
         Ok(self.captured(found, Ok(())))

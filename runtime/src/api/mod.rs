@@ -5,6 +5,7 @@
 //! field without a value is left out and never `null`, and instants are ISO 8601 in UTC with
 //! milliseconds.
 
+mod backtests;
 mod batches;
 mod bulk;
 mod changes;
@@ -19,6 +20,7 @@ mod queues;
 mod rate;
 mod realtime;
 mod replay_rules;
+mod replays;
 mod runs;
 mod schedules;
 mod streams;
@@ -27,6 +29,9 @@ mod trace;
 mod trigger;
 mod waitpoints;
 
+pub use backtests::{
+    BacktestId, BacktestItem, BacktestList, BacktestReplay, BacktestReplays, BacktestRequest, BacktestStatus, Gate,
+};
 pub use batches::{
     BatchDetails, BatchItemError, BatchItemHead, BatchItemRequest, BatchItemsReceipt, BatchProcessing, BatchResults,
     CreateBatchReceipt, CreateBatchRequest,
@@ -59,6 +64,7 @@ pub use queues::{
 pub use rate::RateProblem;
 pub use realtime::{RealtimeRun, ShapeMessage};
 pub use replay_rules::{ReplayRules, TaskReplayRules};
+pub use replays::{ChildrenPolicy, HttpStub, ReplayMode, ReplayOptions, ReplayReport, ReplayStubs, UnmatchedPolicy};
 pub use runs::{
     AwaitedItem, EnvironmentRef, EventItem, EventList, LogItem, LogPage, Pagination, RelatedRun, RelatedRuns,
     RunCommon, RunDetails, RunId, RunItem, RunList, RunResult, RunStatus, Usage,

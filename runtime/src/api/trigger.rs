@@ -227,6 +227,14 @@ pub struct ReplayRequest {
     /// As in a trigger.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<f64>,
+    /// Dacapo's: `live` (the default) makes a new run. In the modes `sandbox` and `shadow` no run is made: the answer
+    /// says what the version does with the input, and how that differs from what the source run did. Of the fields above,
+    /// `payload`, `payloadType` and `version` count then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<super::ReplayMode>,
+    /// Dacapo's: how a replay in the sandbox is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub options: Option<super::ReplayOptions>,
 }
 
 /// The answer to a replay.

@@ -6,10 +6,13 @@
 //! `async`.
 
 pub mod compare;
+pub mod jobs;
 pub mod replay;
 pub mod rules;
 mod services;
 pub mod source;
+pub mod stored;
+mod stubs;
 
 /// Most replays at a time. They have places of their own, and take none from runs.
 pub const MAX_CONCURRENT_REPLAYS: u32 = 16;

@@ -6,18 +6,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::services::Said;
 use super::source::{Source, Sources};
-use crate::model::attempt::{AttemptFacts, Outcome, Settlement, settle};
+use crate::context::{AttemptLimits, limits_with};
+use crate::model::attempt::{AttemptFacts, Outcome, Settlement, Usage, settle};
 use crate::model::digest::Digest;
 use crate::model::egress::EgressPolicy;
 use crate::model::replay::{AnsweredBy, Effect, EffectKind, Mode, Observed, ObservedEnd, Unmatched};
 use crate::model::retry::RetryPolicy;
 use crate::model::run::{ErrorKind, RunError};
+use crate::model::task::TaskDefinition;
 use crate::sandbox::context::Deployment as DeploymentContext;
 use crate::sandbox::recording::{Reach, ReachKind, Recording};
 use crate::sandbox::tape::{self, Children, Stub};
@@ -38,8 +41,19 @@ pub struct Target {
     pub component: Digest,
     /// The deployment, as the guest is told of it.
     pub deployment: DeploymentContext,
-    /// What a guest may use, by task.
-    pub tasks: Arc<HashMap<String, Limits>>,
+    /// Its tasks.
+    pub tasks: Arc<HashMap<String, TaskDefinition>>,
+    /// What an attempt may use where neither run nor task say.
+    pub limits: AttemptLimits,
+}
+
+impl Target {
+    /// What a replay of this run may use.
+    fn limits_of(&self, source: &Source, task: &TaskDefinition) -> Limits {
+        let seconds = source.max_duration_seconds.or(task.max_duration_seconds);
+        let cpu = seconds.map_or(self.limits.default_max_duration, |seconds| Duration::from_secs(seconds.into()));
+        limits_with(source.machine, cpu, task, &self.limits)
+    }
 }
 
 /// How it is executed.
@@ -106,9 +120,9 @@ impl Replayer {
         payload: Arc<String>,
         (depth, budget): (u32, Arc<AtomicU32>),
     ) -> Result<Observed, ReplayError> {
-        let Target { component, deployment, tasks } = &self.target;
+        let Target { component, deployment, tasks, .. } = &self.target;
         let task = &source.context.task.id;
-        let limits = tasks
+        let definition = tasks
             .get(task)
             .ok_or_else(|| ReplayError::NoSuchTask { version: deployment.version.clone(), task: task.clone() })?;
         let tape = self.tape(source, depth, budget)?;
@@ -122,7 +136,7 @@ impl Replayer {
             task: task.clone(),
             context,
             payload,
-            limits: *limits,
+            limits: self.target.limits_of(source, definition),
             variables: Arc::default(),
             egress: self.options.egress.clone(),
             tape: Some(tape.clone()),
@@ -138,7 +152,7 @@ impl Replayer {
         };
         let (end, usage) = match report {
             Ok(report) => (end_of(report.outcome)?, report.usage),
-            Err(unmatched) => (stopped_at(unmatched), crate::model::attempt::Usage::default()),
+            Err(unmatched) => (stopped_at(unmatched), Usage::default()),
         };
         let segment = journal.unwritten().map(|unwritten| unwritten.segment).unwrap_or_default();
         let recording = Recording::read(&segment).map_err(|fault| ReplayError::Host(fault.to_string()))?;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use crate::model::digest::Digest;
 use crate::model::replay::Observed;
+use crate::model::task::Machine;
 use crate::sandbox::context::Context;
 use crate::sandbox::recording::Recording;
 
@@ -19,6 +20,10 @@ pub struct Source {
     pub payload: Arc<String>,
     /// Its metadata as it was given them: the JSON text of an object.
     pub metadata: Option<String>,
+    /// Its machine, where it overrides the task's.
+    pub machine: Option<Machine>,
+    /// The CPU time of an attempt, where it overrides the task's.
+    pub max_duration_seconds: Option<u32>,
     /// What its last attempt was answered.
     pub recording: Arc<Recording>,
     /// What was seen of it.
@@ -46,6 +51,7 @@ impl Source {
         context.run.parent_run_id = Some(std::mem::take(&mut context.run.id));
         context.run.id = "run_sandbox".into();
         context.task.id = task.into();
-        Self { context, metadata, recording: Arc::default(), ..self.clone() }
+        let (machine, max_duration_seconds) = (None, None);
+        Self { context, metadata, machine, max_duration_seconds, recording: Arc::default(), ..self.clone() }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::model::run::Run;
-use crate::model::task::TaskDefinition;
+use crate::model::task::{Machine, TaskDefinition};
 use crate::sandbox;
 
 /// What the server gives where neither run nor task say.
@@ -29,11 +29,20 @@ pub fn max_duration(run: &Run, task: &TaskDefinition, limits: &AttemptLimits) ->
     seconds.map_or(limits.default_max_duration, |seconds| Duration::from_secs(seconds.into()))
 }
 
-/// What an attempt may use. A machine that nobody named gives its memory, and does not hold back: it is
-/// not what anyone chose.
+/// What an attempt of a run may use.
 pub fn limits_of(run: &Run, task: &TaskDefinition, limits: &AttemptLimits) -> sandbox::Limits {
-    let cpu = max_duration(run, task, limits);
-    let machine = run.machine.or(task.machine);
+    limits_with(run.machine, max_duration(run, task, limits), task, limits)
+}
+
+/// What an attempt may use on a machine, or else on the task's, with this CPU time. A machine that nobody named gives its memory, and does not hold back: it is
+/// not what anyone chose.
+pub fn limits_with(
+    machine: Option<Machine>,
+    cpu: Duration,
+    task: &TaskDefinition,
+    limits: &AttemptLimits,
+) -> sandbox::Limits {
+    let machine = machine.or(task.machine);
     let whole_core = sandbox::Limits::default().millicores;
     let millicores = machine.map_or(whole_core, |machine| machine.millicores().min(whole_core));
     sandbox::Limits {

@@ -5,7 +5,7 @@ mod settings;
 
 use jiff::Timestamp;
 
-pub use self::limits::{AttemptLimits, limits_of, max_attempts, max_duration};
+pub use self::limits::{AttemptLimits, limits_of, limits_with, max_attempts, max_duration};
 pub use self::settings::{Settings, SettingsCache};
 use crate::api::{RUNTIME, RUNTIME_VERSION};
 use crate::model::run::Run as StoredRun;

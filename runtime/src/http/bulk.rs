@@ -16,17 +16,28 @@ use crate::api::{self, BulkCounts, BulkItem, BulkList, BulkMember, BulkMembers, 
 use crate::bulk::BulkError;
 use crate::model::bulk::BulkKind;
 use crate::model::id::BulkId;
+use crate::selection::SelectionError;
 use crate::storage::{Bulk, Member};
 
 fn not_found() -> ApiError {
     ApiError::not_found("Bulk action not found")
 }
 
+impl From<SelectionError> for ApiError {
+    fn from(error: SelectionError) -> Self {
+        match error {
+            SelectionError::Refused(text) => Self::bad_request(text),
+            SelectionError::BadQueue(_) => Self::unprocessable(error.to_string()),
+            SelectionError::Storage(error) => error.into(),
+        }
+    }
+}
+
 impl From<BulkError> for ApiError {
     fn from(error: BulkError) -> Self {
         match error {
             BulkError::Refused(text) => Self::bad_request(text),
-            BulkError::BadQueue(_) => Self::unprocessable(error.to_string()),
+            BulkError::Selection(error) => error.into(),
             BulkError::NoSuchBulk => not_found(),
             BulkError::Over => Self::conflict(error.to_string()),
             BulkError::Storage(error) => error.into(),

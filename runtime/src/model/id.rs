@@ -150,6 +150,8 @@ ids! {
     WaitpointId = "waitpoint_";
     /// One action on many runs.
     BulkId = "bulk_";
+    /// Replays of many runs on one version.
+    BacktestId = "backtest_";
     /// A queue that was declared or set up.
     QueueId = "queue_";
     /// A server process, for as long as it lives.

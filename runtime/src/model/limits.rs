@@ -211,3 +211,12 @@ pub const DEFAULT_IDEMPOTENCY_KEY_TTL: Duration = Duration::from_secs(30 * 86_40
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
+
+/// Most runs of a backtest.
+pub const MAX_BACKTEST_RUNS: u32 = 100_000;
+/// Runs of a backtest that does not say.
+pub const DEFAULT_BACKTEST_RUNS: u32 = 1_000;
+/// Runs that are looked for at once.
+pub const MAX_PAGE_RUNS: u32 = 100;
+/// Most canned answers of a replay.
+pub const MAX_REPLAY_STUBS: usize = 1_000;

@@ -24,6 +24,7 @@ macro_rules! words {
 
 pub mod admission;
 pub mod attempt;
+pub mod backtest;
 pub mod batch;
 pub mod branch;
 pub mod bulk;

@@ -368,7 +368,7 @@ fn insert_task(tx: &mut Tx<'_>, deployment: DeploymentId, task: &TaskDefinition)
     tx.execute(sql, values).map(drop)
 }
 
-fn promote(
+pub(super) fn promote(
     tx: &mut Tx<'_>,
     environment: EnvironmentId,
     deployment: DeploymentId,

@@ -33,6 +33,7 @@ pub(super) struct Effects {
     settings: bool,
     parked_left: Option<bool>,
     bulk_added: bool,
+    backtest_added: bool,
     /// Whether any run may be held back by its queue, as far as was known before.
     may_hold: bool,
     /// Whether any is, as far as was seen here.
@@ -91,6 +92,11 @@ impl Effects {
         if left {
             self.timer_set(Timestamp::MIN);
         }
+    }
+
+    /// There is a backtest to be done.
+    pub(super) fn backtest_added(&mut self) {
+        self.backtest_added = true;
     }
 
     /// There is a bulk action to be done.
@@ -222,6 +228,8 @@ pub(super) struct Listeners {
     upkept_until_ms: AtomicI64,
     pub(super) timers: Notify,
     pub(super) bulk: Notify,
+    /// A backtest was stored.
+    pub(super) backtest: Notify,
     /// Whether a run may be held back by its queue: where not, nobody waits for a free place.
     may_hold: AtomicBool,
     /// Whether a run may wait for the end of another: where not, no end wakes anybody.
@@ -264,6 +272,7 @@ impl Listeners {
             upkept_until_ms: AtomicI64::new(i64::MIN),
             timers: Notify::new(),
             bulk: Notify::new(),
+            backtest: Notify::new(),
             may_hold: AtomicBool::new(true),
             may_await_runs: AtomicBool::new(true),
             may_have_hooks: AtomicBool::new(false),
@@ -364,6 +373,9 @@ impl Listeners {
         }
         if effects.hooks_due {
             self.hooks.notify_one();
+        }
+        if effects.backtest_added {
+            self.backtest.notify_one();
         }
         if effects.bulk_added {
             self.bulk.notify_one();

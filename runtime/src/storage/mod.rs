@@ -8,6 +8,7 @@
 //!
 //! Start with [`queue`], [`waits`] and [`upkeep`] for the life of a run, with `migrations/` for what there is.
 
+mod backtests;
 mod backup;
 mod batches;
 mod bulk;
@@ -37,6 +38,7 @@ mod schedules;
 mod schema;
 mod search;
 mod settlements;
+mod sources;
 mod sql;
 mod streams;
 mod tokens;
@@ -51,6 +53,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use backtests::{Backtest, BacktestEnd, NewBacktest, StoredReplay};
 pub use backup::backup;
 pub use batches::{Announced, Arrived, Batch, BatchItem, ItemInserted, NewBatch, NewBatchItem};
 pub use bulk::{Acted, Bulk, Member, MemberAction, NewBulk};
@@ -73,6 +76,7 @@ pub use runs::{RunEvent, RunFilter};
 pub use schedules::{Activation, Fired, NewSchedule, Schedule, SchedulePage, ScheduleSettings};
 pub use schema::{SchemaVersions, schema_versions};
 pub use settlements::AttemptEnd;
+pub use sources::StoredSource;
 pub use streams::{Appended, Chunk, NewChunks};
 pub use waitpoints::{Completed, NewWaitpoint, Stored, Waitpoint, WaitpointFilter};
 pub use waits::{Suspended, Suspension};

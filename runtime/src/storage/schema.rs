@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0002_parked_runs_expire.sql"),
     include_str!("../../migrations/sqlite/0003_lifecycle.sql"),
     include_str!("../../migrations/sqlite/0004_waits.sql"),
+    include_str!("../../migrations/sqlite/0005_backtests.sql"),
 ];
 /// The file of the database within the data directory.
 pub(super) const DATABASE_FILE: &str = "dacapo.db";

@@ -16,7 +16,7 @@ use super::Error;
 use super::effects::Effects;
 use crate::model::digest::Digest;
 use crate::model::id::{
-    BatchId, BulkId, DeploymentId, EnvironmentId, KeyId, QueueId, RunId, ScheduleId, WaitpointId, WorkerId,
+    BacktestId, BatchId, BulkId, DeploymentId, EnvironmentId, KeyId, QueueId, RunId, ScheduleId, WaitpointId, WorkerId,
 };
 use crate::model::version::Version;
 
@@ -208,6 +208,7 @@ stored_as_text!(
     ScheduleId,
     WaitpointId,
     BulkId,
+    BacktestId,
     QueueId,
     Version,
     Digest

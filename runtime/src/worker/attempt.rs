@@ -365,7 +365,7 @@ impl Attempt {
 
     /// What its journal is sealed for.
     fn journal_name(&self) -> String {
-        format!("journal of attempt {} of {}", self.claimed.run.attempt, self.claimed.run.id)
+        crate::secrets::journal_owner(self.claimed.run.id, self.claimed.run.attempt)
     }
 
     /// Decides and records; while storage fails, tries again for a while. `false`: it could not be

@@ -1,0 +1,488 @@
+//! The verbs: replay one run and compare, and do the same to many, step by step.
+//!
+//! A backtest is stored and then done by a loop that calls [`Backtests::step`], newest run first.
+//! What came of runs is written with the place to go on from, so that each counts once, whatever
+//! dies in between. At the end a gate is open, and the version made current, or it is not.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::compare::{compare, to_stored};
+use super::replay::{Options, ReplayError, Replayer, Target};
+use super::rules::{Rules, RulesError};
+use super::source::{Source, Sources};
+use super::stored::{NotReplayable, OfEnvironment, StoredRuns};
+use super::{MAX_CONCURRENT_REPLAYS, stubs};
+use crate::api::{BacktestRequest, BulkFilter, Comparison, ReplayMode, ReplayOptions};
+use crate::clock::Clock;
+use crate::context::AttemptLimits;
+use crate::model::backtest::BacktestStatus;
+use crate::model::id::{BacktestId, DeploymentId, EnvironmentId, RunId};
+use crate::model::limits;
+use crate::model::replay::{Children, Unmatched};
+use crate::model::run::Status;
+use crate::model::verdict::Verdict;
+use crate::runs::{Runs, TriggerError};
+use crate::sandbox::Sandbox;
+use crate::sandbox::context::Deployment as DeploymentContext;
+use crate::secrets;
+use crate::selection::{self, SelectionError};
+use crate::storage::{self, Backtest, BacktestEnd, Deployment, NewBacktest, Place, RunFilter, Storage, StoredReplay};
+
+/// Runs that are replayed before their results are written together.
+const PAGE: u32 = 128;
+
+/// Replays runs of this server. Clones share everything.
+#[derive(Clone)]
+pub struct Backtests {
+    storage: Storage,
+    sources: StoredRuns,
+    sandbox: Arc<dyn Sandbox>,
+    runs: Runs,
+    clock: Clock,
+    limits: AttemptLimits,
+}
+
+/// Why nothing is replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum BacktestError {
+    /// It asks for something that cannot be.
+    #[error("{0}")]
+    Refused(String),
+    /// The rules are none.
+    #[error("`options.rules`: {0}")]
+    Rules(#[from] RulesError),
+    /// It names runs that cannot be meant.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
+    /// There is no run of this id.
+    #[error("Run not found")]
+    NoSuchRun,
+    /// There is no backtest of this id.
+    #[error("Backtest not found")]
+    NoSuchBacktest,
+    /// It is over.
+    #[error("the backtest is over already")]
+    Over,
+    /// The server cannot do it now. The text is for people.
+    #[error("{0}")]
+    Host(String),
+    /// Storage failed.
+    #[error("storage failed")]
+    Storage(#[from] storage::Error),
+}
+
+/// What came of one run.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// Its task; empty if there is no such run.
+    pub task: String,
+    /// In a word.
+    pub verdict: Verdict,
+    /// What differs.
+    pub comparison: Option<Comparison>,
+    /// Why there is no comparison.
+    pub note: Option<String>,
+}
+
+/// A version, ready to be replayed on.
+#[derive(Clone)]
+struct Version {
+    deployment: Arc<Deployment>,
+    replayer: Replayer,
+}
+
+/// What replays of an environment are done with.
+#[derive(Clone)]
+struct Bench {
+    environment: EnvironmentId,
+    version: Version,
+    /// What the version is compared with; `None`: what was recorded.
+    against: Option<Version>,
+    rules: Arc<Rules>,
+}
+
+impl Backtests {
+    /// `sandbox` is a lane of its own, so that replays take nothing from runs.
+    pub fn new(
+        storage: Storage,
+        sandbox: Arc<dyn Sandbox>,
+        runs: Runs,
+        clock: Clock,
+        (server_key, limits): (Arc<secrets::ServerKey>, AttemptLimits),
+    ) -> Self {
+        let sources = StoredRuns::new(storage.clone(), server_key, limits);
+        Self { storage, sources, sandbox, runs, clock, limits }
+    }
+
+    /// Replays one run on a version, by default the current one, and compares.
+    ///
+    /// # Errors
+    ///
+    /// If the request cannot be met. That the run cannot be replayed is a verdict.
+    pub async fn replay_one(
+        &self,
+        environment: EnvironmentId,
+        run: RunId,
+        wanted: Wanted,
+    ) -> Result<(Judged, Arc<Deployment>), BacktestError> {
+        let Wanted { version, payload, mode, options } = wanted;
+        let source = self.storage.run(environment, run).await?.ok_or(BacktestError::NoSuchRun)?;
+        let deployment = match version {
+            Some(version) => self.deployment_of(environment, &version).await?,
+            None => {
+                let current = self.storage.current_deployment_of(environment, &source.task).await?;
+                let missing = || BacktestError::Refused(format!("no current version has the task `{}`", source.task));
+                self.deployment(current.ok_or_else(missing)?).await?
+            }
+        };
+        let rules = Arc::new(Rules::check(options.rules.clone().unwrap_or_default())?);
+        let version = self.version(environment, deployment.clone(), (mode, &options)).await?;
+        let bench = Bench { environment, version, against: None, rules };
+        let judged = self.judge(&bench, run, payload.map(Arc::new)).await?;
+        Ok((judged, deployment))
+    }
+
+    /// Stores a backtest; it begins at once.
+    ///
+    /// # Errors
+    ///
+    /// If the request cannot be met.
+    pub async fn create(
+        &self,
+        environment: EnvironmentId,
+        request: BacktestRequest,
+    ) -> Result<BacktestId, BacktestError> {
+        let now = self.clock.now();
+        let refuse = |text: &str| Err(BacktestError::Refused(text.into()));
+        let last = request.last.unwrap_or(limits::DEFAULT_BACKTEST_RUNS);
+        if !(1..=limits::MAX_BACKTEST_RUNS).contains(&last) || request.sample == Some(0) {
+            return refuse("`last` must be 1 to 100,000, and `sample` at least 1");
+        }
+        if request.mode == Some(ReplayMode::Live) {
+            return refuse("`mode` of a backtest is `sandbox` or `shadow`; for new runs use a bulk action");
+        }
+        let deployment = self.deployment_of(environment, &request.version).await?;
+        let against = match request.against.as_deref() {
+            None | Some("recorded") => None,
+            Some("current") => {
+                let current = self.storage.current_deployment(environment).await?;
+                let missing = || BacktestError::Refused("no version is current: compare with `recorded`".into());
+                Some(current.ok_or_else(missing)?.0.id)
+            }
+            Some(version) => Some(self.deployment_of(environment, version).await?.id),
+        };
+        Rules::check(request.options.rules.clone().unwrap_or_default())?;
+        stubs::read(request.options.stubs.as_ref()).map_err(BacktestError::Refused)?;
+        let id = secrets::backtest_id(now);
+        let allowed = request.gate.map(|gate| gate.allow);
+        let (request, planned) = self.select(environment, request, (last, id)).await?;
+        let text = serde_json::to_string(&request).expect("texts and numbers can be written as JSON");
+        let new = NewBacktest {
+            id,
+            environment,
+            deployment: deployment.id,
+            against,
+            request: text,
+            planned: planned.into(),
+            allowed,
+            created_at: now,
+        };
+        self.storage.insert_backtest(new).await?;
+        Ok(id)
+    }
+
+    /// Says which runs: with a sample, one by one.
+    async fn select(
+        &self,
+        environment: EnvironmentId,
+        mut request: BacktestRequest,
+        (last, id): (u32, BacktestId),
+    ) -> Result<(BacktestRequest, u32), BacktestError> {
+        match (request.filter.take(), request.run_ids.take()) {
+            (Some(_), Some(_)) => {
+                return Err(BacktestError::Refused("name either a `filter` or `runIds`".into()));
+            }
+            (None, Some(ids)) => request.run_ids = Some(selection::run_ids(ids)?),
+            (Some(filter), None) => {
+                request.filter = Some(selection::fixed(filter, self.clock.now())?);
+            }
+            (None, None) => request.filter = Some(BulkFilter { to: Some(self.clock.now()), ..BulkFilter::default() }),
+        }
+        let Some(sample) = request.sample else {
+            let planned = request.run_ids.as_ref().map_or(last, |ids| u32::try_from(ids.len()).unwrap_or(last));
+            return Ok((request, planned));
+        };
+        let all = self.next_runs(environment, &request, id, (None, last)).await?;
+        let step = all.len().div_ceil(sample as usize).max(1);
+        let spread: Vec<String> = all.iter().step_by(step).map(ToString::to_string).collect();
+        let planned = u32::try_from(spread.len()).unwrap_or(last);
+        (request.filter, request.run_ids) = (None, Some(spread));
+        Ok((request, planned))
+    }
+
+    /// Ends a backtest where it is.
+    ///
+    /// # Errors
+    ///
+    /// If there is none of this name, or it is over.
+    pub async fn abort(&self, environment: EnvironmentId, id: BacktestId) -> Result<(), BacktestError> {
+        let backtest = self.storage.backtest(environment, id).await?.ok_or(BacktestError::NoSuchBacktest)?;
+        match self.storage.end_backtest(&backtest, BacktestEnd::Aborted, self.clock.now()).await? {
+            true => Ok(()),
+            false => Err(BacktestError::Over),
+        }
+    }
+
+    /// Replays the next runs of the oldest pending backtest. `false`: there is none.
+    ///
+    /// # Errors
+    ///
+    /// If storage fails; the step can be taken again.
+    pub async fn step(&self) -> Result<bool, storage::Error> {
+        let Some(backtest) = self.storage.pending_backtest().await? else { return Ok(false) };
+        let failed = match self.step_of(&backtest).await {
+            Ok(()) => return Ok(true),
+            Err(BacktestError::Storage(error)) => return Err(error),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(backtest.id = %backtest.id, error = failed, "a backtest cannot go on");
+        self.storage.end_backtest(&backtest, BacktestEnd::Failed(failed), self.clock.now()).await?;
+        Ok(true)
+    }
+
+    async fn step_of(&self, backtest: &Backtest) -> Result<(), BacktestError> {
+        let request: BacktestRequest = serde_json::from_str(&backtest.request)
+            .map_err(|error| BacktestError::Host(format!("the request of the backtest: {error}")))?;
+        let left = u32::try_from(backtest.planned.saturating_sub(backtest.done)).unwrap_or(u32::MAX);
+        let next = (backtest.last_run, left.min(PAGE));
+        let runs = self.next_runs(backtest.environment, &request, backtest.id, next).await?;
+        let Some(last) = runs.last().copied() else { return self.complete(backtest).await };
+        let bench = self.bench(backtest, &request).await?;
+        let replays = self.replay_all(&bench, runs).await?;
+        self.storage.keep_replays(backtest.id, last, replays).await?;
+        Ok(())
+    }
+
+    async fn complete(&self, backtest: &Backtest) -> Result<(), BacktestError> {
+        let counts = self.storage.backtest_counts(backtest.id).await?;
+        // Where nothing could be replayed, nothing is known of the version.
+        let is_known = counts.total() > counts.of(Verdict::NotReplayable);
+        let is_open = backtest.allowed.map(|allowed| is_known && counts.differences() <= allowed);
+        let end = match (backtest.allowed, is_known) {
+            (Some(_), false) => BacktestEnd::Failed("no run could be replayed, so that nothing is known".into()),
+            _ => BacktestEnd::Completed { is_open },
+        };
+        self.storage.end_backtest(backtest, end, self.clock.now()).await?;
+        Ok(())
+    }
+
+    /// The next runs, newest first, older than the last one that was looked at.
+    async fn next_runs(
+        &self,
+        environment: EnvironmentId,
+        request: &BacktestRequest,
+        id: BacktestId,
+        (last, most): (Option<RunId>, u32),
+    ) -> Result<Vec<RunId>, BacktestError> {
+        if let Some(ids) = &request.run_ids {
+            let mut ids: Vec<RunId> = ids.iter().filter_map(|id| id.parse().ok()).collect();
+            ids.retain(|id| last.is_none_or(|last| *id < last));
+            ids.sort_unstable_by(|one, other| other.cmp(one));
+            ids.truncate(most as usize);
+            return Ok(ids);
+        }
+        let filter = match &request.filter {
+            Some(filter) => selection::run_filter(&self.storage, environment, filter).await?,
+            None => RunFilter { to: Some(id.made_at()), ..RunFilter::default() },
+        };
+        let filter = with_ended(filter);
+        let mut found = Vec::new();
+        let mut place = last.map_or(Place::Start, Place::After);
+        while found.len() < most as usize {
+            let limit = (most - u32::try_from(found.len()).unwrap_or(most)).min(limits::MAX_PAGE_RUNS);
+            let page = self.storage.runs(environment, filter.clone(), place, limit).await?;
+            found.extend(page.items.iter().map(|run| run.id));
+            place = match (page.go_on, page.items.last()) {
+                (Some(on), _) => on,
+                (None, Some(oldest)) if page.has_older => Place::After(oldest.id),
+                (None, _) => break,
+            };
+        }
+        Ok(found)
+    }
+
+    async fn replay_all(&self, bench: &Bench, runs: Vec<RunId>) -> Result<Vec<StoredReplay>, BacktestError> {
+        let (mut waiting, mut under_way) = (runs.into_iter(), JoinSet::new());
+        let mut replays = Vec::new();
+        loop {
+            while under_way.len() < MAX_CONCURRENT_REPLAYS as usize
+                && let Some(run) = waiting.next()
+            {
+                let (backtests, bench) = (self.clone(), bench.clone());
+                under_way.spawn(async move { backtests.judge(&bench, run, None).await.map(|judged| (run, judged)) });
+            }
+            let Some(judged) = under_way.join_next().await else { return Ok(replays) };
+            let (source, judged) = judged.map_err(|error| BacktestError::Host(error.to_string()))??;
+            replays.push(stored(source, judged));
+        }
+    }
+
+    /// Replays a run and compares.
+    async fn judge(&self, bench: &Bench, run: RunId, payload: Option<Arc<String>>) -> Result<Judged, BacktestError> {
+        let source = match self.sources.load(bench.environment, run).await {
+            Ok(source) => source,
+            Err(NotReplayable::Storage(error)) => return Err(error.into()),
+            Err(error @ (NotReplayable::NoSuchRun | NotReplayable::NoRecording(_))) => {
+                let task = self.storage.run(bench.environment, run).await?.map(|run| run.task).unwrap_or_default();
+                return Ok(Judged::without(task, Verdict::NotReplayable, error.to_string()));
+            }
+        };
+        let task = source.context.task.id.clone();
+        if let Some(problem) = self.payload_problem(bench, &source, payload.as_deref()).await? {
+            return Ok(Judged::without(task, Verdict::PayloadRejected, problem));
+        }
+        let then = match &bench.against {
+            Some(version) => version.replayer.replay(&source, payload.clone()).await,
+            None => Ok(source.observed.clone()),
+        };
+        let now = bench.version.replayer.replay(&source, payload).await;
+        match (then, now) {
+            (Ok(then), Ok(now)) => {
+                let comparison = compare(&then, &now, bench.rules.task(&task));
+                Ok(Judged { task, verdict: comparison.verdict, comparison: Some(comparison), note: None })
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                let verdict = match error {
+                    ReplayError::NoSuchTask { .. } => Verdict::PayloadRejected,
+                    ReplayError::Recording(_) | ReplayError::Host(_) => Verdict::NotReplayable,
+                };
+                Ok(Judged::without(task, verdict, error.to_string()))
+            }
+        }
+    }
+
+    /// Why the version does not take the payload.
+    async fn payload_problem(
+        &self,
+        bench: &Bench,
+        source: &Source,
+        payload: Option<&String>,
+    ) -> Result<Option<String>, BacktestError> {
+        let deployment = &bench.version.deployment;
+        let Some(definition) = self.storage.task(deployment.id, &source.context.task.id).await? else {
+            return Ok(None);
+        };
+        let payload = payload.unwrap_or(&source.payload).clone();
+        match self.runs.payload_problems(deployment.id, &definition, payload).await {
+            Ok(problems) if problems.is_empty() => Ok(None),
+            Ok(problems) => Ok(Some(problems.join("; "))),
+            Err(TriggerError::Storage(error)) => Err(error.into()),
+            Err(error) => Ok(Some(error.to_string())),
+        }
+    }
+
+    async fn bench(&self, backtest: &Backtest, request: &BacktestRequest) -> Result<Bench, BacktestError> {
+        let environment = backtest.environment;
+        let how = (request.mode, &request.options);
+        let version = self.version(environment, self.deployment(backtest.deployment).await?, how).await?;
+        let against = match backtest.against {
+            Some(against) => Some(self.version(environment, self.deployment(against).await?, how).await?),
+            None => None,
+        };
+        let rules = Arc::new(Rules::check(request.options.rules.clone().unwrap_or_default())?);
+        Ok(Bench { environment, version, against, rules })
+    }
+
+    async fn version(
+        &self,
+        environment: EnvironmentId,
+        deployment: Arc<Deployment>,
+        (mode, options): (Option<ReplayMode>, &ReplayOptions),
+    ) -> Result<Version, BacktestError> {
+        let tasks = self.storage.tasks(deployment.id).await?;
+        let target = Target {
+            component: deployment.digest,
+            deployment: DeploymentContext {
+                id: deployment.id.to_string(),
+                short_code: deployment.short_code(),
+                version: deployment.version.to_string(),
+            },
+            tasks: Arc::new(tasks.into_iter().map(|task| (task.id.clone(), task)).collect()),
+            limits: self.limits,
+        };
+        let settings = self.sources.settings().of(environment).await.map_err(BacktestError::Host)?;
+        let children = match options.children.map(Children::from).unwrap_or_default() {
+            Children::Recorded => None,
+            Children::Execute => {
+                let sources: Arc<dyn Sources> = Arc::new(OfEnvironment { runs: self.sources.clone(), environment });
+                Some(sources)
+            }
+        };
+        let unmatched = options.unmatched.map(Unmatched::from).unwrap_or_default();
+        let stubs = match unmatched {
+            Unmatched::Stub => stubs::read(options.stubs.as_ref()).map_err(BacktestError::Refused)?,
+            Unmatched::Block | Unmatched::Fail => Vec::new(),
+        };
+        let options = Options {
+            mode: mode.unwrap_or(ReplayMode::Sandbox).into(),
+            unmatched,
+            stubs: Arc::new(stubs),
+            egress: settings.egress.clone(),
+            children,
+        };
+        Ok(Version { deployment, replayer: Replayer::new(self.sandbox.clone(), target, options) })
+    }
+
+    async fn deployment_of(&self, environment: EnvironmentId, version: &str) -> Result<Arc<Deployment>, BacktestError> {
+        let wanted = version
+            .parse()
+            .map_err(|_| BacktestError::Refused("`version` must be a version such as 20261121.3".into()))?;
+        let found = self.storage.deployment_of_version(environment, wanted).await?;
+        let missing = || BacktestError::Refused(format!("there is no version {wanted} in this environment"));
+        found.map(Arc::new).ok_or_else(missing)
+    }
+
+    async fn deployment(&self, id: DeploymentId) -> Result<Arc<Deployment>, BacktestError> {
+        let found = self.sources.settings().deployment(id).await?;
+        found.ok_or_else(|| BacktestError::Host("the version is gone".into()))
+    }
+}
+
+/// How one run is to be replayed.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// Default: the current one.
+    pub version: Option<String>,
+    /// JSON text instead of that of the run.
+    pub payload: Option<String>,
+    /// `Sandbox` or `Shadow`.
+    pub mode: Option<ReplayMode>,
+    /// The rest.
+    pub options: ReplayOptions,
+}
+
+impl Judged {
+    fn without(task: String, verdict: Verdict, note: String) -> Self {
+        Self { task, verdict, comparison: None, note: Some(note) }
+    }
+}
+
+fn stored(source: RunId, judged: Judged) -> StoredReplay {
+    let Judged { task, verdict, comparison, note } = judged;
+    StoredReplay { source, task, verdict, comparison: comparison.as_ref().map(to_stored), note }
+}
+
+/// Those whose code came to an end, unless statuses are named.
+fn with_ended(mut filter: RunFilter) -> RunFilter {
+    if filter.statuses.is_empty() {
+        filter.statuses = vec![Status::Completed, Status::Failed, Status::Crashed, Status::TimedOut];
+    }
+    filter
+}
+
+/// Whether nothing more comes of a backtest.
+pub fn is_over(status: BacktestStatus) -> bool {
+    !matches!(status, BacktestStatus::Pending)
+}

@@ -1,0 +1,162 @@
+//! Source runs of this server: what is stored of them, unsealed and read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::replay::{effects_of, failed};
+use super::source::{Source, Sources};
+use crate::api;
+use crate::context::{AttemptLimits, SettingsCache, context_of};
+use crate::model::attempt::Usage;
+use crate::model::id::{EnvironmentId, RunId};
+use crate::model::replay::{Observed, ObservedEnd};
+use crate::model::run::{Run, Status};
+use crate::model::task::TaskDefinition;
+use crate::sandbox::context::Context;
+use crate::sandbox::recording::Recording;
+use crate::secrets::{ServerKey, journal_owner};
+use crate::storage::{self, Deployment, Storage, StoredSource};
+
+/// Why a run cannot be replayed in the sandbox. The text is for people.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReplayable {
+    /// There is no run of this id in the environment.
+    #[error("Run not found")]
+    NoSuchRun,
+    /// It has no recording, or none that can be used.
+    #[error("{0}")]
+    NoRecording(String),
+    /// Storage failed.
+    #[error("storage failed")]
+    Storage(#[from] storage::Error),
+}
+
+impl NotReplayable {
+    fn because(why: impl Into<String>) -> Self {
+        Self::NoRecording(why.into())
+    }
+}
+
+/// Reads source runs. Clones share everything.
+#[derive(Clone)]
+pub struct StoredRuns {
+    storage: Storage,
+    server_key: Arc<ServerKey>,
+    settings: Arc<SettingsCache>,
+    limits: AttemptLimits,
+}
+
+impl StoredRuns {
+    /// Reads from `storage`, and opens with `server_key`.
+    pub fn new(storage: Storage, server_key: Arc<ServerKey>, limits: AttemptLimits) -> Self {
+        let settings = Arc::new(SettingsCache::new(storage.clone(), server_key.clone()));
+        Self { storage, server_key, settings, limits }
+    }
+
+    /// The settings of environments, which this keeps.
+    pub(super) fn settings(&self) -> &SettingsCache {
+        &self.settings
+    }
+
+    /// A run that has ended, with what its last attempt was answered.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be replayed, or storage fails.
+    pub async fn load(&self, environment: EnvironmentId, run: RunId) -> Result<Source, NotReplayable> {
+        let stored = self.storage.source(environment, run).await?.ok_or(NotReplayable::NoSuchRun)?;
+        let end = end_of(&stored.run)?;
+        let recording = self.recording(&stored)?;
+        let (deployment, definition) = self.code_of(&stored.run).await?;
+        let context = match recording.context.clone() {
+            Some(told) => told,
+            None => self.context(&stored.run, &deployment, &definition).await?,
+        };
+        let effects = effects_of(&recording).map_err(|fault| NotReplayable::because(fault.to_string()))?;
+        let StoredSource { run, payload, metadata, logs, .. } = stored;
+        let payload = api::plain_json(&payload).map_err(|error| NotReplayable::because(error.to_string()))?;
+        let usage = Usage { cpu: run.cpu, wall: wall_of(&run), peak_memory_bytes: run.peak_memory_bytes };
+        let seen = run.metadata.clone().unwrap_or_else(|| "{}".into());
+        Ok(Source {
+            context,
+            payload: Arc::new(payload),
+            metadata,
+            machine: run.machine,
+            max_duration_seconds: run.max_duration_seconds,
+            recording: Arc::new(recording),
+            observed: Observed { end, effects, logs, metadata: seen, usage },
+        })
+    }
+
+    fn recording(&self, stored: &StoredSource) -> Result<Recording, NotReplayable> {
+        match stored.is_recorded {
+            Some(true) => {}
+            Some(false) => {
+                let why = "its journal passed the limit (--max-journal), or recording was off";
+                return Err(NotReplayable::because(why));
+            }
+            None => return Err(NotReplayable::because("it ended without an attempt that is on record")),
+        }
+        let owner = journal_owner(stored.run.id, stored.run.attempt);
+        let open = |segment: &Vec<u8>| self.server_key.open_bytes(segment, &owner);
+        let journal = stored.journal.iter().map(open).collect::<Result<Vec<_>, _>>();
+        let journal = journal.map_err(|error| NotReplayable::because(format!("its journal: {error}")))?.concat();
+        Recording::read(&journal).map_err(|fault| NotReplayable::because(fault.to_string()))
+    }
+
+    async fn code_of(&self, run: &Run) -> Result<(Arc<Deployment>, Arc<TaskDefinition>), NotReplayable> {
+        let gone = || NotReplayable::because("the version that it ran on is gone");
+        let deployment = run.deployment.ok_or_else(gone)?;
+        let deployment = self.settings.deployment(deployment).await?.ok_or_else(gone)?;
+        let definition = self.storage.task(deployment.id, &run.task).await?.ok_or_else(gone)?;
+        Ok((deployment, definition))
+    }
+
+    /// What a run was told that asked nothing, so that nobody wrote it down.
+    async fn context(
+        &self,
+        run: &Run,
+        deployment: &Deployment,
+        definition: &TaskDefinition,
+    ) -> Result<Context, NotReplayable> {
+        let settings = self.settings.of(run.environment).await.map_err(NotReplayable::NoRecording)?;
+        Ok(context_of(run, definition, deployment, &settings, &self.limits))
+    }
+}
+
+/// Source runs of one environment, by their ids.
+pub struct OfEnvironment {
+    pub(super) runs: StoredRuns,
+    pub(super) environment: EnvironmentId,
+}
+
+#[async_trait]
+impl Sources for OfEnvironment {
+    async fn source(&self, run: &str) -> Result<Option<Source>, String> {
+        let Ok(run) = run.parse() else { return Ok(None) };
+        match self.runs.load(self.environment, run).await {
+            Ok(source) => Ok(Some(source)),
+            Err(NotReplayable::NoSuchRun | NotReplayable::NoRecording(_)) => Ok(None),
+            Err(NotReplayable::Storage(error)) => Err(error.to_string()),
+        }
+    }
+}
+
+fn end_of(run: &Run) -> Result<ObservedEnd, NotReplayable> {
+    match (run.status, &run.output, &run.error) {
+        (Status::Completed, output, _) => Ok(ObservedEnd::Completed(output.clone().unwrap_or_else(|| "null".into()))),
+        (Status::Failed | Status::Crashed | Status::TimedOut, _, Some(error)) => Ok(failed(error.clone())),
+        (status, ..) if status.is_final() => {
+            Err(NotReplayable::because(format!("it is {}: its code did not come to an end", status.as_str())))
+        }
+        _ => Err(NotReplayable::because("it has not ended")),
+    }
+}
+
+/// From its start to its end, what it waited included.
+fn wall_of(run: &Run) -> Duration {
+    let span = run.started_at.zip(run.finished_at).map(|(start, end)| end.duration_since(start));
+    span.and_then(|span| Duration::try_from(span).ok()).unwrap_or_default()
+}

@@ -1,0 +1,60 @@
+//! What is stored of a run that is to be replayed, read at once.
+
+use super::runs::{packet, read_run, run_columns};
+use super::sql::values;
+use super::{Error, Storage};
+use crate::model::id::{EnvironmentId, RunId};
+use crate::model::replay::LogCounts;
+use crate::model::run::{Packet, Run};
+
+/// What is stored of a run that is to be replayed.
+#[derive(Debug, Clone)]
+pub struct StoredSource {
+    /// The run.
+    pub run: Run,
+    /// What it was given.
+    pub payload: Packet,
+    /// Its metadata at the trigger: a JSON object.
+    pub metadata: Option<String>,
+    /// Whether the whole of its last attempt is on record; `None`: it ended without one.
+    pub is_recorded: Option<bool>,
+    /// The segments of the journal of that attempt, in order, as they were given. None at all: it asked
+    /// nothing.
+    pub journal: Vec<Vec<u8>>,
+    /// The log lines of that attempt; what the host said is left out.
+    pub logs: LogCounts,
+}
+
+impl Storage {
+    /// What is stored of a run of an environment; `None`: there is no such run.
+    pub async fn source(&self, environment: EnvironmentId, run: RunId) -> Result<Option<StoredSource>, Error> {
+        let find = concat!("SELECT ", run_columns!(), " FROM runs WHERE id = ?1 AND environment_id = ?2");
+        let given = "SELECT data, format, metadata FROM run_payloads WHERE run_id = ?1";
+        let recorded = "SELECT is_replayable FROM runs WHERE id = ?1";
+        let journal = "SELECT data FROM run_journals WHERE run_id = ?1 AND attempt = ?2 ORDER BY seq";
+        let logs = "SELECT level, COUNT(*) FROM run_logs
+                    WHERE  run_id = ?1 AND attempt = ?2 AND kind = 'line' AND source <> 'host'
+                    GROUP BY level";
+        self.read(move |tx| {
+            let Some(run) = tx.row(find, values![run, environment], read_run)? else { return Ok(None) };
+            let given = tx.row(given, values![run.id], |row| Ok((packet(row)?, row.column()?)))?;
+            let Some((payload, metadata)) = given else { return Ok(None) };
+            let is_recorded = tx.row(recorded, values![run.id], |row| row.column::<Option<bool>>())?.flatten();
+            let journal = tx.rows(journal, values![run.id, run.attempt], |row| row.column())?;
+            let counts: Vec<(String, u64)> =
+                tx.rows(logs, values![run.id, run.attempt], |row| Ok((row.column()?, row.column()?)))?;
+            let mut logs = LogCounts::default();
+            for (level, count) in counts {
+                match level.as_str() {
+                    "trace" => logs.trace = count,
+                    "debug" => logs.debug = count,
+                    "info" => logs.info = count,
+                    "warn" => logs.warn = count,
+                    _ => logs.error += count,
+                }
+            }
+            Ok(Some(StoredSource { run, payload, metadata, is_recorded, journal, logs }))
+        })
+        .await
+    }
+}
