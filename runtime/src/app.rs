@@ -36,7 +36,6 @@ use crate::schedules::Schedules;
 use crate::secrets::{self, ServerKey};
 use crate::storage::{self, Environment, EnvironmentKind, SchemaVersions, Storage};
 use crate::waitpoints::Waitpoints;
-use crate::worker::upkeep::Upkeep;
 use crate::worker::{self, Worker};
 
 /// Components that are kept linked and ready in memory.
@@ -161,7 +160,7 @@ impl App {
         let (stop_working, stopped) = watch::channel(false);
         let public_url = config.public_url.unwrap_or_else(|| format!("http://{address}"));
         let worker = Worker::new(worker_means(&server, sandbox, public_url), limits);
-        let upkeep = Upkeep { storage: storage.clone(), schedules, clock: clock.clone(), worker: worker.id() };
+        let upkeep = worker.upkeep(schedules);
         let router = http::router(server);
         Ok(Self {
             address,
@@ -305,6 +304,7 @@ fn worker_limits(config: &Config) -> worker::Limits {
         max_concurrent_runs: config.max_concurrent_runs as usize,
         attempts: attempt_limits(config),
         max_journal_bytes: config.max_journal_bytes,
+        journal_retention: config.journal_retention,
         parked: worker::ParkLimits {
             max_instances: config.max_concurrent_runs as usize,
             max_bytes: config.parked_memory_bytes,

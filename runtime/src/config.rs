@@ -60,6 +60,9 @@ pub struct ServerArgs {
     /// while its instance stays in memory; else the attempt fails. 0 for no journals [default: 16MiB]
     #[arg(long, env = "DACAPO_MAX_JOURNAL", value_name = "SIZE")]
     pub max_journal: Option<String>,
+    /// How long the journal of a run is kept after its end; 0 for not at all [default: 30d]
+    #[arg(long, env = "DACAPO_JOURNAL_RETENTION", value_name = "DURATION")]
+    pub journal_retention: Option<String>,
     /// Where others reach this server: the beginning of the URLs that tasks are given
     /// [default: http:// and the address it listens on]
     #[arg(long, env = "DACAPO_PUBLIC_URL", value_name = "URL")]
@@ -119,6 +122,8 @@ pub struct Config {
     pub parked_time: Duration,
     /// Journal of an attempt; 0: none.
     pub max_journal_bytes: usize,
+    /// How long a journal is kept after the end of its run; 0: not at all.
+    pub journal_retention: Duration,
     /// `http` or `https`, a host, perhaps a port and a path, without a slash at the end. `None`: where it
     /// listens.
     pub public_url: Option<String>,
@@ -212,6 +217,7 @@ impl ServerArgs {
             parked_memory_bytes: size("parked-memory", args.parked_memory, 256 << 20)?,
             parked_time: length("parked-time", args.parked_time, 30)?,
             max_journal_bytes: usize::try_from(size("max-journal", args.max_journal, 16 << 20)?).unwrap_or(usize::MAX),
+            journal_retention: journal_retention(args.journal_retention)?,
             public_url: args.public_url.map(public_url).transpose()?,
             rate_limit: rate_limit(args.rate_limit, args.rate_limit_burst)?,
             shutdown_grace: length("shutdown-grace", args.shutdown_grace, 30)?,
@@ -236,6 +242,7 @@ impl ServerArgs {
             parked_memory: self.parked_memory.or(other.parked_memory),
             parked_time: self.parked_time.or(other.parked_time),
             max_journal: self.max_journal.or(other.max_journal),
+            journal_retention: self.journal_retention.or(other.journal_retention),
             public_url: self.public_url.or(other.public_url),
             rate_limit: self.rate_limit.or(other.rate_limit),
             rate_limit_burst: self.rate_limit_burst.or(other.rate_limit_burst),
@@ -255,7 +262,7 @@ impl Config {
             "listen = \"{}\"\ndata-dir = \"{}\"\nmax-concurrent-runs = {}\nmax-waiting-runs = {}\n\
              default-ttl = \"{}\"\ndefault-max-duration = \"{}s\"\nmax-host-wait = \"{}s\"\nscratch-quota = \"{}B\"\n\
              max-task-memory = \"{}B\"\nparked-memory = \"{}B\"\nparked-time = \"{}s\"\nmax-journal = \"{}B\"\n\
-             {}shutdown-grace = \"{}s\"\nrate-limit = {}\n{}# server-key {}\n# admin-key {}\n",
+             journal-retention = \"{}\"\n{}shutdown-grace = \"{}s\"\nrate-limit = {}\n{}# server-key {}\n# admin-key {}\n",
             self.listen,
             self.data_dir.display(),
             self.max_concurrent_runs,
@@ -268,6 +275,7 @@ impl Config {
             self.parked_memory_bytes,
             self.parked_time.as_secs(),
             self.max_journal_bytes,
+            duration::text(self.journal_retention),
             public_url,
             self.shutdown_grace.as_secs(),
             self.rate_limit.map_or(0, |limit| limit.per_second),
@@ -337,6 +345,10 @@ fn default_ttl(text: Option<String>) -> Result<DefaultTtl, Error> {
     Ok(DefaultTtl { in_development: given, elsewhere: given })
 }
 
+fn journal_retention(text: Option<String>) -> Result<Duration, Error> {
+    length("journal-retention", text.map(|text| if text == "0" { "0s".into() } else { text }), 30 * 86_400)
+}
+
 fn length(name: &'static str, text: Option<String>, default_seconds: u64) -> Result<Duration, Error> {
     match text {
         None => Ok(Duration::from_secs(default_seconds)),
@@ -392,12 +404,27 @@ mod tests {
     }
 
     #[test]
+    fn journals_are_kept_for_a_month_unless_told_otherwise() {
+        for (given, seconds, printed) in
+            [(None, 30 * 86_400, "4w2d"), (Some("0"), 0, "0s"), (Some("90d"), 7_776_000, "12w6d")]
+        {
+            let args = ServerArgs { journal_retention: given.map(Into::into), ..ServerArgs::default() };
+            let config = args.into_config().unwrap();
+            assert_eq!(config.journal_retention.as_secs(), seconds);
+            assert!(config.print().contains(&format!("journal-retention = \"{printed}\"\n")), "{}", config.print());
+        }
+    }
+
+    #[test]
     fn wrong_values_are_named() {
         let check = |args: ServerArgs, expected: &str| {
             assert!(args.into_config().unwrap_err().to_string().starts_with(expected));
         };
         check(ServerArgs { listen: Some("x".into()), ..ServerArgs::default() }, "`listen`: write an address");
         check(ServerArgs { shutdown_grace: Some("5".into()), ..ServerArgs::default() }, "`shutdown-grace`: `5` is not");
+        let retention = Some("30".into());
+        let with_retention = ServerArgs { journal_retention: retention, ..ServerArgs::default() };
+        check(with_retention, "`journal-retention`: `30` is not a duration");
         check(ServerArgs { max_concurrent_runs: Some(0), ..ServerArgs::default() }, "`max-concurrent-runs`: write");
         check(ServerArgs { rate_limit: Some(2_000_000), ..ServerArgs::default() }, "`rate-limit`: write a number");
         check(ServerArgs { rate_limit_burst: Some(5), ..ServerArgs::default() }, "`rate-limit-burst`: it needs");

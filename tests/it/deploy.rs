@@ -311,6 +311,7 @@ async fn the_options_of_every_task_are_shown() {
                 "cron": "0 3 * * 1-5",
                 "timezone": "Europe/Berlin",
                 "payloadSchema": { "type": "object", "required": ["timestamp"] },
+                "keepsJournals": true,
             },
             {
                 "id": "nothing",
@@ -318,6 +319,7 @@ async fn the_options_of_every_task_are_shown() {
                 "maxAttempts": 3,
                 "retry": default_retry,
                 "machine": "small-1x",
+                "keepsJournals": true,
             },
             {
                 "id": "shares-queue",
@@ -326,6 +328,7 @@ async fn the_options_of_every_task_are_shown() {
                 "retry": default_retry,
                 "machine": "small-1x",
                 "cron": "*/5 * * * *",
+                "keepsJournals": true,
             },
         ])
     );

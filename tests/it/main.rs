@@ -41,6 +41,7 @@ mod queues;
 mod rate;
 mod realtime;
 mod replay;
+mod retention;
 mod rules;
 mod samples;
 mod schedules;

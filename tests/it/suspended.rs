@@ -173,6 +173,96 @@ async fn a_failed_attempt_starts_anew_but_for_what_a_key_guards() {
     assert_eq!(children.len(), 4, "one that is guarded, and three that are not");
 }
 
+const DAY_MS: u64 = 86_400_000;
+
+/// How often a run has gone to wait.
+async fn waits(app: &TestApp, run: &str) -> usize {
+    app.history(run).await.iter().filter(|status| *status == "WAITING").count()
+}
+
+async fn until_waits(app: &TestApp, run: &str, count: usize) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while waits(app, run).await < count {
+        assert!(tokio::time::Instant::now() < deadline, "run {run} does not wait for the {count}. time");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_wait_that_a_key_guards_is_not_waited_again_by_another_attempt() {
+    check_wait_once(start().await).await;
+}
+
+#[tokio::test]
+async fn nor_where_its_guest_was_dropped() {
+    check_wait_once(start_dropping().await).await;
+}
+
+async fn check_wait_once(app: TestApp) {
+    let once = |key: &str| json!({ "wait_once": { "key": key, "ms": DAY_MS } });
+    let script = json!([once("trial"), { "fail_before": 3 }, { "attempt": true }]);
+    let run = app.trigger("script", script.clone()).await;
+    app.until_status(&run, "WAITING").await;
+    app.app().advance(Duration::from_millis(DAY_MS));
+    assert_eq!(completed(&app.finished(&run).await), &json!(["elapsed", null, 3]));
+    assert_eq!(waits(&app, &run).await, 1, "{:?}", app.history(&run).await);
+
+    // Another run has a key of its own, and an attempt may have one.
+    let other = app.trigger("script", script).await;
+    app.until_status(&other, "WAITING").await;
+    app.post_empty(&format!("/api/v2/runs/{other}/cancel")).await.ok();
+    let of_attempt = json!({ "wait_once": { "key": "trial", "scope": "attempt", "ms": DAY_MS } });
+    let again = app.trigger("script", json!([of_attempt, { "fail_before": 2 }])).await;
+    for wait in 1..=2 {
+        until_waits(&app, &again, wait).await;
+        app.app().advance(Duration::from_millis(DAY_MS));
+    }
+    completed(&app.finished(&again).await);
+}
+
+#[tokio::test]
+async fn a_wait_with_a_global_key_is_waited_by_all_runs_together() {
+    let app = start_dropping().await;
+    let wait = json!({ "wait_once": { "key": "launch", "scope": "global", "ms": DAY_MS } });
+    let first = app.trigger("script", json!([wait])).await;
+    app.until_status(&first, "WAITING").await;
+    app.app().advance(Duration::from_millis(DAY_MS / 2));
+    // It waits for what is left, together with something else.
+    let second = app.trigger("script", json!([{ "all": [wait, { "wait_ms": 1 }] }, wait])).await;
+    app.until_status(&second, "WAITING").await;
+    app.app().advance(Duration::from_millis(DAY_MS / 2));
+    assert_eq!(completed(&app.finished(&first).await), &json!(["elapsed"]));
+    assert_eq!(completed(&app.finished(&second).await), &json!([["elapsed", "elapsed"], "elapsed"]));
+    let third = app.call("script", json!([wait])).await;
+    assert_eq!(completed(&third), &json!(["elapsed"]));
+    let id = third["id"].as_str().expect("a run has an id");
+    assert_eq!(app.history(id).await, ["QUEUED", "EXECUTING", "COMPLETED"], "it has nothing to wait for");
+}
+
+#[tokio::test]
+async fn the_key_of_a_wait_counts_for_so_long() {
+    let app = start_dropping().await;
+    let wait =
+        |ttl: Value| json!([{ "wait_once": { "key": "k", "scope": "global", "ms": 60 * DAY_MS, "key_ttl_ms": ttl } }]);
+    for (ttl, days, waits_again) in [(Value::Null, 89, false), (Value::Null, 91, true), (json!(DAY_MS), 2, true)] {
+        let first = app.trigger("script", wait(ttl.clone())).await;
+        app.until_status(&first, "WAITING").await;
+        app.app().advance(Duration::from_millis(days * DAY_MS));
+        let second = app.trigger("script", wait(ttl)).await;
+        if waits_again {
+            app.until_status(&second, "WAITING").await;
+        } else {
+            completed(&app.finished(&second).await);
+        }
+        app.app().advance(Duration::from_millis(100 * DAY_MS));
+        for run in [first, second] {
+            completed(&app.finished(&run).await);
+        }
+        // The key of the last is forgotten.
+        app.app().advance(Duration::from_millis(200 * DAY_MS));
+    }
+}
+
 #[tokio::test]
 async fn a_run_whose_journal_is_not_whole_goes_on_in_memory_and_is_not_done_again_for_ever() {
     let args =

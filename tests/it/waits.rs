@@ -15,6 +15,7 @@ use dacapo::storage::{Canceled, Completed, FamilyInserted, MetadataEdit, Suspend
 use serde_json::{Value, json};
 
 mod desk;
+mod kept;
 mod stories;
 mod trees;
 

@@ -7,6 +7,8 @@ ALTER TABLE runs ADD COLUMN journaled_attempt BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE runs ADD COLUMN is_replayable BIGINT;
 -- Whether the run that triggered it waits for it.
 ALTER TABLE runs ADD COLUMN is_awaited BIGINT NOT NULL DEFAULT 0;
+-- Runs that have ended and whose journal is kept, by their age.
+CREATE INDEX runs_with_journals ON runs (finished_at) WHERE journaled_attempt > 0 AND finished_at IS NOT NULL;
 
 -- What the host answered in an attempt, in pieces, sealed under the server's key.
 CREATE TABLE run_journals (
@@ -41,6 +43,8 @@ CREATE INDEX run_waits_for_token ON run_waits (target_token, run_id) WHERE targe
 
 -- Which hooks a task has, as words. NULL: none.
 ALTER TABLE deployment_tasks ADD COLUMN hooks TEXT;
+-- Whether the journals of its runs are kept after their ends.
+ALTER TABLE deployment_tasks ADD COLUMN keeps_journals BIGINT NOT NULL DEFAULT 1;
 CREATE INDEX deployment_tasks_with_hooks ON deployment_tasks (hooks) WHERE hooks IS NOT NULL;
 
 -- Runs that have ended and whose hooks are to be called: those of the deployment.

@@ -91,6 +91,8 @@ pub struct TaskItem {
     /// JSON Schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload_schema: Option<Value>,
+    /// Whether the journals of its runs are kept after their ends, for as long as the server keeps any.
+    pub keeps_journals: bool,
 }
 
 /// When a failed attempt is followed by another. The delay before attempt n+1 is
@@ -136,6 +138,7 @@ impl From<&TaskDefinition> for TaskItem {
             cron: task.cron.as_ref().map(|cron| cron.pattern.clone()),
             timezone: task.cron.as_ref().and_then(|cron| cron.timezone.clone()),
             payload_schema: task.payload_schema.as_ref().and_then(|text| serde_json::from_str(text).ok()),
+            keeps_journals: task.keeps_journals,
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct TaskDefinition {
     pub payload_schema: Option<String>,
     /// What is called around its runs.
     pub hooks: Hooks,
+    /// Whether the journals of its runs are kept after their ends, for as long as the server keeps any.
+    pub keeps_journals: bool,
 }
 
 /// A queue that tasks share.
@@ -156,6 +158,7 @@ impl TaskDefinition {
             cron: None,
             payload_schema: None,
             hooks: Hooks::default(),
+            keeps_journals: true,
         }
     }
 

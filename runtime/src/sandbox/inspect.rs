@@ -24,6 +24,8 @@ use crate::model::task::{Cron, DefinitionProblem, Machine, QueueDefinition, Task
 
 /// Where a definition names its hooks, in its `extra`.
 const HOOKS_ENTRY: &str = "hooks";
+/// Where it says whether the journals of its runs are kept.
+const KEEP_JOURNALS_ENTRY: &str = "journal.keep";
 
 /// Why a component cannot be deployed, in its author's terms; except [`InspectError::HostFault`].
 #[derive(Debug, thiserror::Error)]
@@ -263,6 +265,10 @@ fn definition(task: guest::TaskDefinition) -> TaskDefinition {
         cron: task.cron.map(|cron| Cron { pattern: cron.pattern, timezone: cron.timezone }),
         payload_schema: task.payload_schema,
         hooks: hooks(&task.extra),
+        keeps_journals: !task
+            .extra
+            .iter()
+            .any(|entry| entry.name == KEEP_JOURNALS_ENTRY && entry.value.trim() == "false"),
     }
 }
 

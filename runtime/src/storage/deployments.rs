@@ -109,7 +109,7 @@ macro_rules! task_columns {
     () => {
         "t.task_id, t.description, t.retry_max_attempts, t.retry_factor, t.retry_min_delay_ms, t.retry_max_delay_ms,
          t.retry_randomize, t.queue_name, t.queue_limit, t.max_duration_seconds, t.ttl_ms, t.machine, t.cron_pattern,
-         t.cron_timezone, t.payload_schema, t.hooks"
+         t.cron_timezone, t.payload_schema, t.hooks, t.keeps_journals"
     };
 }
 impl Storage {
@@ -338,8 +338,8 @@ fn insert_task(tx: &mut Tx<'_>, deployment: DeploymentId, task: &TaskDefinition)
     let sql = "INSERT INTO deployment_tasks (
                    deployment_id, task_id, description, retry_max_attempts, retry_factor, retry_min_delay_ms,
                    retry_max_delay_ms, retry_randomize, queue_name, queue_limit, max_duration_seconds, ttl_ms, machine,
-                   cron_pattern, cron_timezone, payload_schema, hooks)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+                   cron_pattern, cron_timezone, payload_schema, hooks, keeps_journals)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
     let retry = task.retry.as_ref();
     let queue = task.queue.as_ref();
     let cron = task.cron.as_ref();
@@ -361,6 +361,7 @@ fn insert_task(tx: &mut Tx<'_>, deployment: DeploymentId, task: &TaskDefinition)
         cron.and_then(|cron| cron.timezone.as_ref()),
         task.payload_schema.as_ref(),
         task.hooks.to_text(),
+        task.keeps_journals,
     ];
     if task.hooks != Hooks::default() {
         tx.effects.hooks_exist();
@@ -492,6 +493,7 @@ fn read_task(row: &mut Row<'_>) -> Result<TaskDefinition, Error> {
         },
         payload_schema: row.column()?,
         hooks: row.parsed_option(Hooks::parse)?.unwrap_or_default(),
+        keeps_journals: row.column()?,
     })
 }
 

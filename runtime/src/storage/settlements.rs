@@ -36,6 +36,9 @@ pub struct AttemptEnd {
     /// Whether its journal is the whole of it. `Some(false)`: it passed its limit, and what is stored
     /// of it is forgotten. `None`: nothing was recorded.
     pub replayable: Option<bool>,
+    /// Whether its journal is kept where the run has ended with this attempt; else what is stored of it
+    /// is forgotten with that end.
+    pub keeps_journal: bool,
     /// When it ended.
     pub at: Timestamp,
 }
@@ -52,6 +55,7 @@ impl AttemptEnd {
             logs: Vec::new(),
             journal: None,
             replayable: None,
+            keeps_journal: true,
             at,
         }
     }
@@ -98,6 +102,7 @@ fn finish(
                WHERE  id = ?1 AND lease = ?2 AND status = 'executing'";
     let Lease { run, number, attempt, .. } = end.lease;
     let cpu = end.cpu_before + end.usage.cpu;
+    let kept = if end.keeps_journal { end.replayable } else { Some(false) };
     let values = values![
         run,
         number,
@@ -111,13 +116,13 @@ fn finish(
         micros(cpu),
         end.usage.peak_memory_bytes,
         end.replayable,
-        end.replayable.map(|is_complete| if is_complete { attempt } else { 0 }),
+        kept.map(|is_kept| if is_kept { attempt } else { 0 }),
     ];
     if tx.execute(sql, values)? == 0 {
         return Ok(false);
     }
-    if let Some(is_complete) = end.replayable {
-        keep_journal(tx, run, attempt, (end.journal.as_deref(), is_complete))?;
+    if let Some(is_kept) = kept {
+        keep_journal(tx, run, attempt, (end.journal.as_deref(), is_kept))?;
     }
     add_event(tx, run, Event { at: end.at, status, attempt, detail: error.map(|error| error.message.as_str()) })?;
     run_ended(tx, run, End { status, output: output.cloned(), error: error.cloned(), cpu }, end.at)?;

@@ -388,7 +388,9 @@ impl Attempt {
         };
         let facts = facts(&self.claimed, definition.as_deref());
         let said = guest.as_ref().map(|guest| guest.recorder.take()).unwrap_or_default();
-        let unwritten = guest.as_ref().and_then(|guest| guest.journal.unwritten());
+        let keeps_journal = !self.shared.limits.journal_retention.is_zero()
+            && guest.as_ref().is_none_or(|guest| guest.definition.keeps_journals);
+        let unwritten = guest.as_ref().filter(|_| keeps_journal).and_then(|guest| guest.journal.unwritten());
         let end = AttemptEnd {
             lease: self.claimed.lease,
             settlement: settle(&facts, ended.outcome, now, crate::secrets::chance()),
@@ -398,6 +400,7 @@ impl Attempt {
             logs: said.logs,
             journal: unwritten.map(|unwritten| self.sealed(&unwritten.segment)),
             replayable: guest.as_ref().map(|guest| guest.journal.is_complete()),
+            keeps_journal,
             at: now,
         };
         // Its memory is free while the disk is waited for.

@@ -59,12 +59,14 @@ use self::attempt::{Attempt, Left, Stop, Waiting};
 use self::hooks::Hooks;
 pub use self::parked::ParkLimits;
 use self::parked::Parked;
+use self::upkeep::Upkeep;
 use crate::clock::Clock;
 use crate::context::{AttemptLimits, SettingsCache};
 use crate::model::id::{RunId, WorkerId};
 use crate::model::run::later;
 use crate::runs::Runs;
 use crate::sandbox::Sandbox;
+use crate::schedules::Schedules;
 use crate::secrets::ServerKey;
 use crate::storage::{ClaimRequest, Claimed, Error, Lease, PendingClaim, Storage};
 use crate::waitpoints::Waitpoints;
@@ -89,6 +91,8 @@ pub struct Limits {
     pub attempts: AttemptLimits,
     /// Bytes of the journal of an attempt; 0: nothing is recorded.
     pub max_journal_bytes: usize,
+    /// How long journals are kept after the end of their runs; 0: not at all.
+    pub journal_retention: Duration,
     /// What of waiting runs stays in memory.
     pub parked: ParkLimits,
     /// How long a shutdown waits for attempts.
@@ -165,14 +169,15 @@ impl Worker {
         }
     }
 
-    /// The name under which it claims.
-    pub fn id(&self) -> WorkerId {
-        self.id
-    }
-
     /// What calls the hooks of runs, beside this loop.
     pub fn hooks(&self) -> Hooks {
         Hooks::new(self.shared.clone())
+    }
+
+    /// What does what time demands, beside this loop.
+    pub fn upkeep(&self, schedules: Schedules) -> Upkeep {
+        let (storage, clock) = (self.storage.clone(), self.clock.clone());
+        Upkeep { storage, schedules, clock, worker: self.id, journal_retention: self.limits.journal_retention }
     }
 
     /// Works until `shutdown` becomes true, then lets its attempts end as the module says.

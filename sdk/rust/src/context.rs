@@ -12,6 +12,7 @@
 //! assert!(!ctx.run.is_replay);
 //! ```
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -217,6 +218,23 @@ pub struct Deployment {
     pub short_code: String,
     /// `YYYYMMDD.N`
     pub version: String,
+}
+
+thread_local! {
+    /// The run and the attempt that this instance was made for. It has one thread.
+    static CURRENT: RefCell<(String, u32)> = const { RefCell::new((String::new(), 0)) };
+}
+
+/// Takes what the host says when it calls.
+pub(crate) fn begin(context: wit::Context) -> Context {
+    let context = Context::from(context);
+    CURRENT.set((context.run.id.clone(), context.attempt.number));
+    context
+}
+
+/// The id of the run and the number of the attempt; empty and 0 outside a component.
+pub(crate) fn current() -> (String, u32) {
+    CURRENT.with_borrow(Clone::clone)
 }
 
 impl From<wit::Context> for Context {

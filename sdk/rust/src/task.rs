@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::bindings::dacapo::task::context as wit_context;
+use crate::bindings::dacapo::task::{context as wit_context, types as wit_types};
 use crate::bindings::exports::dacapo::task::guest as wit;
-use crate::{Context, Result, TaskError, payload};
+use crate::{Context, Result, TaskError, context, payload};
 
 mod component;
 mod hooks;
@@ -133,6 +133,17 @@ impl Task {
         self.definition.payload_schema = Some(schema.to_owned());
         self
     }
+
+    /// Forgets the journal of a run (what others answered it: HTTP responses, outputs of children,
+    /// environment variables) as soon as the run has ended. For tasks that handle what must not be
+    /// kept; their runs cannot be replayed from their journals. Default: the server keeps journals for
+    /// as long as its setting `--journal-retention` says.
+    pub fn forget_journal(mut self) -> Self {
+        let forget = wit_types::Entry { name: "journal.keep".into(), value: "false".into() };
+        self.definition.extra.retain(|entry| entry.name != forget.name);
+        self.definition.extra.push(forget);
+        self
+    }
 }
 
 /// What the component says when it is deployed.
@@ -152,7 +163,7 @@ fn run(
     context: wit_context::Context,
     payload: &str,
 ) -> std::result::Result<String, wit::TaskError> {
-    run_by_id(&tasks, id, &context.into(), payload).map_err(Into::into)
+    run_by_id(&tasks, id, &context::begin(context), payload).map_err(Into::into)
 }
 
 fn run_by_id(tasks: &[Task], id: &str, context: &Context, payload: &str) -> Result<String> {
@@ -215,11 +226,13 @@ mod tests {
             .ttl(Duration::from_secs(60))
             .machine(Machine::Medium1x)
             .cron(Cron::new("0 3 * * *").timezone("Europe/Berlin"))
-            .payload_schema(r#"{"type":"integer"}"#);
+            .payload_schema(r#"{"type":"integer"}"#)
+            .forget_journal()
+            .forget_journal();
 
         let described = describe(vec![plain, full]);
 
-        assert!(described[0].retry.is_none() && described[0].queue.is_none());
+        assert!(described[0].retry.is_none() && described[0].queue.is_none() && described[0].extra.is_empty());
         let full = &described[1];
         let retry = full.retry.as_ref().expect("it was set");
         assert_eq!((retry.max_attempts, retry.min_delay), (5, 2));
@@ -228,6 +241,8 @@ mod tests {
         assert_eq!(full.max_duration_seconds, Some(2));
         assert_eq!(full.ttl, Some(60_000));
         assert_eq!(full.machine, Some(wit::MachinePreset::MediumOneX));
+        let [entry] = &full.extra[..] else { panic!("{:?}", full.extra) };
+        assert_eq!((entry.name.as_str(), entry.value.as_str()), ("journal.keep", "false"));
     }
 
     #[test]

@@ -120,6 +120,12 @@ impl Token {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenError(String);
 
+impl TokenError {
+    pub(crate) fn new(reason: String) -> Self {
+        Self(reason)
+    }
+}
+
 fn outside() -> TokenError {
     TokenError("there are no tokens outside a component".into())
 }

@@ -41,6 +41,11 @@
 //! }
 //! ```
 //!
+//! # Waiting once
+//!
+//! A retried attempt does everything again, and waits again, but for what an idempotency key guards; see
+//! [`once`].
+//!
 //! # Tests
 //!
 //! Outside a component, in a unit test for example, no time passes: every moment is there at once.
@@ -55,10 +60,12 @@ use crate::task::milliseconds;
 
 mod error;
 mod join;
+mod once;
 mod pending;
 
 pub use error::WaitError;
 pub use join::{All, Each, all, any, each};
+pub use once::{Once, once};
 pub use pending::Pending;
 pub(crate) use pending::unexpected;
 

@@ -21,6 +21,14 @@ enum Step {
     WaitMs(u64),
     /// Milliseconds since 1970.
     UntilMs(u64),
+    /// Waits once for all attempts, or runs, that know the key.
+    WaitOnce {
+        key: String,
+        /// `run`, `attempt` or `global`.
+        scope: Option<String>,
+        ms: u64,
+        key_ttl_ms: Option<u64>,
+    },
     /// A token by its id, or `$last` for the one that the script made last.
     Token(String),
     Child(ChildStep),
@@ -176,6 +184,13 @@ impl Script<'_> {
         Ok(match step {
             Step::WaitMs(ms) => wait::after(Duration::from_millis(ms)).map(|()| json!("elapsed")),
             Step::UntilMs(at) => wait::at(UNIX_EPOCH + Duration::from_millis(at)).map(|()| json!("elapsed")),
+            Step::WaitOnce { key, scope, ms, key_ttl_ms } => {
+                let mut key = scoped(key, scope.as_deref());
+                if let Some(ms) = key_ttl_ms {
+                    key = key.ttl(Duration::from_millis(ms));
+                }
+                wait::once(key).after(Duration::from_millis(ms))?.map(|()| json!("elapsed"))
+            }
             Step::Token(id) if id == "$last" => self.last_token()?.pending().map(token_answer),
             Step::Token(id) => wait::for_token(&id).map(token_answer),
             Step::Child(step) => child(step).start().map(child_answer),
@@ -210,11 +225,7 @@ impl Script<'_> {
 fn child(step: ChildStep) -> Child {
     let mut child = runs::child(&step.task, step.payload);
     if let Some(key) = step.key {
-        child = child.idempotency_key(match step.scope.as_deref() {
-            Some("attempt") => IdempotencyKey::attempt(key),
-            Some("global") => IdempotencyKey::global(key),
-            _ => IdempotencyKey::run(key),
-        });
+        child = child.idempotency_key(scoped(key, step.scope.as_deref()));
     }
     if let Some(queue) = step.queue {
         child = child.queue(&queue);
@@ -226,6 +237,14 @@ fn child(step: ChildStep) -> Child {
         child = child.ttl(Duration::from_millis(ms));
     }
     step.tags.into_iter().fold(child, Child::tag)
+}
+
+fn scoped(key: String, scope: Option<&str>) -> IdempotencyKey {
+    match scope {
+        Some("attempt") => IdempotencyKey::attempt(key),
+        Some("global") => IdempotencyKey::global(key),
+        _ => IdempotencyKey::run(key),
+    }
 }
 
 fn child_answer(ended: Result<Value, ChildError>) -> Value {
@@ -298,4 +317,5 @@ fn leaf(_: &Context, leaf: Leaf) -> Result<Value> {
 dacapo::tasks![
     task("script", script).retry(Retry::attempts(3).min_delay(Duration::from_millis(1)).randomize(false)),
     task("leaf", leaf).retry(Retry::never()),
+    task("forgetful", script).forget_journal(),
 ];

@@ -135,6 +135,7 @@ impl Desk {
             logs: Vec::new(),
             journal: None,
             replayable: None,
+            keeps_journal: true,
             at: self.now(),
         }
     }

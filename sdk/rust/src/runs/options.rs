@@ -53,6 +53,21 @@ impl IdempotencyKey {
         self.ttl = Some(ttl);
         self
     }
+
+    /// What the server is told where it knows no scopes but the whole environment.
+    pub(crate) fn in_environment(&self, run: &str, attempt: u32) -> String {
+        let Self { key, scope, .. } = self;
+        match scope {
+            IdempotencyKeyScope::Run => format!("run:{run}:{key}"),
+            IdempotencyKeyScope::Attempt => format!("attempt:{run}:{attempt}:{key}"),
+            IdempotencyKeyScope::Global => format!("global:{key}"),
+        }
+    }
+
+    /// How long it counts, where that was said.
+    pub(crate) fn lifetime(&self) -> Option<Duration> {
+        self.ttl
+    }
 }
 
 impl From<&str> for IdempotencyKey {

@@ -5,6 +5,7 @@ use super::{Task, describe, run};
 use crate::bindings::dacapo::task::context::Context;
 use crate::bindings::dacapo::task::wait::RunError;
 use crate::bindings::exports::dacapo::task::{guest, hooks};
+use crate::context::begin;
 use crate::runs::RunFailure;
 
 /// A component, as [`tasks!`](crate::tasks) declares it.
@@ -58,7 +59,7 @@ fn call<C: Component>(
     (payload, outcome): (&str, Outcome<'_>),
 ) -> Result<(), String> {
     match C::tasks().iter().find(|task| task.definition.id == id) {
-        Some(task) => task.hooks.call(moment, &context.into(), payload, outcome).map_err(|error| error.to_string()),
+        Some(task) => task.hooks.call(moment, &begin(context), payload, outcome).map_err(|error| error.to_string()),
         None => Err(format!("this component has no task \"{id}\"")),
     }
 }
