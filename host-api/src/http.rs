@@ -3,6 +3,7 @@
 
 mod bodies;
 mod code;
+mod era;
 pub(crate) mod gate;
 mod sent;
 
@@ -15,6 +16,7 @@ use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
 use wasmtime_wasi_http::WasiHttpHooks;
 
+use self::era::Era;
 pub(crate) use self::bodies::Answer as StreamAnswer;
 pub(crate) use self::code::Failed;
 pub(crate) use self::gate::{Got, Head, header_map};
@@ -66,6 +68,8 @@ pub(crate) struct Hooks {
     parts: HashMap<u32, Part>,
     /// What the last request sends.
     last: Option<Sending>,
+    /// Since the last wait.
+    era: Era,
 }
 
 /// Of which request something is a part.
@@ -78,7 +82,23 @@ pub(crate) struct Part {
 
 impl Hooks {
     pub(crate) fn new(outbound: Arc<dyn Outbound>, logger: Logger, journal: Journal) -> Self {
-        Self { outbound, logger, journal, fault: None, permits: None, exchanges: 0, parts: HashMap::new(), last: None }
+        Self {
+            outbound,
+            logger,
+            journal,
+            fault: None,
+            permits: None,
+            exchanges: 0,
+            parts: HashMap::new(),
+            last: None,
+            era: Era::default(),
+        }
+    }
+
+    /// The guest waits: nothing more comes of the exchanges that it has begun.
+    fn end_exchanges(&mut self) {
+        self.era.end();
+        self.permits = None;
     }
 
     /// Whether this request was sent before.
@@ -94,8 +114,8 @@ impl Hooks {
     }
 }
 
-/// The connection of a request that an earlier instance sent is gone. What that instance had of the
-/// response is in the journal; the rest will never come.
+/// The connection of a request that was sent before a wait is gone. What the guest had read of the
+/// response by then is in the journal; the rest will never come.
 fn lost() -> HttpError {
     HttpError::InternalError(Some("the connection was lost while the run waited".into()))
 }
@@ -130,18 +150,19 @@ impl WasiHttpHooks for Hooks {
         let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
             return Box::new(async { Err(HttpError::ConnectionLimitReached) });
         };
+        let era = self.era.clone();
         let sending = Sending::default();
-        let request = request.map(|body| sending.watch(body));
+        let request = request.map(|body| era.hold(sending.watch(body)));
         self.last = Some(sending);
         let response = self.outbound.send(request, options.unwrap_or_default(), self.logger.clone());
         Box::new(async move {
             let response = response.await?.map(|body| {
-                body.map_frame(move |frame| {
+                let body = body.map_frame(move |frame| {
                     // The permit lives as long as the body.
                     let _ = &permit;
                     frame
-                })
-                .boxed_unsync()
+                });
+                era.hold(body.boxed_unsync())
             });
             Ok((response, Box::new(async { Ok(()) }) as _))
         })

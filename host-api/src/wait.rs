@@ -168,11 +168,13 @@ impl Host for TaskCtx {
         if of.is_empty() {
             wasmtime::bail!("waited for any of nothing");
         }
+        self.end_exchanges();
         if there.is_empty() { self.wait_for(&of, &missing, false).await } else { Ok(there) }
     }
 
     async fn all(&mut self, of: Vec<Resource<Pending>>) -> wasmtime::Result<()> {
         let (_, missing) = self.there(&of)?;
+        self.end_exchanges();
         if !missing.is_empty() {
             self.wait_for(&of, &missing, true).await?;
         }

@@ -35,6 +35,9 @@ fn step() -> impl Strategy<Value = Value> {
         1 => Just(json!({ "env": "HOME" })),
         1 => Just(json!({ "sleep_ms": 1 })),
         1 => Just(json!({ "http": "{site}" })),
+        2 => (0..6, 0..3).prop_map(|(bytes, ms)| {
+            json!({ "http_across": { "url": "{site}", "bytes": bytes, "ms": ms } })
+        }),
         1 => Just(json!({ "fail_before": 2 })),
     ];
     prop_oneof![8 => simple.clone(), 1 => vec(simple, 0..3).prop_map(|steps| json!({ "span": steps }))]

@@ -268,19 +268,27 @@ async fn the_rest_of_a_response_is_lost_with_its_connection() {
     let host = url.trim_start_matches("http://").split('/').next().unwrap();
     let open = json!({"open": [host, "/"]});
     let (segments, _) = desk.record(&json!([open, "read", {"wait": 1}, "read"])).await;
-    let instance = desk.resume(&json!([open, "read", {"wait": 1}, "read", "read"]), &segments).await;
-    let output = instance.output();
+    let steps = json!([open, "read", {"wait": 1}, "read", "read"]);
+    let output = desk.resume(&steps, &segments).await.output();
+    let kept = async |steps: &Value| desk.run(steps, "red", Journal::recording(MAX_JOURNAL_BYTES), 0).await.output();
     assert_eq!((&output[0], &output[1]), (&json!(200), &json!("hell")));
     let lost = output[3].as_str().unwrap();
     assert!(lost.contains("the connection was lost while the run waited"), "{lost}");
     assert_eq!(output[4], "closed");
+    assert_eq!(kept(&steps).await, output, "in memory as well");
 
     // One that was read to its end has nothing to lose.
     let read = json!([open, "read", "read", "read", "read", {"wait": 1}, "read"]);
     let (segments, _) = desk.record(&read).await;
     let output = desk.resume(&read, &segments).await.output();
     assert_eq!((&output[4], &output[6]), (&json!("closed"), &json!("closed")));
-    assert_eq!(site.requests().len(), 2);
+    assert_eq!(kept(&read).await, output);
+
+    // What is asked for after a wait comes.
+    let anew = json!([open, {"wait": 1}, open, "read", "read", "read", "read"]);
+    let output = kept(&anew).await;
+    assert_eq!((&output[3], &output[6]), (&json!("hell"), &json!("closed")));
+    assert_eq!(site.requests().len(), 6);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The streams of bodies: each records what the guest got from it, and gives that again.
 //!
-//! A response that an earlier instance received has a body that fails at once: whatever the guest
-//! reads beyond the journal is lost.
+//! A response that came before a wait, or that an earlier instance received, has a body that fails at
+//! once: whatever the guest had not read by then is lost.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,8 @@ use wasmtime_wasi::p2::{
     DynInputStream, DynOutputStream, InputStream, OutputStream, Pollable, StreamError, StreamResult,
 };
 
+use super::era::Era;
+use super::lost;
 use crate::journal::{Blob, Journal, Kind, Question};
 
 /// What a call of a stream answered, but for traps.
@@ -45,25 +47,37 @@ pub(super) struct Incoming {
     journal: Journal,
     /// The request that this answers.
     exchange: u32,
+    /// When the guest began to read.
+    era: Era,
+    /// Whether the guest knows its end.
+    has_ended: bool,
 }
 
 impl Incoming {
-    pub(super) fn new(inner: DynInputStream, journal: Journal, exchange: u32) -> Self {
-        Self { inner, journal, exchange }
+    pub(super) fn new(inner: DynInputStream, journal: Journal, exchange: u32, era: Era) -> Self {
+        Self { inner, journal, exchange, era, has_ended: false }
+    }
+
+    /// What is read after a wait: nothing, although some bytes may have come before it.
+    fn after_wait(&self) -> Option<StreamResult<Bytes>> {
+        let end = || if self.has_ended { StreamError::Closed } else { StreamError::LastOperationFailed(lost().into()) };
+        self.era.is_over().then(|| Err(end()))
     }
 
     fn past(&mut self, size: usize) -> StreamResult<Option<StreamResult<Bytes>>> {
         let question = || Question::new(Kind::ReadBody).exchange(self.exchange).about(&size);
         let past: Option<Answer<Blob>> = self.journal.past(question).map_err(StreamError::Trap)?;
         if matches!(past, Some(Answer::Closed | Answer::Failed(_))) {
+            self.has_ended = true;
             // The guest knows the end. The lost body behind this has another, which nobody shall see.
             let _ = self.inner.read(1);
         }
         Ok(past.map(|answer| answer.result().map(|Blob(bytes)| bytes)))
     }
 
-    fn keep(&self, read: StreamResult<Bytes>) -> StreamResult<Bytes> {
+    fn keep(&mut self, read: StreamResult<Bytes>) -> StreamResult<Bytes> {
         let answer = Answer::of(read.map(Blob)).map_err(StreamError::Trap)?;
+        self.has_ended |= !matches!(answer, Answer::Done(_));
         self.journal.keep(&answer);
         answer.result().map(|Blob(bytes)| bytes)
     }
@@ -75,7 +89,7 @@ impl InputStream for Incoming {
         if let Some(past) = self.past(size)? {
             return past;
         }
-        let read = self.inner.read(size);
+        let read = self.after_wait().unwrap_or_else(|| self.inner.read(size));
         self.keep(read)
     }
 
@@ -83,7 +97,10 @@ impl InputStream for Incoming {
         if let Some(past) = self.past(size)? {
             return past;
         }
-        let read = self.inner.blocking_read(size).await;
+        let read = match self.after_wait() {
+            Some(lost) => lost,
+            None => self.inner.blocking_read(size).await,
+        };
         self.keep(read)
     }
 
@@ -95,7 +112,7 @@ impl InputStream for Incoming {
 #[async_trait]
 impl Pollable for Incoming {
     async fn ready(&mut self) {
-        if !self.journal.is_resuming() {
+        if !self.journal.is_resuming() && !self.era.is_over() {
             self.inner.ready().await;
         }
     }

@@ -100,6 +100,18 @@ impl<T> Got<T> {
 }
 
 impl TaskCtx {
+    /// The guest waits: what has not been read of responses is lost, as if the guest had been dropped.
+    pub(crate) fn end_exchanges(&mut self) {
+        self.hooks.end_exchanges();
+        for resource in self.table.iter_mut() {
+            if let Some(response) = resource.downcast_mut::<HostFutureIncomingResponse>()
+                && !matches!(response, HostFutureIncomingResponse::Consumed)
+            {
+                *response = HostFutureIncomingResponse::Ready(Err(lost()));
+            }
+        }
+    }
+
     /// Sends a request. What is recorded is in [`super::Hooks`], where the request is known.
     fn handle(
         &mut self,
@@ -202,8 +214,8 @@ impl TaskCtx {
 
     fn incoming(&mut self, id: Resource<HostIncomingBody>) -> wasmtime::Result<Result<Resource<DynInputStream>, ()>> {
         let Some(stream) = self.table.get_mut(&id)?.take_stream() else { return Ok(Err(())) };
-        let exchange = self.part(&id).exchange;
-        let stream: DynInputStream = Box::new(Incoming::new(Box::new(stream), self.journal.clone(), exchange));
+        let (exchange, era) = (self.part(&id).exchange, self.hooks.era.clone());
+        let stream: DynInputStream = Box::new(Incoming::new(Box::new(stream), self.journal.clone(), exchange, era));
         Ok(Ok(self.table.push_child(stream, &id)?))
     }
 

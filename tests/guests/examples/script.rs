@@ -8,6 +8,9 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use dacapo::bindings::wasi::http::outgoing_handler;
+use dacapo::bindings::wasi::http::types::{Fields, OutgoingRequest, Scheme};
+use dacapo::bindings::wasi::io::streams::StreamError;
 use dacapo::prelude::*;
 use dacapo::runs::{Child, ChildError, IdempotencyKey};
 use dacapo::tokens::Token;
@@ -57,6 +60,12 @@ enum Step {
     /// Completes the token that the script made last.
     CompleteToken(Value),
     Http(String),
+    /// Reads so many bytes of a response, waits, and reads on.
+    HttpAcross {
+        url: String,
+        bytes: u64,
+        ms: u64,
+    },
     Clock(bool),
     Random(bool),
     /// Sends clocks and random numbers through a leaf; answers whether they are the same afterwards.
@@ -143,6 +152,7 @@ impl Script<'_> {
                 Ok(response) => json!({ "status": response.status(), "body": response.text() }),
                 Err(error) => json!({ "error": error.to_string() }),
             },
+            Step::HttpAcross { url, bytes, ms } => http_across(&url, bytes, ms),
             Step::Clock(_) => json!(now()),
             Step::Random(_) => json!(random()),
             Step::RoundTrip(_) => round_trip()?,
@@ -263,6 +273,39 @@ fn token_answer(ended: Result<Value, WaitError>) -> Value {
 
 fn text<T: Serialize, E: std::fmt::Display>(result: Result<T, E>) -> Value {
     result.map_or_else(|error| json!({ "error": error.to_string() }), |value| json!(value))
+}
+
+fn http_across(url: &str, bytes: u64, ms: u64) -> Value {
+    let (host, path) = url.trim_start_matches("http://").split_once('/').unwrap_or((url, ""));
+    let request = OutgoingRequest::new(Fields::new());
+    request.set_scheme(Some(&Scheme::Http)).unwrap();
+    request.set_authority(Some(host)).unwrap();
+    request.set_path_with_query(Some(&format!("/{path}"))).unwrap();
+    let pending = outgoing_handler::handle(request, None).unwrap();
+    pending.subscribe().block();
+    let response = pending.get().unwrap().unwrap().unwrap();
+    let body = response.consume().unwrap();
+    let stream = body.stream().unwrap();
+    let mut read = Vec::new();
+    let mut left = bytes;
+    while left > 0 {
+        match stream.blocking_read(1) {
+            Ok(byte) => {
+                left -= byte.len() as u64;
+                read.push(json!(byte));
+            }
+            Err(_) => left = 0,
+        }
+    }
+    wait::sleep(Duration::from_millis(ms));
+    for _ in 0..2 {
+        read.push(match stream.blocking_read(64) {
+            Ok(bytes) => json!(bytes),
+            Err(StreamError::Closed) => json!("closed"),
+            Err(StreamError::LastOperationFailed(error)) => json!(error.to_debug_string()),
+        });
+    }
+    json!([response.status(), read])
 }
 
 fn now() -> u128 {
