@@ -42,6 +42,7 @@ mod rate;
 mod realtime;
 mod replay;
 mod retention;
+mod reports;
 mod rules;
 mod samples;
 mod schedules;

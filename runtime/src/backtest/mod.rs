@@ -1,13 +1,16 @@
 //! What a new version would have done with old inputs, and how that differs from what was done then.
 //!
 //! [`replay`] executes an old input in the sandbox: no effect leaves it, and what the guest asks for
-//! is answered from what the run was answered then, which [`source`] knows. [`compare`] decides what
-//! differs and what it comes to, as [`rules`] tell it to look. These two are pure: no clock, no I/O, no
-//! `async`.
+//! is answered from what the run was answered then, which [`source`] knows. [`jobs`] has the verbs:
+//! one run, or many.
+//!
+//! [`compare`] decides what differs and what it comes to, as [`rules`] tell it to look; [`report`] writes it
+//! down. These three are pure: no clock, no I/O, no `async`.
 
 pub mod compare;
 pub mod jobs;
 pub mod replay;
+pub mod report;
 pub mod rules;
 mod services;
 pub mod source;

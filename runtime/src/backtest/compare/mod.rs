@@ -17,6 +17,7 @@ use std::time::Duration;
 pub use json::diff;
 pub use stored::{StoredError, from_stored, to_stored};
 pub use text::{printable, text};
+pub(in crate::backtest) use text::{shown_bytes, shown_time};
 
 use super::rules::TaskRules;
 use crate::api::{Both, Change, Comparison, End, Listed, Used};
