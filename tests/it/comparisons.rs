@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dacapo::api::{Change, Comparison};
-use dacapo::backtest::compare::{compare, diff, from_stored, printable, text, to_stored};
+use dacapo::backtest::compare::{compare, diff, from_stored, headline, printable, text, to_stored};
 use dacapo::backtest::rules::{Rules, TaskRules};
 use dacapo::model::attempt::Usage;
 use dacapo::model::limits::MAX_COMPARISON_BYTES;
@@ -300,9 +300,16 @@ fn a_comparison_can_be_read_in_a_terminal() {
         usage: usage(20, 3),
         ..gets("bc")
     };
-    insta::assert_snapshot!(text(&compare(&then, &now, &TaskRules::default())));
+    let comparison = compare(&then, &now, &TaskRules::default());
+    insta::assert_snapshot!(text(&comparison));
+    assert_eq!(
+        headline(&comparison),
+        "1 difference in the output, 1 difference in the metadata, 1 call added, 1 call removed"
+    );
     let broken = compare(&then, &failed(ErrorKind::Crash, "\u{1b}[31mred"), &TaskRules::default());
     let shown = text(&broken);
+    assert!(headline(&broken).starts_with("fails with Error: \\u{1b}[31mred, "), "{}", headline(&broken));
+    assert_eq!(headline(&compare(&then, &then, &TaskRules::default())), "");
     assert!(shown.contains("- completed") && shown.contains("+ crash: Error: \\u{1b}[31mred"), "{shown}");
 }
 
@@ -319,7 +326,7 @@ fn value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(4, 40, 6, |inner| {
         prop_oneof![
             vec(inner.clone(), 0..6).prop_map(Value::from),
-            btree_map("[a-d. *]{0,2}", inner, 0..5).prop_map(|members| Value::from_iter(members)),
+            btree_map("[a-d. *]{0,2}", inner, 0..5).prop_map(Value::from_iter),
         ]
     })
 }

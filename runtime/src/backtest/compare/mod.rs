@@ -8,12 +8,14 @@
 
 mod effects;
 mod excerpt;
+mod headline;
 mod json;
 mod stored;
 mod text;
 
 use std::time::Duration;
 
+pub use headline::headline;
 pub use json::diff;
 pub use stored::{StoredError, from_stored, to_stored};
 pub use text::{printable, text};

@@ -3,6 +3,7 @@
 use super::escape::html;
 use super::html_details::details;
 use super::{ReportRow, Summary};
+use crate::backtest::compare::headline;
 use crate::model::verdict::Verdict;
 
 /// Most runs that are shown with what differs.
@@ -53,14 +54,14 @@ impl Writer {
             return String::new();
         }
         *shown += 1;
-        let note = row.note.as_deref().map(|note| format!(" <span class=\"dim\">{}</span>", html(note)));
+        let note = row.note.clone().or_else(|| row.comparison.as_ref().map(headline)).unwrap_or_default();
         let line = format!(
-            "<span class=\"v {}\">{}</span> <code>{}</code> {}{}",
+            "<span class=\"v {}\">{}</span> <code>{}</code> {} <span class=\"dim\">{}</span>",
             colour(row.verdict),
             row.verdict.as_str(),
             html(&row.run_id),
             html(&row.task),
-            note.unwrap_or_default()
+            html(&note)
         );
         match &row.comparison {
             Some(comparison) if row.verdict != Verdict::Same => {

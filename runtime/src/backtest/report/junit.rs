@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::escape::{xml, xml_lines};
 use super::{ReportRow, Summary};
-use crate::backtest::compare::text;
+use crate::backtest::compare::{headline, text};
 use crate::model::verdict::{Counts, Verdict};
 
 /// Most runs that have a test case each.
@@ -59,7 +59,7 @@ impl Writer {
             let end = match row.verdict {
                 Verdict::Same | Verdict::Fixed => String::new(),
                 Verdict::NotReplayable => skipped(&details),
-                verdict => failure(verdict.as_str(), row.note.as_deref().unwrap_or(verdict.as_str()), &details),
+                verdict => failure(verdict.as_str(), &message(row), &details),
             };
             return case(&row.task, &row.run_id, wall_us, &end);
         };
@@ -141,6 +141,13 @@ fn case(class: &str, name: &str, wall_us: u64, end: &str) -> String {
 
 fn failure(sort: &str, message: &str, details: &str) -> String {
     format!("<failure type=\"{sort}\" message=\"{}\">{}</failure>", xml(message), xml_lines(details))
+}
+
+/// What is shown of a failed case in a list: the verdict, and why.
+fn message(row: &ReportRow) -> String {
+    let why = row.note.clone().or_else(|| row.comparison.as_ref().map(headline)).unwrap_or_default();
+    let verdict = row.verdict.as_str();
+    if why.is_empty() { verdict.to_owned() } else { format!("{verdict}: {why}") }
 }
 
 fn skipped(details: &str) -> String {

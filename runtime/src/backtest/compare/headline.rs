@@ -1,0 +1,47 @@
+//! A comparison in one line, for lists.
+
+use super::printable;
+use crate::api::{Comparison, Listed};
+
+/// Most bytes of a message in a headline.
+const MAX_TEXT_BYTES: usize = 120;
+
+/// What differs, most important first, as `2 differences in the output, 1 call added, new host a.example`; empty where
+/// nothing does.
+pub fn headline(comparison: &Comparison) -> String {
+    let (then, now) = (&comparison.ends.then, &comparison.ends.now);
+    let mut parts = Vec::new();
+    if then.kind != now.kind || then.name.is_some() != now.name.is_some() {
+        let failed = if now.name.is_some() { now } else { then };
+        let name = short(failed.name.as_deref().unwrap_or(&failed.kind));
+        let message = short(failed.message.as_deref().unwrap_or_default());
+        let when = if now.name.is_some() { "fails with" } else { "failed with" };
+        parts.push(format!("{when} {name}: {message}"));
+    }
+    parts.extend(comparison.passed_budgets.iter().cloned());
+    let place = if now.name.is_some() { "in the error" } else { "in the output" };
+    parts.extend(counted(&comparison.output, "difference", place));
+    parts.extend(counted(&comparison.metadata, "difference", "in the metadata"));
+    let effects = &comparison.effects;
+    parts.extend(counted(&effects.added, "call", "added"));
+    parts.extend(counted(&effects.removed, "call", "removed"));
+    parts.extend(counted(&effects.changed, "call", "changed"));
+    parts.extend(counted(&effects.reordered, "call", "moved"));
+    parts.extend(counted(&effects.unmatched, "call", "not answered"));
+    match &effects.new_hosts.items[..] {
+        [host] if effects.new_hosts.more == 0 => parts.push(format!("new host {}", short(host))),
+        _ => parts.extend(counted(&effects.new_hosts, "new host", "asked")),
+    }
+    parts.join(", ")
+}
+
+fn counted<T>(list: &Listed<T>, what: &str, where_: &str) -> Option<String> {
+    let plural = if list.total() == 1 { "" } else { "s" };
+    (!list.is_empty()).then(|| format!("{} {what}{plural} {where_}", list.total()))
+}
+
+fn short(text: &str) -> String {
+    let start = &text[..text.floor_char_boundary(MAX_TEXT_BYTES)];
+    let more = if start.len() < text.len() { "…" } else { "" };
+    format!("{}{more}", printable(start))
+}
