@@ -162,7 +162,7 @@ fn an_html_report_shows_every_run_and_needs_nothing() {
     assert!(!page.contains("http-equiv=\"refresh\"") && !page.contains("url(") && !page.contains("@import"));
     assert!(page.contains("The gate is closed.") && page.contains("because of payload-rejected"));
     assert!(page.contains("<code class=\"was\">&quot;then&quot;</code>"), "{page}");
-    assert_eq!(seen.iter().filter(|tag| *tag == "details").count(), 5);
+    assert_eq!(seen.iter().filter(|tag| *tag == "details").count(), 6);
 }
 
 #[test]

@@ -54,17 +54,18 @@ impl Writer {
             return String::new();
         }
         *shown += 1;
-        let note = row.note.clone().or_else(|| row.comparison.as_ref().map(headline)).unwrap_or_default();
+        let differs = row.comparison.as_ref().map(headline).unwrap_or_default();
+        let note = row.note.as_deref().unwrap_or(&differs);
         let line = format!(
             "<span class=\"v {}\">{}</span> <code>{}</code> {} <span class=\"dim\">{}</span>",
             colour(row.verdict),
             row.verdict.as_str(),
             html(&row.run_id),
             html(&row.task),
-            html(&note)
+            html(note)
         );
         match &row.comparison {
-            Some(comparison) if row.verdict != Verdict::Same => {
+            Some(comparison) if !differs.is_empty() => {
                 format!("<details><summary>{line}</summary><div>\n{}</div></details>\n", details(comparison))
             }
             _ => format!("<div class=\"run\">{line}</div>\n"),
