@@ -16,9 +16,9 @@ use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
 use wasmtime_wasi_http::WasiHttpHooks;
 
-use self::era::Era;
 pub(crate) use self::bodies::Answer as StreamAnswer;
 pub(crate) use self::code::Failed;
+use self::era::Era;
 pub(crate) use self::gate::{Got, Head, header_map};
 use self::sent::Sending;
 pub(crate) use self::sent::{Request, Sent, is_secret, shown_url};

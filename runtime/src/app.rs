@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::artifacts::Artifacts;
 use crate::backtest;
+use crate::backtest::jobs::Backtests;
 use crate::bulk::Bulks;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -97,6 +98,7 @@ pub struct App {
     worker: JoinHandle<()>,
     upkeep: JoinHandle<()>,
     bulk: JoinHandle<()>,
+    backtests: JoinHandle<()>,
     hooks: JoinHandle<()>,
     serving: JoinHandle<()>,
 }
@@ -129,9 +131,13 @@ impl App {
         let admin = admin_key(&config, &data_dir)?;
         let environments = make_environments(&storage, &server_key, &clock, &data_dir).await?;
         let artifacts = Artifacts::open(&data_dir.join(ARTIFACTS_DIR)).map_err(io("components"))?;
-        let sandbox = match sandbox {
-            Some(sandbox) => sandbox,
-            None => Arc::new(wasm_sandbox(&config, &server_key, artifacts.clone())?),
+        let (sandbox, lane): (Arc<dyn Sandbox>, Arc<dyn Sandbox>) = match sandbox {
+            Some(sandbox) => (sandbox.clone(), sandbox),
+            None => {
+                let sandbox = wasm_sandbox(&config, &server_key, artifacts.clone())?;
+                let lane = sandbox.lane(backtest::MAX_CONCURRENT_REPLAYS, config.replay_memory_bytes);
+                (Arc::new(sandbox), Arc::new(lane))
+            }
         };
         let limits = worker_limits(&config);
         let ready = Arc::new(AtomicBool::new(true));
@@ -139,9 +145,12 @@ impl App {
         let schedules = Schedules::new(storage.clone(), clock.clone(), defaults);
         let runs = Runs::new(storage.clone(), clock.clone(), defaults);
         let bulks = Bulks::new(storage.clone(), runs.clone(), clock.clone(), config.max_waiting_runs);
+        let keyed = (server_key.clone(), attempt_limits(&config));
+        let backtests = Backtests::new(storage.clone(), lane, runs.clone(), clock.clone(), keyed);
         let (stop_serving, stop_listening) = watch::channel(false);
         let server = Arc::new(Server {
             bulks: bulks.clone(),
+            backtests: backtests.clone(),
             packets: Packets::new(storage.clone(), &server_key, clock.clone()),
             schedules: schedules.clone(),
             waitpoints: Arc::new(Waitpoints::new(storage.clone(), &server_key, clock.clone())),
@@ -166,6 +175,7 @@ impl App {
             address,
             upkeep: tokio::spawn(upkeep.run(stopped.clone())),
             bulk: tokio::spawn(worker::bulk::run(storage.clone(), bulks, stopped.clone())),
+            backtests: tokio::spawn(worker::backtests::run(storage.clone(), backtests, stopped.clone())),
             hooks: tokio::spawn(worker.hooks().run(stopped.clone())),
             worker: tokio::spawn(worker.run(stopped)),
             serving: tokio::spawn(http::serve(listener, router.clone(), ConnectionLimits::default(), stop_listening)),
@@ -216,7 +226,7 @@ impl App {
         self.ready.store(false, Ordering::Release);
         self.stop_working.send_replace(true);
         let worked = self.worker.await;
-        let kept = self.upkeep.await.and(self.bulk.await).and(self.hooks.await);
+        let kept = self.upkeep.await.and(self.bulk.await).and(self.backtests.await).and(self.hooks.await);
         self.stop_serving.send_replace(true);
         // Requests that wait for a run may wait for long: they are cut off.
         let cut_off = self.serving.abort_handle();

@@ -53,6 +53,9 @@ pub struct ServerArgs {
     /// Memory in which instances of waiting runs stay, so that they go on at once; 0 for none [default: 256MiB]
     #[arg(long, env = "DACAPO_PARKED_MEMORY", value_name = "SIZE")]
     pub parked_memory: Option<String>,
+    /// Memory of the tasks that are replayed in the sandbox, all together, beside that of runs [default: 1GiB]
+    #[arg(long, env = "DACAPO_REPLAY_MEMORY", value_name = "SIZE")]
+    pub replay_memory: Option<String>,
     /// How long the instance of a waiting run stays in memory; 0s for not at all [default: 30s]
     #[arg(long, env = "DACAPO_PARKED_TIME", value_name = "DURATION")]
     pub parked_time: Option<String>,
@@ -118,6 +121,8 @@ pub struct Config {
     pub max_task_memory_bytes: u64,
     /// Memory of the instances of waiting runs.
     pub parked_memory_bytes: u64,
+    /// Linear memory of all replays.
+    pub replay_memory_bytes: u64,
     /// How long they stay.
     pub parked_time: Duration,
     /// Journal of an attempt; 0: none.
@@ -215,6 +220,7 @@ impl ServerArgs {
             scratch_quota_bytes: size("scratch-quota", args.scratch_quota, 512 << 20)?,
             max_task_memory_bytes: size("max-task-memory", args.max_task_memory, machine_bytes / 4 * 3)?,
             parked_memory_bytes: size("parked-memory", args.parked_memory, 256 << 20)?,
+            replay_memory_bytes: size("replay-memory", args.replay_memory, 1 << 30)?,
             parked_time: length("parked-time", args.parked_time, 30)?,
             max_journal_bytes: usize::try_from(size("max-journal", args.max_journal, 16 << 20)?).unwrap_or(usize::MAX),
             journal_retention: journal_retention(args.journal_retention)?,
@@ -240,6 +246,7 @@ impl ServerArgs {
             scratch_quota: self.scratch_quota.or(other.scratch_quota),
             max_task_memory: self.max_task_memory.or(other.max_task_memory),
             parked_memory: self.parked_memory.or(other.parked_memory),
+            replay_memory: self.replay_memory.or(other.replay_memory),
             parked_time: self.parked_time.or(other.parked_time),
             max_journal: self.max_journal.or(other.max_journal),
             journal_retention: self.journal_retention.or(other.journal_retention),
@@ -261,7 +268,7 @@ impl Config {
         format!(
             "listen = \"{}\"\ndata-dir = \"{}\"\nmax-concurrent-runs = {}\nmax-waiting-runs = {}\n\
              default-ttl = \"{}\"\ndefault-max-duration = \"{}s\"\nmax-host-wait = \"{}s\"\nscratch-quota = \"{}B\"\n\
-             max-task-memory = \"{}B\"\nparked-memory = \"{}B\"\nparked-time = \"{}s\"\nmax-journal = \"{}B\"\n\
+             max-task-memory = \"{}B\"\nparked-memory = \"{}B\"\nreplay-memory = \"{}B\"\nparked-time = \"{}s\"\nmax-journal = \"{}B\"\n\
              journal-retention = \"{}\"\n{}shutdown-grace = \"{}s\"\nrate-limit = {}\n{}# server-key {}\n# admin-key {}\n",
             self.listen,
             self.data_dir.display(),
@@ -273,6 +280,7 @@ impl Config {
             self.scratch_quota_bytes,
             self.max_task_memory_bytes,
             self.parked_memory_bytes,
+            self.replay_memory_bytes,
             self.parked_time.as_secs(),
             self.max_journal_bytes,
             duration::text(self.journal_retention),

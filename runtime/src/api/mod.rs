@@ -64,7 +64,9 @@ pub use queues::{
 pub use rate::RateProblem;
 pub use realtime::{RealtimeRun, ShapeMessage};
 pub use replay_rules::{ReplayRules, TaskReplayRules};
-pub use replays::{ChildrenPolicy, HttpStub, ReplayMode, ReplayOptions, ReplayReport, ReplayStubs, UnmatchedPolicy};
+pub use replays::{
+    ChildrenPolicy, HttpStub, ReplayAnswer, ReplayMode, ReplayOptions, ReplayReport, ReplayStubs, UnmatchedPolicy,
+};
 pub use runs::{
     AwaitedItem, EnvironmentRef, EventItem, EventList, LogItem, LogPage, Pagination, RelatedRun, RelatedRuns,
     RunCommon, RunDetails, RunId, RunItem, RunList, RunResult, RunStatus, Usage,

@@ -108,6 +108,16 @@ pub struct ReplayOptions {
     pub rules: Option<ReplayRules>,
 }
 
+/// The answer to a replay, by its mode.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum ReplayAnswer {
+    /// `live`
+    Live(super::ReplayReceipt),
+    /// `sandbox` and `shadow`
+    Sandbox(Box<ReplayReport>),
+}
+
 /// The answer to `POST /api/v1/runs/{runId}/replay` in the modes `sandbox` and `shadow`. No run was made.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -6,6 +6,7 @@
 
 mod admin;
 mod auth;
+mod backtests;
 mod batches;
 mod body;
 mod bulk;
@@ -44,6 +45,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::backtest::jobs::Backtests;
 use crate::bulk::Bulks;
 use crate::clock::Clock;
 use crate::deploy::Deploys;
@@ -66,6 +68,8 @@ pub struct Server {
     pub runs: Runs,
     /// The verbs on many runs.
     pub bulks: Bulks,
+    /// Replays in the sandbox.
+    pub backtests: Backtests,
     /// Large payloads.
     pub packets: Packets,
     /// The verbs on schedules.

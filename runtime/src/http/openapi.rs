@@ -20,8 +20,8 @@ use utoipa::openapi::{
 use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
 
 use super::{
-    admin, batches, bulk, changes, deployments, health, packets, queues, realtime, runs, schedules, streams, tokens,
-    trace, trigger, variables, waitpoints,
+    admin, backtests, batches, bulk, changes, deployments, health, packets, queues, realtime, runs, schedules, streams,
+    tokens, trace, trigger, variables, waitpoints,
 };
 use crate::api::{BatchItemRequest, ErrorBody, ShapeMessage};
 
@@ -39,6 +39,7 @@ use crate::api::{BatchItemRequest, ErrorBody, ShapeMessage};
         admin::environments, admin::set_egress, admin::set_concurrency, admin::keys, admin::create_key,
         admin::revoke_key,
         batches::create, batches::items, batches::retrieve, batches::results,
+        backtests::create, backtests::list, backtests::retrieve, backtests::abort, backtests::replays, backtests::report,
         bulk::create, bulk::list, bulk::retrieve, bulk::abort, bulk::members,
         changes::reschedule, changes::add_tags, changes::metadata, changes::change_metadata, changes::reset_key,
         deployments::deploy, deployments::list, deployments::current, deployments::latest, deployments::retrieve, deployments::promote,
@@ -69,7 +70,8 @@ struct Document;
 const ALIASES: [(&str, &str); 1] = [("/api/v2/batches/{batch}", "/api/v1/batches/{batch}")];
 
 /// What the names in paths mean.
-const SEGMENTS: [(&str, &str); 19] = [
+const SEGMENTS: [(&str, &str); 20] = [
+    ("backtest", "A backtest: `backtest_…`"),
     ("batch", "A batch: `batch_…`"),
     ("bulk", "A bulk action: `bulk_…`"),
     ("code", "The code in the address that the token's maker was given"),

@@ -9,8 +9,8 @@ use axum::routing::{delete, get, post, put};
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use super::{
-    Server, admin, batches, bulk, changes, deployments, error, health, openapi, packets, queues, realtime, runs,
-    schedules, streams, tokens, trace, trigger, variables, waitpoints,
+    Server, admin, backtests, batches, bulk, changes, deployments, error, health, openapi, packets, queues, realtime,
+    runs, schedules, streams, tokens, trace, trigger, variables, waitpoints,
 };
 use crate::model::limits;
 
@@ -115,6 +115,11 @@ fn queues_and_bulk() -> Router<Arc<Server>> {
         .route("/api/v1/queues/{queue}/pause", post(queues::pause))
         .route("/api/v1/queues/{queue}/concurrency/override", post(queues::override_limit))
         .route("/api/v1/queues/{queue}/concurrency/reset", post(queues::reset_limit))
+        .route("/api/v1/backtests", get(backtests::list).post(backtests::create))
+        .route("/api/v1/backtests/{backtest}", get(backtests::retrieve))
+        .route("/api/v1/backtests/{backtest}/abort", post(backtests::abort))
+        .route("/api/v1/backtests/{backtest}/replays", get(backtests::replays))
+        .route("/api/v1/backtests/{backtest}/report", get(backtests::report))
         .route("/api/v1/bulk-actions", get(bulk::list).post(bulk::create))
         .route("/api/v1/bulk-actions/{bulk}", get(bulk::retrieve))
         .route("/api/v1/bulk-actions/{bulk}/members", get(bulk::members))

@@ -10,12 +10,14 @@ use axum::response::{IntoResponse, Response};
 
 use super::Server;
 use super::auth::{Bearer, Caller};
-use super::body::{Body, OptionalBody, Params, Segments, json};
+use super::body::{Body, OptionalBody, Params, Segments};
 use super::error::{ApiError, Result};
 use super::openapi::ChangeErrors;
 use super::runs::find;
-use super::{options, packets};
-use crate::api::{ReplayReceipt, ReplayRequest, RunResult, TriggerReceipt, TriggerRequest};
+use super::{backtests, options, packets};
+use crate::api::{
+    ReplayAnswer, ReplayMode, ReplayReceipt, ReplayRequest, RunResult, TriggerReceipt, TriggerRequest, plain_json,
+};
 use crate::model::admission::Request;
 use crate::model::id::{DeploymentId, EnvironmentId, RunId};
 use crate::model::limits::{MAX_IDEMPOTENCY_KEY_CHARS, MAX_RESULT_WAIT};
@@ -100,7 +102,9 @@ pub(super) async fn request(
 
 /// Runs the payload of a run again, as a new run on the version that is current.
 ///
-/// What the body does not name is taken from the source, but for its idempotency key.
+/// What the body does not name is taken from the source, but for its idempotency key. In the modes `sandbox` and `shadow` no
+/// run is made and no effect leaves the server: the answer says what a version does with the input, and how that differs from
+/// what was done then.
 #[utoipa::path(
     post, path = "/api/v1/runs/{run}/replay", tag = "Runs",
     security(("key" = []), ("publicToken" = [])),
@@ -112,7 +116,10 @@ pub(super) async fn request(
             description = "The same on all tries of one request"),
     ),
     request_body = Option<ReplayRequest>,
-    responses((status = 200, body = ReplayReceipt, description = "The new run"), ChangeErrors),
+    responses(
+        (status = 200, body = inline(ReplayAnswer), description = "The new run; in the sandbox, what came of it"),
+        ChangeErrors,
+    ),
 )]
 pub(super) async fn replay(
     State(server): State<Arc<Server>>,
@@ -120,13 +127,26 @@ pub(super) async fn replay(
     Segments(run): Segments<String>,
     (params, headers): (Params, HeaderMap),
     OptionalBody(body): OptionalBody<ReplayRequest>,
-) -> Result<Json<ReplayReceipt>> {
+) -> Result<Response> {
     params.only(&["environment"])?;
     let caller = &bearer.caller;
     let source = find(&server, caller, &run).await?;
     bearer.may_write(&source)?;
     let target = target(&server, caller, params.get("environment")).await?;
+    let (mode, sandboxed) = (body.mode.unwrap_or(ReplayMode::Live), body.options.clone());
     let (mut overrides, version) = options::overrides(body, server.runs.now())?;
+    if mode != ReplayMode::Live {
+        if target != caller.environment.id {
+            return Err(ApiError::bad_request("`environment` is for the mode `live`: name a `version` instead"));
+        }
+        let payload = overrides.payload.as_ref().map(plain_json).transpose();
+        let payload = payload.map_err(|error| ApiError::bad_request(format!("`payload`: {error}")))?;
+        let wanted = (mode, version, payload, sandboxed.unwrap_or_default());
+        return Ok(Json(backtests::replay_one(&server, caller, source.id, wanted).await?).into_response());
+    }
+    if sandboxed.is_some() {
+        return Err(ApiError::bad_request("`options` are for the modes `sandbox` and `shadow`: leave them out"));
+    }
     overrides.request_key = request_key(&headers);
     overrides.one_time_token = bearer.one_time_token();
     overrides.locked = match version {
@@ -134,7 +154,7 @@ pub(super) async fn replay(
         None => None,
     };
     let replay = server.runs.replay(caller.environment.id, source.id, target, overrides).await?;
-    json(ReplayReceipt { id: replay.run.to_string(), is_cached: replay.is_cached })
+    Ok(Json(ReplayReceipt { id: replay.run.to_string(), is_cached: replay.is_cached }).into_response())
 }
 
 /// Where a replay goes. Another environment has other secrets and other data, so that the key of

@@ -36,6 +36,7 @@
 //! | `host fault` (error) | `error` | the server failed the run |
 
 mod attempt;
+pub mod backtests;
 pub mod bulk;
 mod calls;
 pub mod hooks;

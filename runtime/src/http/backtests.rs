@@ -1,0 +1,320 @@
+//! Backtests, and replays in the sandbox: asking for them, and what came of them.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::Json;
+use axum::body::{Body as HttpBody, Bytes};
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use hyper::body::Frame;
+use tokio::sync::mpsc;
+
+use super::auth::Caller;
+use super::body::{Body, Params, Segments, json};
+use super::error::{ApiError, Result};
+use super::list::page_size;
+use super::openapi::{ChangeErrors, Pages, ReadErrors};
+use super::{Server, cursor};
+use crate::api::{
+    self, BacktestItem, BacktestList, BacktestReplay, BacktestReplays, BacktestRequest, Gate, Pagination, ReplayMode,
+    ReplayOptions, ReplayReport,
+};
+use crate::backtest::compare::from_stored;
+use crate::backtest::jobs::{BacktestError, Judged, Wanted};
+use crate::backtest::report::{Format, Report, ReportRow, Summary};
+use crate::model::id::{BacktestId, DeploymentId, RunId};
+use crate::model::limits::MAX_PAGE_RUNS;
+use crate::model::verdict::{Counts, Verdict};
+use crate::storage::{self, Backtest, Storage, StoredReplay};
+
+/// Pieces of a report that may wait to be sent.
+const PIECES: usize = 16;
+
+fn not_found() -> ApiError {
+    ApiError::not_found("Backtest not found")
+}
+
+impl From<BacktestError> for ApiError {
+    fn from(error: BacktestError) -> Self {
+        match error {
+            BacktestError::Refused(text) => Self::bad_request(text),
+            BacktestError::Rules(error) => Self::bad_request(format!("`options.rules`: {error}")),
+            BacktestError::Selection(error) => error.into(),
+            BacktestError::NoSuchRun => Self::not_found("Run not found"),
+            BacktestError::NoSuchBacktest => not_found(),
+            BacktestError::Over => Self::conflict(error.to_string()),
+            error @ BacktestError::Host(_) => Self::internal(error),
+            BacktestError::Storage(error) => error.into(),
+        }
+    }
+}
+
+/// Replays runs that have ended on a version, in the sandbox, and compares what it does with what was done then.
+///
+/// It is done in the background. No run is made, and no effect leaves the server.
+#[utoipa::path(
+    post, path = "/api/v1/backtests", tag = "Backtests",
+    request_body = BacktestRequest,
+    responses((status = 202, body = api::BacktestId, description = "The backtest was recorded"), ChangeErrors),
+)]
+pub(super) async fn create(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Body(body): Body<BacktestRequest>,
+) -> Result<(StatusCode, Json<api::BacktestId>)> {
+    let id = server.backtests.create(caller.environment.id, body).await?;
+    Ok((StatusCode::ACCEPTED, Json(api::BacktestId { id: id.to_string() })))
+}
+
+/// The backtests of the environment, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/backtests", tag = "Backtests",
+    params(Pages),
+    responses((status = 200, body = BacktestList, description = "A page"), ReadErrors),
+)]
+pub(super) async fn list(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    params: Params,
+) -> Result<Json<BacktestList>> {
+    params.only(&["page[size]", "page[after]", "page[before]"])?;
+    let (limit, place) = (page_size(&params)?, cursor::place_of(&params)?);
+    let page = server.storage.backtests(caller.environment.id, place, limit).await?;
+    let pagination = cursor::around(&page, server.runs.now(), |backtest| backtest.id);
+    let mut data = Vec::with_capacity(page.items.len());
+    for backtest in page.items {
+        data.push(item(&server.storage, backtest).await?);
+    }
+    json(BacktestList { data, pagination })
+}
+
+/// How far a backtest has come, and how many runs came to each verdict.
+#[utoipa::path(
+    get, path = "/api/v1/backtests/{backtest}", tag = "Backtests",
+    responses((status = 200, body = BacktestItem, description = "The backtest"), ReadErrors),
+)]
+pub(super) async fn retrieve(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(backtest): Segments<String>,
+) -> Result<Json<BacktestItem>> {
+    let backtest = find(&server, &caller, &backtest).await?;
+    json(item(&server.storage, backtest).await?)
+}
+
+/// Stops a backtest. What it has found stays.
+#[utoipa::path(
+    post, path = "/api/v1/backtests/{backtest}/abort", tag = "Backtests",
+    responses((status = 200, body = api::BacktestId, description = "It goes no further"), ChangeErrors),
+)]
+pub(super) async fn abort(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(backtest): Segments<String>,
+) -> Result<Json<api::BacktestId>> {
+    let id: BacktestId = backtest.parse().map_err(|_| not_found())?;
+    server.backtests.abort(caller.environment.id, id).await?;
+    json(api::BacktestId { id: id.to_string() })
+}
+
+/// What came of each run of a backtest.
+#[utoipa::path(
+    get, path = "/api/v1/backtests/{backtest}/replays", tag = "Backtests",
+    params(
+        ("verdict" = Option<String>, Query, description = "Only those with this verdict, such as `output-changed`"),
+        ("page[size]" = Option<u32>, Query, description = "Items on a page, 1 to 100; default 25"),
+        ("page[after]" = Option<String>, Query, description = "The `next` of the page before"),
+    ),
+    responses((status = 200, body = BacktestReplays, description = "A page"), ReadErrors),
+)]
+pub(super) async fn replays(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(backtest): Segments<String>,
+    params: Params,
+) -> Result<Json<BacktestReplays>> {
+    params.only(&["verdict", "page[size]", "page[after]"])?;
+    let backtest = find(&server, &caller, &backtest).await?;
+    let limit = page_size(&params)?;
+    let verdict = params.get("verdict").map(verdict).transpose()?;
+    let bad = |_| ApiError::bad_request("`page[after]` must be the id of a run: the `next` of the page before");
+    let after = params.get("page[after]").map(str::parse).transpose().map_err(bad)?;
+    let mut found = server.storage.backtest_replays(backtest.id, verdict, after, limit + 1).await?;
+    let more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    let next = found.last().filter(|_| more).map(|last| last.source.to_string());
+    let data = found.into_iter().map(replay).collect::<Result<_>>()?;
+    json(BacktestReplays { data, pagination: Pagination { next, previous: None } })
+}
+
+/// The report of a backtest, as far as it has come.
+#[utoipa::path(
+    get, path = "/api/v1/backtests/{backtest}/report", tag = "Backtests",
+    params(("format" = Option<String>, Query, description = "`json` (the default), `junit` or `html`")),
+    responses((status = 200, body = String, content_type = "text/html", description = "The report"), ReadErrors),
+)]
+pub(super) async fn report(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(backtest): Segments<String>,
+    params: Params,
+) -> Result<Response> {
+    params.only(&["format"])?;
+    let backtest = find(&server, &caller, &backtest).await?;
+    let format = Format::parse(params.get("format").unwrap_or("json"))
+        .ok_or_else(|| ApiError::bad_request("`format` must be json, junit or html"))?;
+    let report = Report::new(format, summary(&server, &backtest).await?);
+    let (send, pieces) = mpsc::channel(PIECES);
+    tokio::spawn(write(server.storage.clone(), backtest.id, report, send));
+    let body = HttpBody::new(Pieces(pieces));
+    Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
+}
+
+/// Replays a run in the sandbox: the answer to a replay in another mode than `live`.
+pub(super) async fn replay_one(
+    server: &Server,
+    caller: &Caller,
+    run: RunId,
+    (mode, version, payload, options): (ReplayMode, Option<String>, Option<String>, ReplayOptions),
+) -> Result<ReplayReport> {
+    let wanted = Wanted { version, payload, mode: Some(mode), options };
+    let (judged, deployment) = server.backtests.replay_one(caller.environment.id, run, wanted).await?;
+    let Judged { task, verdict, comparison, note } = judged;
+    Ok(ReplayReport {
+        source_run_id: run.to_string(),
+        task_identifier: task,
+        version: deployment.version.to_string(),
+        mode,
+        verdict: verdict.as_str().into(),
+        comparison,
+        note,
+    })
+}
+
+async fn find(server: &Server, caller: &Caller, backtest: &str) -> Result<Backtest> {
+    let id: BacktestId = backtest.parse().map_err(|_| not_found())?;
+    server.storage.backtest(caller.environment.id, id).await?.ok_or_else(not_found)
+}
+
+fn verdict(word: &str) -> Result<Verdict> {
+    Verdict::parse(word).ok_or_else(|| {
+        let known = Verdict::ALL.map(Verdict::as_str).join(", ");
+        ApiError::bad_request(format!("`verdict` must be one of {known}"))
+    })
+}
+
+async fn version_of(storage: &Storage, deployment: DeploymentId) -> Result<String> {
+    let found = storage.deployment(deployment).await?;
+    Ok(found.map_or_else(|| deployment.to_string(), |found| found.version.to_string()))
+}
+
+async fn item(storage: &Storage, backtest: Backtest) -> Result<BacktestItem> {
+    let counts = storage.backtest_counts(backtest.id).await?;
+    let named = |verdict: Verdict| (verdict.as_str().to_owned(), counts.of(verdict));
+    let against = match backtest.against {
+        Some(against) => version_of(storage, against).await?,
+        None => "recorded".into(),
+    };
+    Ok(BacktestItem {
+        id: backtest.id.to_string(),
+        status: backtest.status.into(),
+        version: version_of(storage, backtest.deployment).await?,
+        against,
+        planned: backtest.planned,
+        done: backtest.done,
+        verdicts: Verdict::ALL.into_iter().map(named).filter(|(_, count)| *count > 0).collect(),
+        differences: counts.differences(),
+        created_at: backtest.created_at,
+        completed_at: backtest.completed_at,
+        gate: backtest.allowed.map(|allow| Gate { allow }),
+        is_open: backtest.is_open,
+        reason: backtest.reason,
+    })
+}
+
+fn replay(stored: StoredReplay) -> Result<BacktestReplay> {
+    let row = row(stored)?;
+    Ok(BacktestReplay {
+        run_id: row.run_id,
+        task_identifier: row.task,
+        verdict: row.verdict.as_str().into(),
+        comparison: row.comparison,
+        note: row.note,
+    })
+}
+
+fn row(stored: StoredReplay) -> std::result::Result<ReportRow, storage::Error> {
+    let StoredReplay { source, task, verdict, comparison, note } = stored;
+    let comparison = comparison.as_deref().map(from_stored).transpose();
+    let comparison = comparison.map_err(|error| storage::Error::Corrupt(error.to_string()))?;
+    Ok(ReportRow { run_id: source.to_string(), task, verdict, comparison, note })
+}
+
+async fn summary(server: &Server, backtest: &Backtest) -> Result<Summary> {
+    let counts: Counts = server.storage.backtest_counts(backtest.id).await?;
+    let end = backtest.completed_at.unwrap_or_else(|| server.runs.now());
+    let seconds = end.duration_since(backtest.created_at).as_secs_f64();
+    let against = match backtest.against {
+        Some(against) => Some(version_of(&server.storage, against).await?),
+        None => None,
+    };
+    Ok(Summary {
+        id: backtest.id.to_string(),
+        version: version_of(&server.storage, backtest.deployment).await?,
+        against,
+        task: None,
+        counts,
+        started_at: backtest.created_at,
+        finished_at: backtest.completed_at,
+        replays_per_second: if seconds > 0.0 { counts.total() as f64 / seconds } else { 0.0 },
+        allowed: backtest.allowed.unwrap_or(0),
+        is_gate_open: backtest.is_open,
+    })
+}
+
+/// Writes a report, row by row, until it is whole or nobody reads it.
+async fn write(storage: Storage, backtest: BacktestId, mut report: Report, send: mpsc::Sender<Bytes>) {
+    if send.send(report.head().into()).await.is_err() {
+        return;
+    }
+    let mut after = None;
+    loop {
+        let page = match storage.backtest_replays(backtest, None, after, MAX_PAGE_RUNS).await {
+            Ok(page) if page.is_empty() => break,
+            Ok(page) => page,
+            // What was sent is no whole report, and nobody can take it for one.
+            Err(error) => return tracing::error!(%error, "the report of a backtest broke off"),
+        };
+        after = page.last().map(|last| last.source);
+        let mut piece = String::new();
+        for replay in page {
+            match row(replay) {
+                Ok(row) => piece.push_str(&report.row(&row)),
+                Err(error) => return tracing::error!(%error, "the report of a backtest broke off"),
+            }
+        }
+        if send.send(piece.into()).await.is_err() {
+            return;
+        }
+    }
+    let _ = send.send(report.tail().into()).await;
+}
+
+/// A body that is written by a task.
+struct Pieces(mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}
