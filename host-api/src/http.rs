@@ -72,6 +72,10 @@ pub(crate) struct Hooks {
     era: Era,
 }
 
+/// The number of a request, from 1, for whoever sends it.
+#[derive(Clone, Copy)]
+pub(crate) struct Exchange(pub(crate) u32);
+
 /// Of which request something is a part.
 #[derive(Clone, Default)]
 pub(crate) struct Part {
@@ -137,7 +141,7 @@ type Answered = Result<(hyper::Response<Body>, Box<dyn Future<Output = Result<()
 impl WasiHttpHooks for Hooks {
     fn send_request(
         &mut self,
-        request: hyper::Request<Body>,
+        mut request: hyper::Request<Body>,
         options: Option<RequestOptions>,
         _processed: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
     ) -> Box<dyn Future<Output = Answered> + Send> {
@@ -150,6 +154,7 @@ impl WasiHttpHooks for Hooks {
         let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
             return Box::new(async { Err(HttpError::ConnectionLimitReached) });
         };
+        request.extensions_mut().insert(Exchange(self.exchanges));
         let era = self.era.clone();
         let sending = Sending::default();
         let request = request.map(|body| era.hold(sending.watch(body)));

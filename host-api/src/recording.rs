@@ -142,6 +142,22 @@ impl Recording {
         reaches.map(|(call, kind)| call.to_reach(kind, responses.get(&call.exchange))).collect()
     }
 
+    /// Tells apart what attempts did to their own metadata.
+    pub fn metadata_digest(&self) -> u64 {
+        let changes = self.calls.iter().filter(|call| {
+            matches!(
+                call.kind,
+                Kind::MetadataSet
+                    | Kind::MetadataDelete
+                    | Kind::MetadataAppend
+                    | Kind::MetadataRemove
+                    | Kind::MetadataIncrement
+                    | Kind::MetadataUpdate
+            )
+        });
+        journal::digest_of(&changes.map(|call| (call.kind, &*call.text, call.digest)).collect::<Vec<_>>())
+    }
+
     /// The requests.
     pub(crate) fn requests(&self) -> impl Iterator<Item = &Call> {
         self.calls.iter().filter(|call| call.kind == Kind::Http)

@@ -29,7 +29,8 @@ use tokio::sync::Notify;
 pub use self::pins::Pins;
 use crate::http::{Outbound, shown_url};
 use crate::recording::Recording;
-use crate::world::{Answer, BatchItem, HostFault, RunResult, World};
+use crate::services::MetadataChange;
+use crate::world::{Answer, BatchItem, HostFault, Relative, RunResult, World};
 
 /// What becomes of a call that the recording does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -102,6 +103,8 @@ pub struct Options {
     pub stubs: Vec<Stub>,
     /// Sends `GET` and `HEAD` requests that nothing else answers; `None`: nobody.
     pub live: Option<Arc<dyn Outbound>>,
+    /// Is told of changes of the metadata of relatives, each of which worked.
+    pub changes: Option<Arc<dyn Fn(Relative, MetadataChange) + Send + Sync>>,
     /// Executes children; `None`: what is recorded of them is used.
     pub children: Option<Arc<dyn Children>>,
     /// Names the run: what is made up depends on it, and on nothing else.
@@ -124,8 +127,8 @@ struct Inner {
 struct State {
     exchanges: exchanges::Exchanges,
     world: world::Recorded,
-    /// Who answered, in the order of requests.
-    requests: Vec<AnsweredBy>,
+    /// Who answered, by the numbers of requests.
+    requests: HashMap<u32, AnsweredBy>,
     /// Who answered the other calls, in their order.
     calls: Vec<AnsweredBy>,
     /// The first call for which the replay is over.
@@ -143,7 +146,7 @@ impl Tape {
         let state = State {
             exchanges: exchanges::Exchanges::new(recording)?,
             world: world::Recorded::new(recording)?,
-            requests: Vec::new(),
+            requests: HashMap::new(),
             calls: Vec::new(),
             failure: None,
         };
@@ -180,8 +183,15 @@ impl Tape {
     /// them: given whether each is an HTTP request.
     pub fn answered(&self, are_requests: impl IntoIterator<Item = bool>) -> Vec<AnsweredBy> {
         let state = self.state();
-        let (mut requests, mut calls) = (state.requests.iter(), state.calls.iter());
-        let next = |is_request| if is_request { requests.next() } else { calls.next() };
+        let (mut exchange, mut calls) = (0, state.calls.iter());
+        let next = |is_request| {
+            if is_request {
+                exchange += 1;
+                state.requests.get(&exchange)
+            } else {
+                calls.next()
+            }
+        };
         // A call that was refused before it came here reached nobody.
         are_requests.into_iter().map(next).map(|by| by.copied().unwrap_or(AnsweredBy::Unmatched)).collect()
     }

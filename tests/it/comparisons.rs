@@ -120,6 +120,7 @@ fn completed(output: Value) -> Observed {
         effects: Vec::new(),
         logs: LogCounts::default(),
         metadata: "{}".to_owned(),
+        metadata_digest: 0,
         usage: usage(10, 1),
     }
 }
@@ -183,7 +184,7 @@ fn the_verdict_is_the_first_that_fits() {
     check(&gets("ab"), &gets("a"), json!({ "ignore-effects": ["https://a.example/b"] }), Verdict::Same);
     check(&gets("ab"), &gets("cd"), json!({ "ignore-effects": ["http"] }), Verdict::Same);
     check(&gets("ab"), &completed(json!(2)), json!({}), Verdict::OutputChanged);
-    let marked = Observed { metadata: json!({ "step": 3 }).to_string(), ..one.clone() };
+    let marked = Observed { metadata: json!({ "step": 3 }).to_string(), metadata_digest: 1, ..one.clone() };
     check(&one, &marked, json!({}), Verdict::EffectsChanged);
     check(&one, &marked, json!({ "ignore-metadata": ["$.step"] }), Verdict::Same);
     let loud = Observed { logs: LogCounts { error: 3, ..LogCounts::default() }, ..one.clone() };
@@ -275,7 +276,7 @@ fn a_comparison_is_stored_within_bounds() {
         let text = format!("{}{end}", "\u{1}".repeat(400));
         let output: Vec<Value> = (0..500).map(|n| json!({ (format!("{text}{n}")): text })).collect();
         let calls = (0..500).map(|n| effect(EffectKind::Http, &format!("GET https://{text}{n}/"), n));
-        Observed { effects: calls.collect(), metadata: json!({ "m": output }).to_string(), ..completed(json!(output)) }
+        Observed { effects: calls.collect(), metadata: json!({ "m": output }).to_string(), metadata_digest: 1, ..completed(json!(output)) }
     };
     let comparison = compare(&hostile("a"), &hostile("b"), &TaskRules::default());
     let text = to_stored(&comparison);
@@ -293,7 +294,7 @@ fn a_comparison_is_stored_within_bounds() {
 
 #[test]
 fn a_comparison_can_be_read_in_a_terminal() {
-    let then = Observed { metadata: json!({ "step": 1 }).to_string(), ..gets("ab") };
+    let then = Observed { metadata: json!({ "step": 1 }).to_string(), metadata_digest: 1, ..gets("ab") };
     let now = Observed {
         end: ObservedEnd::Completed(json!("\u{1b}[2Jhello\nworld\u{202e}").to_string()),
         logs: LogCounts { warn: 2, ..LogCounts::default() },

@@ -208,6 +208,7 @@ fn walk() {
         change(&app).await;
         queue(&app).await;
         bulk(&app).await;
+        backtests(&app).await;
         schedule(&app).await;
         wait_for_tokens(&app).await;
         wait_in_a_task(&app).await;
@@ -492,6 +493,28 @@ async fn queue(app: &TestApp) {
     for run in &held {
         app.finished(run).await;
     }
+}
+
+/// A backtest that is done, one that is stopped, and what is asked of them.
+async fn backtests(app: &TestApp) {
+    let current = app.get("/api/v1/deployments/current").await.ok();
+    let version = text(&current, "version");
+    let path = "/api/v1/backtests";
+    for (place, last) in [3, 1_000].into_iter().enumerate() {
+        let made = app.post(path, json!({ "version": version, "last": last })).await.ok();
+        let path = format!("{path}/{}", text(&made, "id"));
+        if place == 1 {
+            app.post_empty(&format!("{path}/abort")).await;
+        }
+        while app.get(&path).await.ok()["status"] == "PENDING" {
+            tokio::task::yield_now().await;
+        }
+        app.get(&format!("{path}/replays")).await.ok();
+        app.get(&format!("{path}/replays?verdict=same")).await.ok();
+    }
+    let page = app.get("/api/v1/backtests?page[size]=1").await.ok();
+    let cursor = text(&page["pagination"], "next").to_owned();
+    app.get(&format!("/api/v1/backtests?page[before]={cursor}")).await.ok();
 }
 
 async fn bulk(app: &TestApp) {

@@ -58,7 +58,7 @@ fn leaf() -> impl Strategy<Value = Value> {
 }
 
 /// A script; some make a token first, complete it and wait for it.
-fn script() -> impl Strategy<Value = Vec<Value>> {
+pub fn script() -> impl Strategy<Value = Vec<Value>> {
     let token = [json!({ "create_token": {} }), json!({ "complete_token": { "n": 1 } }), json!({ "token": "$last" })];
     (vec(step(), 0..7), proptest::bool::weighted(0.3)).prop_map(move |(steps, has_token)| {
         let begins = if has_token { token.to_vec() } else { Vec::new() };

@@ -45,6 +45,7 @@ mod reports;
 mod retention;
 mod rules;
 mod samples;
+mod sandboxed;
 mod schedules;
 mod storage;
 mod streams;

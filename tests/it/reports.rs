@@ -18,6 +18,7 @@ fn observed(output: &str, target: &str) -> Observed {
         effects: vec![effect],
         logs: LogCounts { info: output.len() as u64, ..LogCounts::default() },
         metadata: json!({ "m": output }).to_string(),
+        metadata_digest: 0,
         usage: Usage { peak_memory_bytes: 1 << 20, ..Usage::default() },
     }
 }

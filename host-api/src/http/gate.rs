@@ -167,7 +167,7 @@ impl TaskCtx {
             }
         };
         if let (Some(_), Some(pins)) = (&getting, &self.pins) {
-            pins.arrives();
+            pins.arrives(part.exchange);
         }
         if let Some(Ok(Ok(response))) = &getting {
             self.hooks.parts.insert(response.rep(), part);

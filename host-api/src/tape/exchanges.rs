@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::{AnsweredBy, Shelf, Stub, Tape};
-use crate::http::{Body, Failed, Got, Head, HttpError, Outbound, Request, RequestOptions, ResponseFuture, header_map};
+use crate::http::{Body, Exchange, Failed, Got, Head, HttpError, Outbound, Request, RequestOptions, ResponseFuture, header_map};
 use crate::journal::PieceDigest;
 use crate::logger::Logger;
 use crate::recording::{Recording, Response as Recorded};
@@ -44,21 +44,34 @@ struct Found {
 
 impl Outbound for Tape {
     fn send(&self, request: hyper::Request<Body>, options: RequestOptions, log: Logger) -> ResponseFuture {
-        let place = {
-            let mut state = self.state();
-            state.requests.push(AnsweredBy::Unmatched);
-            state.requests.len() - 1
-        };
-        let tape = self.clone();
+        let exchange = request.extensions().get().map_or(0, |Exchange(exchange)| *exchange);
+        self.0.pins.sets_out(exchange);
+        let awaited = Awaited { tape: self.clone(), exchange, is_answered: false };
         Box::pin(async move {
+            let mut awaited = awaited;
             let (head, body) = request.into_parts();
             let body = read(body).await?;
-            tape.0.pins.sets_out();
             let request = hyper::Request::from_parts(head, full(body.clone()));
-            let Found { by, answer } = tape.answer(request, &body, options, log).await;
-            tape.state().requests[place] = by;
+            let Found { by, answer } = awaited.tape.answer(request, &body, options, log).await;
+            awaited.tape.state().requests.insert(exchange, by);
+            awaited.is_answered = true;
             answer
         })
+    }
+}
+
+/// A request that the guest waits for, until it is answered; or until the guest gives it up.
+struct Awaited {
+    tape: Tape,
+    exchange: u32,
+    is_answered: bool,
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.tape.0.pins.arrives(self.exchange);
+        }
     }
 }
 

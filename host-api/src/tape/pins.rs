@@ -5,7 +5,7 @@
 //! waits for a moment is told at once that it has come, once everything else that the guest waits
 //! for has had its chance.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,9 +20,9 @@ use crate::world::HostFault;
 /// How far a clock goes with each reading that the recording does not have, so that a guest that waits
 /// for it to go on does not wait for ever.
 const TICK: Duration = Duration::from_micros(1);
-/// For how long a moment that the guest waits for leaves the precedence to answers that are on their
-/// way and that nobody takes.
-const PATIENCE: Duration = Duration::from_millis(5);
+/// For how long at most a moment that the guest waits for leaves the precedence to answers that are on
+/// their way; no longer than until that moment would really come.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The surroundings of one replay. Clones share them.
 #[derive(Clone)]
@@ -32,8 +32,8 @@ struct Inner {
     state: Mutex<State>,
     variables: Option<Vec<(String, String)>>,
     was_asked_for_variables: AtomicBool,
-    /// Answers that are on their way to the guest.
-    under_way: watch::Sender<usize>,
+    /// The requests whose answers are on their way to the guest.
+    under_way: watch::Sender<HashSet<u32>>,
     made_up: AtomicU64,
 }
 
@@ -87,7 +87,7 @@ impl Pins {
             state: Mutex::new(state),
             variables,
             was_asked_for_variables: AtomicBool::new(false),
-            under_way: watch::Sender::new(0),
+            under_way: watch::Sender::new(HashSet::new()),
             made_up: AtomicU64::new(seed),
         })))
     }
@@ -129,11 +129,13 @@ impl Pins {
 
     /// The moment comes, in nanoseconds since 1970.
     pub(crate) async fn reach(&self, when: u64) {
+        let when = Duration::from_nanos(when);
+        let left = when.saturating_sub(self.state().now).min(PATIENCE);
         let mut under_way = self.0.under_way.subscribe();
-        // Only a guest that does not take what it asked for is left to its patience.
-        let _ = tokio::time::timeout(PATIENCE, under_way.wait_for(|count| *count == 0)).await;
+        // A guest that does not take what it asked for waits in vain, as it would have then.
+        let _ = tokio::time::timeout(left, under_way.wait_for(HashSet::is_empty)).await;
         tokio::task::yield_now().await;
-        self.go_to(Duration::from_nanos(when));
+        self.go_to(when);
     }
 
     /// It is this time, or later.
@@ -142,14 +144,18 @@ impl Pins {
         state.now = state.now.max(moment);
     }
 
-    /// An answer is on its way.
-    pub(crate) fn sets_out(&self) {
-        self.0.under_way.send_modify(|count| *count += 1);
+    /// The answer to a request is on its way.
+    pub(super) fn sets_out(&self, exchange: u32) {
+        self.0.under_way.send_modify(|under_way| {
+            under_way.insert(exchange);
+        });
     }
 
-    /// It has come.
-    pub(crate) fn arrives(&self) {
-        self.0.under_way.send_modify(|count| *count = count.saturating_sub(1));
+    /// It has come, or nobody waits for it any more.
+    pub(crate) fn arrives(&self, exchange: u32) {
+        self.0.under_way.send_modify(|under_way| {
+            under_way.remove(&exchange);
+        });
     }
 
     /// Random bytes: those of the recording, or made up ones.

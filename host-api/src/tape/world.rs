@@ -370,7 +370,11 @@ impl World for Tape {
 
     async fn change_metadata(&self, of: Relative, change: MetadataChange) -> Answer<Result<(), MetadataError>> {
         let found = copied(self.state().world.changes.take(crate::relatives::name(of), digest_of(&change)));
-        Ok(self.captured(found, Ok(())).map_err(MetadataError::from))
+        let answer = self.captured(found, Ok(())).map_err(MetadataError::from);
+        if let (Ok(()), Some(changes)) = (&answer, &self.0.options.changes) {
+            changes(of, change);
+        }
+        Ok(answer)
     }
 
     async fn add_tags(&self, to: Relative, tags: Vec<String>) -> Answer<Result<(), String>> {

@@ -105,6 +105,7 @@ pub struct ReplayOptions {
     pub stubs: Option<ReplayStubs>,
     /// What the comparison overlooks and allows.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, super::TaskReplayRules>>)]
     pub rules: Option<ReplayRules>,
 }
 

@@ -24,7 +24,9 @@ use crate::model::task::TaskDefinition;
 use crate::sandbox::context::Deployment as DeploymentContext;
 use crate::sandbox::recording::{Reach, ReachKind, Recording};
 use crate::sandbox::tape::{self, Children, Stub};
-use crate::sandbox::world::{Answer, BatchItem, FailedStatus, HostFault, RunError as GuestError, RunResult};
+use crate::sandbox::world::{
+    Answer, BatchItem, FailedStatus, HostFault, Relative, RunError as GuestError, RunResult,
+};
 use crate::sandbox::{Activity, Call, Entry, Journal, Limits, Sandbox, Tape};
 
 /// Most runs that one replay executes in place of those that it triggers, theirs included.
@@ -125,8 +127,8 @@ impl Replayer {
         let definition = tasks
             .get(task)
             .ok_or_else(|| ReplayError::NoSuchTask { version: deployment.version.clone(), task: task.clone() })?;
-        let tape = self.tape(source, depth, budget)?;
         let (said, journal) = (Said::new(source.metadata.as_deref()), Journal::recording(MAX_JOURNAL_BYTES));
+        let tape = self.tape(source, &said, (depth, budget))?;
         let mut context = source.context.clone();
         context.run.version.clone_from(&deployment.version);
         context.deployment = Some(deployment.clone());
@@ -162,17 +164,30 @@ impl Replayer {
             effect.answered_by = answered_by(by);
         }
         effects.extend(tape.was_asked_for_variables().then(variables));
-        Ok(Observed { end, effects, logs: said.logs(), metadata: said.metadata(), usage })
+        let metadata_digest = recording.metadata_digest();
+        Ok(Observed { end, effects, logs: said.logs(), metadata: said.metadata(), metadata_digest, usage })
     }
 
-    fn tape(&self, source: &Source, depth: u32, budget: Arc<AtomicU32>) -> Result<Tape, ReplayError> {
+    fn tape(
+        &self,
+        source: &Source,
+        said: &Said,
+        (depth, budget): (u32, Arc<AtomicU32>),
+    ) -> Result<Tape, ReplayError> {
         let Options { mode, unmatched, stubs, egress, children } = &self.options;
         let live = || self.sandbox.outbound(&source.context.environment.id, egress.clone());
         let nested = |sources: &Arc<dyn Sources>| -> Arc<dyn Children> {
             let (replayer, parent) = (self.clone(), source.clone());
             Arc::new(Nested { replayer, parent, sources: sources.clone(), depth, budget: budget.clone() })
         };
+        // A run without a parent is its own.
+        let (said, is_root) = (said.clone(), source.context.run.parent_run_id.is_none());
         let options = tape::Options {
+            changes: Some(Arc::new(move |of, change| {
+                if of == Relative::ThisRun || is_root {
+                    said.change(change);
+                }
+            })),
             unmatched: match unmatched {
                 Unmatched::Fail => tape::Unmatched::Fail,
                 Unmatched::Block | Unmatched::Stub => tape::Unmatched::Block,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dacapo_host_api::{Level, LogEntry, MetadataChange, MetadataError, Services, SpanClosed, SpanOpened};
+use dacapo_host_api::{Level, LogEntry, LogSource, MetadataChange, MetadataError, Services, SpanClosed, SpanOpened};
 use serde_json::{Map, Value};
 
 use crate::api;
@@ -35,6 +35,12 @@ impl Said {
         edits::text_of(&self.lock().metadata)
     }
 
+    /// Changes the metadata, if that can be.
+    pub(super) fn change(&self, change: MetadataChange) {
+        // Who asked for it was told that it worked, as it did then.
+        let _ = edits::change_seen(&mut self.lock().metadata, change);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -42,6 +48,10 @@ impl Said {
 
 impl Services for Said {
     fn log(&mut self, entry: LogEntry) {
+        // What the host says of a replay says nothing of the guest.
+        if entry.source == LogSource::Host {
+            return;
+        }
         let logs = &mut self.lock().logs;
         let count = match entry.level {
             Level::Trace => &mut logs.trace,

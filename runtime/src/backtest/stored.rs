@@ -75,6 +75,7 @@ impl StoredRuns {
             None => self.context(&stored.run, &deployment, &definition).await?,
         };
         let effects = effects_of(&recording).map_err(|fault| NotReplayable::because(fault.to_string()))?;
+        let metadata_digest = recording.metadata_digest();
         let StoredSource { run, payload, metadata, logs, .. } = stored;
         let payload = api::plain_json(&payload).map_err(|error| NotReplayable::because(error.to_string()))?;
         let usage = Usage { cpu: run.cpu, wall: wall_of(&run), peak_memory_bytes: run.peak_memory_bytes };
@@ -86,7 +87,7 @@ impl StoredRuns {
             machine: run.machine,
             max_duration_seconds: run.max_duration_seconds,
             recording: Arc::new(recording),
-            observed: Observed { end, effects, logs, metadata: seen, usage },
+            observed: Observed { end, effects, logs, metadata: seen, metadata_digest, usage },
         })
     }
 

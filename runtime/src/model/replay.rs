@@ -63,8 +63,10 @@ pub struct Observed {
     pub effects: Vec<Effect>,
     /// Its log lines, counted.
     pub logs: LogCounts,
-    /// Its metadata at the end: the JSON text of an object.
+    /// Its metadata at the end: the JSON text of an object. Others may have changed them, too.
     pub metadata: String,
+    /// Eight bytes that tell apart what it did to them itself.
+    pub metadata_digest: u64,
     /// What it used.
     pub usage: Usage,
 }

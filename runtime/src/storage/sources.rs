@@ -32,27 +32,22 @@ impl Storage {
         let given = "SELECT data, format, metadata FROM run_payloads WHERE run_id = ?1";
         let recorded = "SELECT is_replayable FROM runs WHERE id = ?1";
         let journal = "SELECT data FROM run_journals WHERE run_id = ?1 AND attempt = ?2 ORDER BY seq";
-        let logs = "SELECT level, COUNT(*) FROM run_logs
-                    WHERE  run_id = ?1 AND attempt = ?2 AND kind = 'line' AND source <> 'host'
-                    GROUP BY level";
+        let logs = "SELECT COUNT(CASE WHEN level = 'trace' THEN 1 END), COUNT(CASE WHEN level = 'debug' THEN 1 END),
+                           COUNT(CASE WHEN level = 'info' THEN 1 END), COUNT(CASE WHEN level = 'warn' THEN 1 END),
+                           COUNT(CASE WHEN level = 'error' THEN 1 END)
+                    FROM   run_logs
+                    WHERE  run_id = ?1 AND attempt = ?2 AND kind = 'line' AND source <> 'host'";
         self.read(move |tx| {
             let Some(run) = tx.row(find, values![run, environment], read_run)? else { return Ok(None) };
             let given = tx.row(given, values![run.id], |row| Ok((packet(row)?, row.column()?)))?;
             let Some((payload, metadata)) = given else { return Ok(None) };
             let is_recorded = tx.row(recorded, values![run.id], |row| row.column::<Option<bool>>())?.flatten();
             let journal = tx.rows(journal, values![run.id, run.attempt], |row| row.column())?;
-            let counts: Vec<(String, u64)> =
-                tx.rows(logs, values![run.id, run.attempt], |row| Ok((row.column()?, row.column()?)))?;
-            let mut logs = LogCounts::default();
-            for (level, count) in counts {
-                match level.as_str() {
-                    "trace" => logs.trace = count,
-                    "debug" => logs.debug = count,
-                    "info" => logs.info = count,
-                    "warn" => logs.warn = count,
-                    _ => logs.error += count,
-                }
-            }
+            let logs = tx.row(logs, values![run.id, run.attempt], |row| {
+                let (trace, debug, info) = (row.column()?, row.column()?, row.column()?);
+                Ok(LogCounts { trace, debug, info, warn: row.column()?, error: row.column()? })
+            })?;
+            let logs = logs.unwrap_or_default();
             Ok(Some(StoredSource { run, payload, metadata, is_recorded, journal, logs }))
         })
         .await

@@ -1,1 +1,3 @@
-//! Nothing here: every guest is a file in `examples/`.
+//! What several guests share. Every guest is a file in `examples/`.
+
+pub mod orders;

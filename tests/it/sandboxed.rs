@@ -1,0 +1,164 @@
+//! Replays in the sandbox: nothing leaves it, and the report says what would have been.
+
+use std::sync::Arc;
+
+use dacapo_tests::guests;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use crate::eviction::script;
+use crate::harness::TestApp;
+use crate::network::{Site, allow};
+
+/// Scripts that are tried.
+const SCRIPTS: u32 = 60;
+
+async fn replayed(app: &TestApp, run: &str, body: Value) -> Value {
+    app.post(&format!("/api/v1/runs/{run}/replay"), body).await.ok()
+}
+
+/// Whatever a run did, its own version does it again in the sandbox: with the same answers, and without
+/// asking anybody.
+#[test]
+fn a_run_is_the_same_on_its_own_version() {
+    let runtime = Arc::new(Runtime::new().expect("a runtime"));
+    let (app, site) = runtime.block_on(async {
+        let app = TestApp::start().await;
+        app.deploy(guests::SCRIPT).await;
+        allow(&app, &["127.0.0.1"]).await;
+        (app, Site::saying("said").await)
+    });
+    let config = Config { cases: SCRIPTS, failure_persistence: None, ..Config::default() };
+    TestRunner::new(config)
+        .run(&script(), |mut script| {
+            script.extend([json!({ "clock": true }), json!({ "random": true })]);
+            let text = Value::from(script).to_string().replace("{site}", &site.url("127.0.0.1"));
+            let script: Value = serde_json::from_str(&text).expect("JSON stays JSON");
+            runtime.block_on(async {
+                let run = app.call("script", script).await;
+                let (requests, runs) = (site.requests().len(), app.all_runs("").await.len());
+                let id = run["id"].as_str().expect("a run has an id");
+                let report = replayed(&app, id, json!({ "mode": "sandbox" })).await;
+                assert_eq!(report["verdict"], "same", "{run:#}\n{report:#}");
+                assert_eq!((site.requests().len(), app.all_runs("").await.len()), (requests, runs));
+            });
+            Ok(())
+        })
+        .expect("no script tells the difference");
+    runtime.block_on(async move { drop((app, site)) });
+}
+
+/// Orders of these kinds, in turn: of 20, 1 refund, 1 gift, 1 export, 2 parcels.
+fn kind(order: usize) -> &'static str {
+    match order % 20 {
+        3 => "refund",
+        7 => "gift",
+        11 => "export",
+        13 | 17 => "parcel",
+        _ => "plain",
+    }
+}
+
+struct Shop {
+    app: TestApp,
+    site: Site,
+}
+
+/// Orders of the story.
+const ORDERS: usize = 500;
+
+impl Shop {
+    /// Version 1 has done all orders, and versions 2 and 3 are there, but not current.
+    async fn open() -> Self {
+        let app = TestApp::start().await;
+        app.upload("orders", &std::fs::read(guests::ORDERS_V1).unwrap(), "").await.ok();
+        allow(&app, &["127.0.0.1"]).await;
+        let site = Site::saying("price").await;
+        let mut runs = Vec::new();
+        for order in 0..ORDERS {
+            let url = site.url("127.0.0.1");
+            let site = url.split_once("/page").unwrap().0;
+            runs.push(app.trigger("order", json!({ "id": order, "kind": kind(order), "site": site })).await);
+        }
+        for run in &runs {
+            app.finished(run).await;
+        }
+        for bytes in [guests::ORDERS_V2, guests::ORDERS_V3] {
+            app.upload("orders", &std::fs::read(bytes).unwrap(), "&skipPromotion=true").await.ok();
+        }
+        Self { app, site }
+    }
+
+    async fn versions(&self) -> Vec<String> {
+        let listed = self.app.get("/api/v1/deployments?page[size]=10").await.ok();
+        let listed = listed["data"].as_array().cloned().unwrap_or_default();
+        listed.iter().rev().map(|one| one["version"].as_str().unwrap().to_owned()).collect()
+    }
+
+    async fn current(&self) -> String {
+        self.app.get("/api/v1/deployments/current").await.ok()["version"].as_str().unwrap().into()
+    }
+
+    /// Does a backtest to its end.
+    async fn backtest(&self, request: Value) -> Value {
+        let made = self.app.post("/api/v1/backtests", request).await.ok();
+        let path = format!("/api/v1/backtests/{}", made["id"].as_str().unwrap());
+        loop {
+            let item = self.app.get(&path).await.ok();
+            if item["status"] != "PENDING" {
+                return item;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The kinds of the orders that came to a verdict, each once.
+    async fn kinds(&self, backtest: &Value, verdict: &str) -> Vec<String> {
+        let id = backtest["id"].as_str().unwrap();
+        let path = format!("/api/v1/backtests/{id}/replays?page[size]=100&verdict={verdict}");
+        let page = self.app.get(&path).await.ok();
+        let mut kinds = Vec::new();
+        for replay in page["data"].as_array().unwrap() {
+            let run = self.app.run(replay["runId"].as_str().unwrap()).await;
+            kinds.push(run["payload"]["kind"].as_str().unwrap_or("mail").to_owned());
+        }
+        kinds.sort();
+        kinds.dedup();
+        kinds
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backtest_says_what_a_version_would_have_done_and_a_gate_keeps_it_out() {
+    let shop = Shop::open().await;
+    let (requests, runs) = (shop.site.requests().len(), shop.app.all_runs("").await.len());
+    let [v1, v2, v3] = <[String; 3]>::try_from(shop.versions().await).expect("three versions");
+
+    let rules = json!({ "order": { "max-memory-factor": 2.0 } });
+    let filter = json!({ "taskIdentifier": "order" });
+    let gated = |version: &str| {
+        json!({
+            "version": version, "filter": filter, "last": 1_000, "options": { "rules": rules }, "gate": { "allow": 0 },
+        })
+    };
+    let refused = shop.backtest(gated(&v2)).await;
+    assert_eq!(refused["status"], "COMPLETED", "{refused}");
+    let verdicts = json!({
+        "same": 375, "fixed": 25, "effects-changed": 25, "newly-failing": 25, "over-budget": 50,
+    });
+    assert_eq!(refused["verdicts"], verdicts);
+    for (verdict, kind) in
+        [("fixed", "refund"), ("newly-failing", "gift"), ("effects-changed", "export"), ("over-budget", "parcel")]
+    {
+        assert_eq!(shop.kinds(&refused, verdict).await, [kind], "{verdict}");
+    }
+    assert_eq!((&refused["isOpen"], &refused["differences"], shop.current().await), (&json!(false), &json!(100), v1));
+
+    let accepted = shop.backtest(gated(&v3)).await;
+    assert_eq!(accepted["verdicts"], json!({ "same": 475, "fixed": 25 }));
+    assert_eq!((&accepted["isOpen"], shop.current().await), (&json!(true), v3));
+
+    assert_eq!(shop.site.requests().len(), requests, "nobody was asked");
+    assert_eq!(shop.app.all_runs("").await.len(), runs, "no run was made");
+}
