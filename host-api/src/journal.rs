@@ -339,10 +339,11 @@ impl State {
     }
 }
 
+/// A question, and what it was answered.
+type Entry<'j> = (Header<'j>, Option<&'j [u8]>);
+
 /// All questions of a journal and what they were answered, in order.
-pub(crate) fn entries(
-    journal: &[u8],
-) -> Result<impl Iterator<Item = Result<(Header<'_>, Option<&[u8]>), HostFault>>, HostFault> {
+pub(crate) fn entries(journal: &[u8]) -> Result<impl Iterator<Item = Result<Entry<'_>, HostFault>>, HostFault> {
     let mut rest = match journal {
         [] => journal,
         [FORMAT, rest @ ..] => rest,

@@ -131,13 +131,9 @@ impl App {
         let admin = admin_key(&config, &data_dir)?;
         let environments = make_environments(&storage, &server_key, &clock, &data_dir).await?;
         let artifacts = Artifacts::open(&data_dir.join(ARTIFACTS_DIR)).map_err(io("components"))?;
-        let (sandbox, lane): (Arc<dyn Sandbox>, Arc<dyn Sandbox>) = match sandbox {
+        let (sandbox, lane) = match sandbox {
             Some(sandbox) => (sandbox.clone(), sandbox),
-            None => {
-                let sandbox = wasm_sandbox(&config, &server_key, artifacts.clone())?;
-                let lane = sandbox.lane(backtest::MAX_CONCURRENT_REPLAYS, config.replay_memory_bytes);
-                (Arc::new(sandbox), Arc::new(lane))
-            }
+            None => wasm_sandboxes(&config, &server_key, artifacts.clone())?,
         };
         let limits = worker_limits(&config);
         let ready = Arc::new(AtomicBool::new(true));
@@ -385,6 +381,15 @@ impl ComponentSource for ArtifactSource {
     async fn component(&self, digest: Digest) -> std::io::Result<Bytes> {
         self.0.get(digest).await
     }
+}
+
+/// The sandbox of runs, and the lane of replays.
+type Sandboxes = (Arc<dyn Sandbox>, Arc<dyn Sandbox>);
+
+fn wasm_sandboxes(config: &Config, server_key: &ServerKey, artifacts: Artifacts) -> Result<Sandboxes, Error> {
+    let sandbox = wasm_sandbox(config, server_key, artifacts)?;
+    let lane = sandbox.lane(backtest::MAX_CONCURRENT_REPLAYS, config.replay_memory_bytes);
+    Ok((Arc::new(sandbox), Arc::new(lane)))
 }
 
 fn wasm_sandbox(config: &Config, server_key: &ServerKey, artifacts: Artifacts) -> Result<WasmSandbox, Error> {

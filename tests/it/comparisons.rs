@@ -276,7 +276,12 @@ fn a_comparison_is_stored_within_bounds() {
         let text = format!("{}{end}", "\u{1}".repeat(400));
         let output: Vec<Value> = (0..500).map(|n| json!({ (format!("{text}{n}")): text })).collect();
         let calls = (0..500).map(|n| effect(EffectKind::Http, &format!("GET https://{text}{n}/"), n));
-        Observed { effects: calls.collect(), metadata: json!({ "m": output }).to_string(), metadata_digest: 1, ..completed(json!(output)) }
+        Observed {
+            effects: calls.collect(),
+            metadata: json!({ "m": output }).to_string(),
+            metadata_digest: 1,
+            ..completed(json!(output))
+        }
     };
     let comparison = compare(&hostile("a"), &hostile("b"), &TaskRules::default());
     let text = to_stored(&comparison);

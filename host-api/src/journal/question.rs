@@ -231,7 +231,6 @@ impl PieceDigest {
     /// The next piece.
     pub(crate) fn add(&mut self, mut piece: &[u8]) {
         while !piece.is_empty() {
-            #[expect(clippy::cast_possible_truncation, reason = "a remainder of eight")]
             let filled = (self.bytes % 8) as usize;
             let taken = piece.len().min(8 - filled);
             self.word[filled..filled + taken].copy_from_slice(&piece[..taken]);

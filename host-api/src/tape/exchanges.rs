@@ -9,7 +9,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::{AnsweredBy, Shelf, Stub, Tape};
-use crate::http::{Body, Exchange, Failed, Got, Head, HttpError, Outbound, Request, RequestOptions, ResponseFuture, header_map};
+use crate::http::{
+    Body, Exchange, Failed, Got, Head, HttpError, Outbound, Request, RequestOptions, ResponseFuture, header_map,
+};
 use crate::journal::PieceDigest;
 use crate::logger::Logger;
 use crate::recording::{Recording, Response as Recorded};

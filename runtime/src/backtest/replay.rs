@@ -24,9 +24,7 @@ use crate::model::task::TaskDefinition;
 use crate::sandbox::context::Deployment as DeploymentContext;
 use crate::sandbox::recording::{Reach, ReachKind, Recording};
 use crate::sandbox::tape::{self, Children, Stub};
-use crate::sandbox::world::{
-    Answer, BatchItem, FailedStatus, HostFault, Relative, RunError as GuestError, RunResult,
-};
+use crate::sandbox::world::{Answer, BatchItem, FailedStatus, HostFault, Relative, RunError as GuestError, RunResult};
 use crate::sandbox::{Activity, Call, Entry, Journal, Limits, Sandbox, Tape};
 
 /// Most runs that one replay executes in place of those that it triggers, theirs included.
@@ -168,12 +166,7 @@ impl Replayer {
         Ok(Observed { end, effects, logs: said.logs(), metadata: said.metadata(), metadata_digest, usage })
     }
 
-    fn tape(
-        &self,
-        source: &Source,
-        said: &Said,
-        (depth, budget): (u32, Arc<AtomicU32>),
-    ) -> Result<Tape, ReplayError> {
+    fn tape(&self, source: &Source, said: &Said, (depth, budget): (u32, Arc<AtomicU32>)) -> Result<Tape, ReplayError> {
         let Options { mode, unmatched, stubs, egress, children } = &self.options;
         let live = || self.sandbox.outbound(&source.context.environment.id, egress.clone());
         let nested = |sources: &Arc<dyn Sources>| -> Arc<dyn Children> {
