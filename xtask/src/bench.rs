@@ -5,6 +5,7 @@
 //! the release profile on fresh directories, calls it, and writes `target/bench/bench.json` and a
 //! table. Numbers are never asserted: machines differ, and so do their moments.
 
+mod replays;
 mod waits;
 
 use std::fs;
@@ -44,7 +45,7 @@ struct Bench {
 /// A name for `--only`, what is measured, and how.
 type Measurement = (&'static str, &'static str, fn(&Bench) -> Result<Value>);
 
-static MEASUREMENTS: [Measurement; 12] = [
+static MEASUREMENTS: [Measurement; 13] = [
     ("calls", "instantiate, call, drop: wasmtime alone and the sandbox", calls),
     ("http", "HTTP alone: axum echoes JSON", http),
     ("commits", "storage alone: three durable records a run in SQLite", commits),
@@ -55,6 +56,7 @@ static MEASUREMENTS: [Measurement; 12] = [
     ("waits", "runs that wait: until a guest goes on, and memory", waits::waits),
     ("journal", "what recording costs, and what an HTTP call weighs", waits::journal),
     ("children", "runs with a child each that they wait for", waits::children),
+    ("replays", "replays in the sandbox, and a gate of 1,000", replays::replays),
     ("queue", "memory with 10,000 queued runs", queue),
     ("deployments", "1,000 deployments: each upload, and the start after them", deployments),
 ];

@@ -50,7 +50,16 @@ impl Client {
 
     /// Uploads a component under a name and returns the receipt.
     pub(crate) fn deploy(&self, name: &str, component: &[u8]) -> Result<Value> {
-        let url = format!("{}/api/v1/deployments?name={name}", self.url);
+        self.upload(&format!("name={name}"), component)
+    }
+
+    /// The same, but what was current stays so.
+    pub(crate) fn deploy_unpromoted(&self, name: &str, component: &[u8]) -> Result<Value> {
+        self.upload(&format!("name={name}&skipPromotion=true"), component)
+    }
+
+    fn upload(&self, query: &str, component: &[u8]) -> Result<Value> {
+        let url = format!("{}/api/v1/deployments?{query}", self.url);
         let response = self
             .agent
             .post(&url)
@@ -71,7 +80,8 @@ impl Client {
         expect_success("PUT", path, self.request("PUT", path, Some(body))?)
     }
 
-    fn post(&self, path: &str, body: &Value) -> Result<Value> {
+    /// `POST` with a JSON body and a JSON answer.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value> {
         expect_success("POST", path, self.request("POST", path, Some(body))?)
     }
 

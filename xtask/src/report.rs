@@ -7,6 +7,7 @@ const GOAL_RUNS_PER_SECOND: f64 = 8_000.0;
 const GOAL_P50_MS: f64 = 1.0;
 const GOAL_CALL_RATIO: f64 = 2.0;
 const GOAL_REST_MB: f64 = 100.0;
+const GOAL_REPLAYS_PER_SECOND: f64 = 5_000.0;
 const GOAL_LIST_P99_MS: f64 = 20.0;
 
 /// A measurement, its value, and what to compare it with.
@@ -26,11 +27,24 @@ pub(crate) fn table(results: &Value) -> String {
         text("rustc"),
         if machine["quick"] == true { "; QUICK: too short to be quoted" } else { "" },
     );
-    let rows: Vec<Row> =
-        [calls, alone, runs, batches, memory, history, lists, subscribe, waits, journal, children, deployments]
-            .into_iter()
-            .flat_map(|section| section(results))
-            .collect();
+    let rows: Vec<Row> = [
+        calls,
+        alone,
+        runs,
+        batches,
+        memory,
+        history,
+        lists,
+        subscribe,
+        waits,
+        journal,
+        children,
+        replays,
+        deployments,
+    ]
+    .into_iter()
+    .flat_map(|section| section(results))
+    .collect();
     let width = |cell: fn(&Row) -> &String| rows.iter().map(|row| cell(row).chars().count()).max().unwrap_or(0);
     let widths = [width(|row| &row.0), width(|row| &row.1), width(|row| &row.2)];
     let [first, second, third] = widths;
@@ -287,6 +301,26 @@ fn children(results: &Value) -> Vec<Row> {
         }
     }
     rows
+}
+
+fn replays(results: &Value) -> Vec<Row> {
+    let replays = &results["replays"];
+    let rounds = replays["rounds"].as_array().into_iter().flatten();
+    let mut rates: Vec<f64> =
+        rounds.filter_map(|round| Some(round["done"].as_f64()? / round["seconds"].as_f64()?)).collect();
+    rates.sort_by(f64::total_cmp);
+    let (Some(median), Some(bare)) =
+        (rates.get(rates.len() / 2).copied(), replays["calls"]["bare"]["perSecond"].as_f64())
+    else {
+        return Vec::new();
+    };
+    let reached = if median >= GOAL_REPLAYS_PER_SECOND { "goal 5,000/s: reached" } else { "goal 5,000/s: missed" };
+    let beside = format!("{:.2} of wasmtime alone ({}); {reached}", median / bare, rate(bare));
+    let gate = format!("{:.1} s", replays["gateMs"].as_f64().unwrap_or_default() / 1e3);
+    vec![
+        Row(format!("replays in the sandbox, compared and recorded, {} rounds", rates.len()), rate(median), beside),
+        Row("from `deploy` to promoted, through a gate of 1,000 runs".into(), gate, "compiling included".into()),
+    ]
 }
 
 fn deployments(results: &Value) -> Vec<Row> {
