@@ -159,3 +159,26 @@ pub struct BacktestReplay {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub note: Option<String>,
 }
+
+/// What a version must stand before it is made current: a backtest on the newest runs of its tasks. A setting of an
+/// environment, or of one deployment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct BacktestPolicy {
+    /// So many of the newest runs: 1 to 100,000. Default: 1,000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<u32>,
+    /// Most runs that may differ. Default: 0.
+    pub allow: u64,
+    /// Of those runs, so many that are spread evenly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample: Option<u32>,
+    /// Of these tasks only. Default: all that the version has.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<String>,
+    /// `sandbox` (the default) or `shadow`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<ReplayMode>,
+    /// How each replay is done.
+    pub options: ReplayOptions,
+}

@@ -152,9 +152,15 @@ pub struct DeployReceipt {
     pub deployment: DeploymentItem,
     /// Whether these bytes are new; else the deployment that has them already is the answer.
     pub is_new: bool,
-    /// What making it current changed; left out where promotion was skipped.
+    /// What making it current changed; left out where promotion was skipped, or has to wait for a backtest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub promotion: Option<PromoteReceipt>,
+    /// Dacapo's: the backtest at whose end it is made current, if it is clean.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub backtest_id: Option<String>,
+    /// Dacapo's: why it was made current without a backtest, where one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub note: Option<String>,
 }
 
 /// The answer to `POST /api/v1/deployments/{version}/promote` and `POST /api/v1/deployments/rollback`.

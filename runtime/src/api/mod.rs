@@ -30,7 +30,8 @@ mod trigger;
 mod waitpoints;
 
 pub use backtests::{
-    BacktestId, BacktestItem, BacktestList, BacktestReplay, BacktestReplays, BacktestRequest, BacktestStatus, Gate,
+    BacktestId, BacktestItem, BacktestList, BacktestPolicy, BacktestReplay, BacktestReplays, BacktestRequest,
+    BacktestStatus, Gate,
 };
 pub use batches::{
     BatchDetails, BatchItemError, BatchItemHead, BatchItemRequest, BatchItemsReceipt, BatchProcessing, BatchResults,

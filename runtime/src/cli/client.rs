@@ -3,7 +3,7 @@
 //! Never prints; never lets a key into an error. What went wrong becomes an [`Error`], whose
 //! variant decides the exit code.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -271,6 +271,24 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/wasm")
             .header(header::CONTENT_LENGTH, size);
         self.answer(request, SendBody::from_reader(body), UPLOAD_TIMEOUT)
+    }
+
+    /// Downloads into `out`; the bytes that have come.
+    pub(super) fn download(&self, route: Route, out: &mut dyn Write) -> anyhow::Result<u64> {
+        let mut response = self.response(self.request(Method::GET, &route), SendBody::none(), UPLOAD_TIMEOUT)?;
+        let status = response.status().as_u16();
+        match status {
+            200..300 => Ok(std::io::copy(&mut response.body_mut().as_reader(), out)?),
+            400..500 => {
+                let text = self.text(&mut response)?;
+                Err(Error::Refused { status, body: self.explained(status, error_body(status, &text)) }.into())
+            }
+            500..600 => {
+                let text = self.text(&mut response)?;
+                Err(Error::Failed { status, body: error_body(status, &text) }.into())
+            }
+            _ => Err(self.unexpected(format!("it answers {status}")).into()),
+        }
     }
 
     /// The `Date` of the server and the body of an answer of any status, for `doctor`.

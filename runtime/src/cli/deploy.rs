@@ -1,4 +1,5 @@
-//! `dacapo deploy`: uploads a component, which the server checks, compiles and makes current.
+//! `dacapo deploy`: uploads a component, which the server checks, compiles and makes current; where it must stand a
+//! backtest first, waits for that.
 
 use std::fs::File;
 use std::io::Read;
@@ -6,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::backtest::{Followed, Gated, Judge, follow, note_detached, show as show_backtest};
 use super::client::{Answer, Client, Error, Route};
 use super::connection::Connection;
 use super::output::{DIM, GOOD, Output, Progress, WARN, clean, size};
 use super::{Exit, Usage};
-use crate::api::{DeployReceipt, PromoteReceipt};
+use crate::api::{BacktestItem, BacktestPolicy, DeployReceipt, PromoteReceipt};
 
 /// `dacapo deploy`
 #[derive(Debug, Args)]
@@ -25,6 +27,13 @@ pub(super) struct Arguments {
     /// Only upload; `dacapo promote VERSION` makes it current later
     #[arg(long)]
     skip_promotion: bool,
+    /// Make it current only if it does the same as old runs did: last=1000,allow=0 (and task=TASK, sample=N,
+    /// mode=shadow, rules=FILE). Waits; exits with 1 if it differs, and with 2 if that cannot be told
+    #[arg(long, value_name = "GATE", value_parser = Gated::parse, conflicts_with = "skip_promotion")]
+    backtest: Option<Gated>,
+    /// Do not wait for the backtest: the server makes the version current when it is clean
+    #[arg(long)]
+    detach: bool,
     /// Your own name for this deployment, such as a commit; runs can be triggered to wait for it
     #[arg(long, value_name = "ID")]
     external_id: Option<String>,
@@ -43,21 +52,72 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Exit>
     }
     let name = arguments.name.clone().or_else(|| component_name(&arguments.file));
     let name = name.ok_or_else(|| Usage::new("give the component a name with --name"))?;
+    let policy = arguments.backtest.as_ref().map(Gated::policy).transpose()?;
     let client = arguments.connection.client()?;
     let bar = output.bytes_bar(about.len(), "uploading");
     let upload = Upload {
         name: &name,
         skip_promotion: arguments.skip_promotion,
+        backtest: policy.as_ref(),
         external_id: arguments.external_id.as_deref(),
         size: about.len(),
     };
     let answer = upload.send(&client, &mut Counted { body: file, bar: &bar })?;
     drop(bar);
-    match output {
-        Output::Json => output.json(&answer.text)?,
-        Output::Human => show(output, &answer.value)?,
+    if let Output::Human = output {
+        show(output, &answer.value)?;
     }
-    Ok(Exit::Done)
+    match &answer.value.backtest_id {
+        Some(id) if !arguments.detach => wait_for_gate(&client, id, &answer, output),
+        backtest => {
+            match (output, backtest) {
+                (Output::Json, _) => output.json(&answer.text)?,
+                (Output::Human, Some(id)) => note_detached(output, id)?,
+                (Output::Human, None) => {}
+            }
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// Waits for the backtest on which the promotion depends.
+fn wait_for_gate(client: &Client, id: &str, answer: &Answer<DeployReceipt>, output: Output) -> anyhow::Result<Exit> {
+    let item = match follow(client, id, output)? {
+        Followed::Over(item) => item.value,
+        Followed::Detached => {
+            note_detached(output, id)?;
+            return Ok(Exit::NotRun);
+        }
+    };
+    match output {
+        Output::Json => output.json(&gated_json(&answer.text, &item)?)?,
+        Output::Human => {
+            show_backtest(client, &item, Judge::default(), output)?;
+            note_gate(output, &item)?;
+        }
+    }
+    Ok(match item.is_open {
+        Some(true) => Exit::Done,
+        Some(false) => Exit::Failed,
+        None => Exit::NotRun,
+    })
+}
+
+/// The answer to the upload, and in it the backtest as it ended.
+fn gated_json(receipt: &str, item: &BacktestItem) -> serde_json::Result<String> {
+    let mut receipt: serde_json::Value = serde_json::from_str(receipt)?;
+    receipt["backtest"] = serde_json::to_value(item)?;
+    Ok(receipt.to_string())
+}
+
+/// What can be done about how it ended.
+fn note_gate(output: Output, item: &BacktestItem) -> std::io::Result<()> {
+    let version = clean(&item.version);
+    match item.is_open {
+        Some(true) => output.note(format_args!("{DIM}  roll back, at once, with: dacapo promote --previous{DIM:#}")),
+        Some(false) | None => output
+            .note(format_args!("{DIM}  make it current all the same with: dacapo promote {version}{DIM:#}")),
+    }
 }
 
 /// The name of a component whose file or crate is called so: versions built by hand and by
@@ -75,6 +135,8 @@ pub(super) struct Upload<'a> {
     pub(super) name: &'a str,
     /// Whether to leave the current version as it is.
     pub(super) skip_promotion: bool,
+    /// What it must stand first.
+    pub(super) backtest: Option<&'a BacktestPolicy>,
     /// The caller's own name for the deployment.
     pub(super) external_id: Option<&'a str>,
     /// Of the body, in bytes.
@@ -87,6 +149,9 @@ impl Upload<'_> {
         let route = Route::new("/api/v1/deployments").query("name", self.name);
         let route = route.query_if("skipPromotion", self.skip_promotion.then_some("true"));
         let route = route.query_if("externalId", self.external_id);
+        let policy = self.backtest.map(serde_json::to_string).transpose();
+        // Texts, numbers and lists are always JSON.
+        let route = route.query_if("backtest", policy.unwrap_or_default());
         client.upload(route, self.size, body)
     }
 }
@@ -113,9 +178,18 @@ fn show(output: Output, receipt: &DeployReceipt) -> std::io::Result<()> {
         size(deployment.size_bytes),
         clean(&deployment.short_code),
     ))?;
-    match &receipt.promotion {
-        Some(promotion) => show_promotion(output, promotion),
-        None => output.note(format_args!("{DIM}  not current; make it so with: dacapo promote {version}{DIM:#}")),
+    match (&receipt.promotion, &receipt.backtest_id) {
+        (Some(promotion), _) => show_promotion(output, promotion)?,
+        (None, Some(id)) => {
+            output.note(format_args!("{DIM}  current when its backtest is clean: {}{DIM:#}", clean(id)))?
+        }
+        (None, None) => {
+            output.note(format_args!("{DIM}  not current; make it so with: dacapo promote {version}{DIM:#}"))?
+        }
+    }
+    match &receipt.note {
+        Some(note) => output.note(format_args!("{DIM}  {}{DIM:#}", clean(note))),
+        None => Ok(()),
     }
 }
 

@@ -7,12 +7,14 @@
 //! | code | [`Exit`] | meaning |
 //! |---|---|---|
 //! | 0 | `Done` | it did what was asked |
-//! | 1 | `Failed` | the run failed (`--wait`), a check failed (`doctor`), or something here did |
+//! | 1 | `Failed` | the run failed (`--wait`), a check failed (`doctor`), a version differs (`backtest`), or something here failed |
 //! | 2 | `Usage` | the command line is wrong |
+//! | 2 | `NotRun` | a replay in the sandbox or a backtest could not run: nothing is known of the version |
 //! | 3 | `Unreachable` | no server answered |
 //! | 4 | `Refused` | the server refused (4xx) |
 //! | 5 | `ServerFailed` | the server failed (5xx), or what answered is no dacapo server |
 
+mod backtest;
 mod backup;
 mod client;
 mod connection;
@@ -27,6 +29,7 @@ mod keys;
 mod output;
 mod replay;
 mod runs;
+mod sandboxed;
 mod server;
 mod toolchain;
 mod trigger;
@@ -45,8 +48,8 @@ use output::Output;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  the run failed (--wait), a check failed (doctor), or something on this side did
-  2  the command line is wrong
+  1  the run failed (--wait), a check failed (doctor), a version differs (backtest), or something on this side failed
+  2  the command line is wrong, or a backtest could not run
   3  no server answered
   4  the server refused (4xx)
   5  the server failed (5xx), or what answered is no dacapo server
@@ -81,6 +84,9 @@ enum Command {
     Trigger(Box<trigger::Arguments>),
     /// Look at runs, cancel and replay them.
     Runs(Box<runs::Arguments>),
+    /// Try a version on the inputs of old runs, in the sandbox, and compare.
+    #[command(after_help = EXIT_CODES)]
+    Backtest(Box<backtest::Arguments>),
     /// Look at versions.
     Deployments(deployments::Arguments),
     /// API keys (needs the admin key).
@@ -109,6 +115,8 @@ pub enum Exit {
     Failed,
     /// The command line is wrong.
     Usage,
+    /// What was asked for could not be found out.
+    NotRun,
     /// No server answered.
     Unreachable,
     /// The server refused.
@@ -122,7 +130,7 @@ impl From<Exit> for ExitCode {
         Self::from(match exit {
             Exit::Done => 0,
             Exit::Failed => 1,
-            Exit::Usage => 2,
+            Exit::Usage | Exit::NotRun => 2,
             Exit::Unreachable => 3,
             Exit::Refused => 4,
             Exit::ServerFailed => 5,
@@ -186,6 +194,7 @@ fn execute(command: Command, output: Output) -> anyhow::Result<Exit> {
         Command::Promote(arguments) => deployments::promote(&arguments, output),
         Command::Trigger(arguments) => trigger::run(*arguments, output),
         Command::Runs(arguments) => runs::run(*arguments, output),
+        Command::Backtest(arguments) => backtest::run(&arguments, output),
         Command::Deployments(arguments) => deployments::run(&arguments, output),
         Command::Keys(arguments) => keys::run(&arguments, output),
         Command::Envvars(arguments) => envvars::run(arguments, output),
@@ -226,7 +235,7 @@ fn error_body(error: &anyhow::Error) -> ErrorBody {
         | None => None,
     };
     let code = match exit_of(error) {
-        Exit::Done | Exit::Failed | Exit::Refused => None,
+        Exit::Done | Exit::Failed | Exit::NotRun | Exit::Refused => None,
         Exit::Usage => Some("usage".to_owned()),
         Exit::Unreachable => Some("unreachable".to_owned()),
         Exit::ServerFailed => Some("server_failed".to_owned()),
@@ -262,7 +271,7 @@ mod tests {
     #[test]
     fn help_names_every_command_and_exit_code() {
         let help = Cli::command().render_long_help().to_string();
-        let commands = "server dev deploy promote trigger runs deployments keys envvars environments backup doctor \
+        let commands = "server dev deploy promote trigger runs backtest deployments keys envvars environments backup doctor \
                         completions";
         for command in commands.split_whitespace() {
             assert!(help.contains(&format!("\n  {command} ")), "{command} is missing from\n{help}");

@@ -124,6 +124,20 @@ impl Output {
         bar.enable_steady_tick(SPINNER_TICK);
         Progress(bar)
     }
+
+    /// A bar on standard error for `total` things, where people watch.
+    pub(super) fn count_bar(self, total: u64, message: impl Into<Cow<'static, str>>) -> Progress {
+        let template = "{spinner} [{bar:30}] {pos}/{len} ({per_sec}, {eta} left) {msg}";
+        let bar = match self {
+            Self::Human if io::stderr().is_terminal() => ProgressBar::new(total).with_message(message),
+            Self::Human | Self::Json => ProgressBar::hidden(),
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.enable_steady_tick(SPINNER_TICK);
+        Progress(bar)
+    }
 }
 
 /// A spinner or bar that disappears with its owner.
@@ -134,6 +148,11 @@ impl Progress {
     /// Changes the text; it is cleaned here.
     pub(super) fn message(&self, text: &str) {
         self.0.set_message(clean(text).into_owned());
+    }
+
+    /// Moves the bar to `position`.
+    pub(super) fn position(&self, position: u64) {
+        self.0.set_position(position);
     }
 
     /// Counts `bytes` more; when all have gone, becomes a spinner with `after` as its text.
@@ -161,6 +180,8 @@ pub(super) enum Field {
     Status(RunStatus),
     /// Green.
     Good(String),
+    /// Red.
+    Bad(String),
     /// Grey.
     Dim(String),
 }
@@ -180,6 +201,7 @@ impl Field {
                 | RunStatus::PendingVersion => Color::Yellow,
             }),
             Self::Good(text) => Cell::new(clean(&text)).fg(Color::Green),
+            Self::Bad(text) => Cell::new(clean(&text)).fg(Color::Red),
             Self::Dim(text) => Cell::new(clean(&text)).add_attribute(Attribute::Dim),
         }
     }

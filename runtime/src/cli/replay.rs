@@ -1,4 +1,5 @@
-//! `dacapo runs replay`: runs an old payload again, by default on the newest version.
+//! `dacapo runs replay`: runs an old payload again, by default on the newest version; or only says what would come of
+//! it, in the sandbox.
 
 use clap::Args;
 use ureq::http::Method;
@@ -7,9 +8,12 @@ use super::client::{Client, Route};
 use super::connection::Slug;
 use super::input::{self, PayloadArguments};
 use super::output::{DIM, GOOD, Output, clean};
+use super::sandboxed::{HowArguments, Mode};
 use super::wait::{self, WaitArguments};
 use super::{Exit, Usage};
-use crate::api::{ReplayReceipt, ReplayRequest, StringOrList, TtlOption};
+use crate::api::{ReplayMode, ReplayReceipt, ReplayReport, ReplayRequest, StringOrList, TtlOption};
+use crate::backtest::compare;
+use crate::model::verdict::Verdict;
 
 /// `dacapo runs replay`
 #[derive(Debug, Args)]
@@ -22,6 +26,12 @@ pub(super) struct Arguments {
     wait: WaitArguments,
     #[command(flatten)]
     options: Options,
+    /// How far it may reach; in the sandbox and its shadow, no run is made: it says how the version differs from the
+    /// run, and exits with 0 if it does the same or has fixed it, 1 if it differs, 2 if it cannot be replayed
+    #[arg(long, value_name = "MODE", default_value = "live")]
+    mode: Mode,
+    #[command(flatten)]
+    how: HowArguments,
     /// Replay into another environment (needs the admin key)
     #[arg(long, value_name = "ENV", conflicts_with = "wait")]
     pub(super) to: Option<Slug>,
@@ -81,6 +91,12 @@ impl Options {
 
 /// Replays `run`, whose full id it is, and says which run that became.
 pub(super) fn run(client: &Client, run: &str, arguments: Arguments, output: Output) -> anyhow::Result<Exit> {
+    if arguments.mode != Mode::Live {
+        return sandboxed(client, run, arguments, output);
+    }
+    if let Some(name) = arguments.how.given() {
+        return Err(Usage::new(format!("{name} needs --mode sandbox or --mode shadow")).into());
+    }
     let mut request = arguments.options.into_wire()?;
     request.payload = arguments.payload.read()?;
     let deadline = arguments.wait.begin();
@@ -108,6 +124,56 @@ pub(super) fn run(client: &Client, run: &str, arguments: Arguments, output: Outp
         Some(to) => wait::note_missing_version(output, &client.clone().within(to.as_str()), &id),
         None => wait::note_missing_version(output, client, &id),
     }
+}
+
+/// Replays `run` in the sandbox, and says how that differs from what it did.
+fn sandboxed(client: &Client, run: &str, arguments: Arguments, output: Output) -> anyhow::Result<Exit> {
+    let given = arguments.options.into_wire()?;
+    let version = given.version.clone();
+    let for_runs = serde_json::to_value(ReplayRequest { version: None, ..given })?;
+    let is_for_a_run = arguments.wait.begin().is_some() || arguments.to.is_some();
+    if is_for_a_run || for_runs.as_object().is_some_and(|options| !options.is_empty()) {
+        let text = "no run is made in the sandbox: beside the payload and --version, the options of a run are for \
+                    --mode live";
+        return Err(Usage::new(text).into());
+    }
+    let request = ReplayRequest {
+        payload: arguments.payload.read()?,
+        version,
+        mode: Some(arguments.mode.into()),
+        options: Some(arguments.how.read()?),
+        ..ReplayRequest::default()
+    };
+    let spinner = output.spinner("the replay is under way");
+    let answer =
+        client.send::<ReplayReport>(Method::POST, Route::new("/api/v1/runs").segment(run).path("/replay"), &request)?;
+    drop(spinner);
+    match output {
+        Output::Json => output.json(&answer.text)?,
+        Output::Human => show_report(output, &answer.value)?,
+    }
+    Ok(match Verdict::parse(&answer.value.verdict) {
+        Some(Verdict::Same | Verdict::Fixed) => Exit::Done,
+        Some(Verdict::NotReplayable) => Exit::NotRun,
+        Some(_) | None => Exit::Failed,
+    })
+}
+
+fn show_report(output: Output, report: &ReplayReport) -> std::io::Result<()> {
+    match &report.comparison {
+        Some(comparison) => output.line(compare::text(comparison).trim_end())?,
+        None => output.fields(&[
+            ("verdict", report.verdict.clone()),
+            ("because", report.note.clone().unwrap_or_else(|| "the server does not say".into())),
+        ])?,
+    }
+    let place = match report.mode {
+        ReplayMode::Sandbox => "in the sandbox",
+        ReplayMode::Shadow => "in the sandbox, with live GET and HEAD requests",
+        ReplayMode::Live => "live",
+    };
+    let (run, task) = (clean(&report.source_run_id), clean(&report.task_identifier));
+    output.note(format_args!("{DIM}  {task} {run} on {} {place}; no run was made{DIM:#}", clean(&report.version)))
 }
 
 #[cfg(test)]

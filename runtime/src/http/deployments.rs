@@ -64,7 +64,8 @@ pub(super) async fn deploy(
     let deployment = with_tasks(&server, &deployed.deployment).await?;
     let promotion = deployed.promotion.map(|promotion| receipt(&deployed.deployment, promotion));
     let status = if deployed.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(DeployReceipt { deployment, is_new: deployed.is_new, promotion })))
+    let is_new = deployed.is_new;
+    Ok((status, Json(DeployReceipt { deployment, is_new, promotion, backtest_id: None, note: None })))
 }
 
 /// The deployments of the environment, newest first.

@@ -191,7 +191,13 @@ impl Session {
         let began = Instant::now();
         let (client, name) = (self.client.clone(), task.component.clone());
         let sent = tokio::task::spawn_blocking(move || {
-            let upload = Upload { name: &name, skip_promotion: false, external_id: None, size: bytes.len() as u64 };
+            let upload = Upload {
+                name: &name,
+                skip_promotion: false,
+                backtest: None,
+                external_id: None,
+                size: bytes.len() as u64,
+            };
             upload.send(&client, &mut bytes.as_slice()).map(|answer| answer.value)
         });
         let times = Times { built_in, deployed_in: began };
