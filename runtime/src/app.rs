@@ -360,6 +360,7 @@ async fn make_environments(
             kind,
             egress: EgressPolicy::default().rules().collect(),
             concurrency_limit: None,
+            backtest_policy: None,
             branch: None,
             created_at: now,
         };

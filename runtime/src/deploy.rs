@@ -42,7 +42,7 @@ pub enum Target {
     There(EnvironmentId),
     /// An environment that is made with the first deployment, for a branch.
     NewBranch {
-        /// Whose branch it is; the new environment has its rules and its limit.
+        /// Whose branch it is; the new environment has its rules, its limit and its policy.
         parent: Arc<Environment>,
         /// The branch.
         name: String,
@@ -155,6 +155,7 @@ impl Deploys {
             kind: parent.kind,
             egress: parent.egress.clone(),
             concurrency_limit: parent.concurrency_limit,
+            backtest_policy: parent.backtest_policy.clone(),
             branch: Some(Branch { parent: parent.id, name: name.clone() }),
             created_at: now,
         };

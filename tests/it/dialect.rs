@@ -267,6 +267,10 @@ async fn deploy(app: &TestApp) {
     }
     app.post_empty("/api/v1/deployments/rollback").await.ok();
     app.post_empty(&format!("/api/v1/deployments/{}/promote", text(&first, "version"))).await.ok();
+    let policy = "/admin/v1/environments/dev/backtest-policy";
+    app.admin("PUT", policy, json!({ "policy": { "allow": 1 } })).await.ok();
+    assert!(upload(guests::ECHO_V2).await["backtestId"].is_string());
+    app.admin("PUT", policy, json!({})).await.ok();
     for guest in [guests::FLAKY, guests::HOOKS, guests::META, guests::SLEEP, guests::SPANS] {
         app.deploy(guest).await;
     }

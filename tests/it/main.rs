@@ -23,6 +23,7 @@ mod dialect;
 mod eviction;
 mod fairness;
 mod floors;
+mod gates;
 mod hooks;
 mod inside;
 mod journal;

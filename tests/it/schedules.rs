@@ -352,6 +352,7 @@ impl Verbs {
             kind: EnvironmentKind::Development,
             egress: Vec::new(),
             concurrency_limit: None,
+            backtest_policy: None,
             branch: None,
             created_at: Timestamp::UNIX_EPOCH,
         };

@@ -39,3 +39,6 @@ CREATE TABLE backtest_replays (
     PRIMARY KEY (backtest_id, source_id)
 ) WITHOUT ROWID;
 CREATE INDEX backtest_replays_by_verdict ON backtest_replays (backtest_id, verdict, source_id);
+
+-- What a version must stand before it is made current, as JSON. NULL: nothing.
+ALTER TABLE environments ADD COLUMN backtest_policy TEXT;

@@ -23,7 +23,7 @@ pub struct BacktestRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub against: Option<String>,
     /// The runs that fit. Without a time in it: of the last 7 days. Without a status: those that completed, failed,
-    /// crashed or timed out.
+    /// crashed or timed out. Without a task: those of the version's component.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<BulkFilter>,
     /// These runs, 500 at most.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{serialize_instant, serialize_instant_option};
+use super::{BacktestPolicy, serialize_instant, serialize_instant_option};
 
 /// Dacapo's: `GET /admin/v1/environments`
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -33,6 +33,9 @@ pub struct EnvironmentItem {
     /// Most runs that execute at a time; left out: as many as the workers take.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub concurrency_limit: Option<u32>,
+    /// What a version must stand before it is made current; left out: nothing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub backtest_policy: Option<BacktestPolicy>,
     /// The branch that it is for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub branch: Option<String>,
@@ -45,6 +48,15 @@ pub struct EnvironmentConcurrency {
     /// Most runs that execute at a time, 1 to 100,000; left out: as many as the workers take.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub limit: Option<u32>,
+}
+
+/// Dacapo's: `PUT /admin/v1/environments/{slug}/backtest-policy`
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnvironmentPolicy {
+    /// What a version must stand before it is made current; left out: nothing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub policy: Option<BacktestPolicy>,
 }
 
 /// Dacapo's: `PUT /admin/v1/environments/{slug}/egress`

@@ -53,7 +53,7 @@ pub use deployments::{
 };
 pub use environments::{
     ApiKeyItem, ApiKeyList, ChangeReceipt, CreateKeyRequest, CreatedKey, Egress, EnvironmentConcurrency,
-    EnvironmentItem, EnvironmentList, ImportVariablesRequest, SetVariableRequest, UpdateVariableRequest, VariableItem,
+    EnvironmentItem, EnvironmentList, EnvironmentPolicy, ImportVariablesRequest, SetVariableRequest, UpdateVariableRequest, VariableItem,
 };
 pub use error::{ErrorBody, SerializedError, TaskRunError};
 pub use metadata::{BadOperation, MetadataOperation, TooDeep, apply, apply_all, check_levels, find};

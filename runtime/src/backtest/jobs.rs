@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::task::JoinSet;
 
 use super::compare::{compare, to_stored};
@@ -84,6 +85,16 @@ pub struct Judged {
     pub comparison: Option<Comparison>,
     /// Why there is no comparison.
     pub note: Option<String>,
+}
+
+/// Among which runs those of a backtest are looked for.
+#[derive(Debug, Clone, Copy)]
+struct Scope {
+    environment: EnvironmentId,
+    /// The version that is tested.
+    deployment: DeploymentId,
+    /// When the backtest was asked for.
+    made_at: Timestamp,
 }
 
 /// A version, ready to be replayed on.
@@ -177,7 +188,8 @@ impl Backtests {
         stubs::read(request.options.stubs.as_ref()).map_err(BacktestError::Refused)?;
         let id = secrets::backtest_id(now);
         let allowed = request.gate.map(|gate| gate.allow);
-        let (request, planned) = self.select(environment, request, (last, id)).await?;
+        let scope = Scope { environment, deployment: deployment.id, made_at: now };
+        let (request, planned) = self.select(&scope, request, last).await?;
         let text = serde_json::to_string(&request).expect("texts and numbers can be written as JSON");
         let new = NewBacktest {
             id,
@@ -196,9 +208,9 @@ impl Backtests {
     /// Says which runs: with a sample, one by one.
     async fn select(
         &self,
-        environment: EnvironmentId,
+        scope: &Scope,
         mut request: BacktestRequest,
-        (last, id): (u32, BacktestId),
+        last: u32,
     ) -> Result<(BacktestRequest, u32), BacktestError> {
         match (request.filter.take(), request.run_ids.take()) {
             (Some(_), Some(_)) => {
@@ -214,7 +226,7 @@ impl Backtests {
             let planned = request.run_ids.as_ref().map_or(last, |ids| u32::try_from(ids.len()).unwrap_or(last));
             return Ok((request, planned));
         };
-        let all = self.next_runs(environment, &request, id, (None, last)).await?;
+        let all = self.next_runs(scope, &request, (None, last)).await?;
         let step = all.len().div_ceil(sample as usize).max(1);
         let spread: Vec<String> = all.iter().step_by(step).map(ToString::to_string).collect();
         let planned = u32::try_from(spread.len()).unwrap_or(last);
@@ -257,7 +269,9 @@ impl Backtests {
             .map_err(|error| BacktestError::Host(format!("the request of the backtest: {error}")))?;
         let left = u32::try_from(backtest.planned.saturating_sub(backtest.done)).unwrap_or(u32::MAX);
         let next = (backtest.last_run, left.min(PAGE));
-        let runs = self.next_runs(backtest.environment, &request, backtest.id, next).await?;
+        let (environment, deployment) = (backtest.environment, backtest.deployment);
+        let runs =
+            self.next_runs(&Scope { environment, deployment, made_at: backtest.created_at }, &request, next).await?;
         let Some(last) = runs.last().copied() else { return self.complete(backtest).await };
         let bench = self.bench(backtest, &request).await?;
         let replays = self.replay_all(&bench, runs).await?;
@@ -278,12 +292,12 @@ impl Backtests {
         Ok(())
     }
 
-    /// The next runs, newest first, older than the last one that was looked at.
+    /// The next runs, newest first, older than the last one that was looked at. Where no task is named, those of the
+    /// component are meant: what the version has, and what its predecessor has and it may have lost.
     async fn next_runs(
         &self,
-        environment: EnvironmentId,
+        scope: &Scope,
         request: &BacktestRequest,
-        id: BacktestId,
         (last, most): (Option<RunId>, u32),
     ) -> Result<Vec<RunId>, BacktestError> {
         if let Some(ids) = &request.run_ids {
@@ -293,10 +307,16 @@ impl Backtests {
             ids.truncate(most as usize);
             return Ok(ids);
         }
-        let filter = match &request.filter {
+        let environment = scope.environment;
+        let mut filter = match &request.filter {
             Some(filter) => selection::run_filter(&self.storage, environment, filter).await?,
-            None => RunFilter { to: Some(id.made_at()), ..RunFilter::default() },
+            None => RunFilter { to: Some(scope.made_at), ..RunFilter::default() },
         };
+        if filter.tasks.is_empty() {
+            let deployment = self.deployment(scope.deployment).await?;
+            let component = deployment.component.clone();
+            filter.tasks = self.storage.component_tasks(environment, component, deployment.id).await?;
+        }
         let filter = with_ended(filter);
         let mut found = Vec::new();
         let mut place = last.map_or(Place::Start, Place::After);
@@ -475,7 +495,7 @@ fn stored(source: RunId, judged: Judged) -> StoredReplay {
 }
 
 /// Those whose code came to an end, unless statuses are named.
-fn with_ended(mut filter: RunFilter) -> RunFilter {
+pub(super) fn with_ended(mut filter: RunFilter) -> RunFilter {
     if filter.statuses.is_empty() {
         filter.statuses = vec![Status::Completed, Status::Failed, Status::Crashed, Status::TimedOut];
     }

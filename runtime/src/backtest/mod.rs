@@ -2,13 +2,14 @@
 //!
 //! [`replay`] executes an old input in the sandbox: no effect leaves it, and what the guest asks for
 //! is answered from what the run was answered then, which [`source`] knows. [`jobs`] has the verbs:
-//! one run, or many.
+//! one run, or many; [`policy`] decides what a version must stand before it is made current.
 //!
 //! [`compare`] decides what differs and what it comes to, as [`rules`] tell it to look; [`report`] writes it
 //! down. These three are pure: no clock, no I/O, no `async`.
 
 pub mod compare;
 pub mod jobs;
+pub mod policy;
 pub mod replay;
 pub mod report;
 pub mod rules;

@@ -115,8 +115,9 @@ fn note_gate(output: Output, item: &BacktestItem) -> std::io::Result<()> {
     let version = clean(&item.version);
     match item.is_open {
         Some(true) => output.note(format_args!("{DIM}  roll back, at once, with: dacapo promote --previous{DIM:#}")),
-        Some(false) | None => output
-            .note(format_args!("{DIM}  make it current all the same with: dacapo promote {version}{DIM:#}")),
+        Some(false) | None => {
+            output.note(format_args!("{DIM}  make it current all the same with: dacapo promote {version}{DIM:#}"))
+        }
     }
 }
 

@@ -1,13 +1,14 @@
-//! `dacapo environments`: the environments of a server, and where their tasks may connect to.
+//! `dacapo environments`: the environments of a server, where their tasks may connect to, and what versions must stand.
 
 use clap::{Args, Subcommand};
 use ureq::http::Method;
 
+use super::backtest::Gated;
 use super::client::{Client, Route};
 use super::connection::{Connection, Slug};
 use super::output::{DIM, Field, GOOD, Output, clean};
 use super::{Exit, Usage};
-use crate::api::{Egress, EnvironmentConcurrency, EnvironmentItem, EnvironmentList};
+use crate::api::{Egress, EnvironmentConcurrency, EnvironmentItem, EnvironmentList, EnvironmentPolicy};
 
 /// `dacapo environments`
 #[derive(Debug, Args)]
@@ -35,6 +36,19 @@ enum Command {
         #[arg(long, conflicts_with = "rules")]
         none: bool,
     },
+    /// Show or say what a version must stand before it is made current
+    Backtest {
+        /// The environment
+        #[arg(value_name = "ENV")]
+        slug: Slug,
+        /// A backtest on the newest runs: last=1000,allow=0 (and task=TASK, sample=N, mode=shadow, rules=FILE);
+        /// without any, shows what is
+        #[arg(value_name = "GATE", value_parser = Gated::parse)]
+        gate: Option<Gated>,
+        /// Nothing: versions are made current at once
+        #[arg(long, conflicts_with = "gate")]
+        none: bool,
+    },
     /// Limit how many runs of an environment execute at a time
     Concurrency {
         /// The environment
@@ -56,6 +70,8 @@ pub(super) fn run(arguments: Arguments, output: Output) -> anyhow::Result<Exit> 
         Command::List => show_list(&client, output)?,
         Command::Egress { slug, rules, none: false } if rules.is_empty() => show_egress(&client, slug, output)?,
         Command::Egress { slug, rules, none: _ } => replace_egress(&client, slug, rules, output)?,
+        Command::Backtest { slug, gate: None, none: false } => show_policy(&client, slug, output)?,
+        Command::Backtest { slug, gate, none: _ } => set_policy(&client, slug, gate, output)?,
         Command::Concurrency { slug, limit, none: _ } => limit_runs(&client, slug, limit, output)?,
     }
     Ok(Exit::Done)
@@ -88,10 +104,46 @@ fn rules_text(rules: &[String]) -> String {
     if rules.is_empty() { "nothing".into() } else { rules.join(", ") }
 }
 
-fn show_egress(client: &Client, slug: Slug, output: Output) -> anyhow::Result<()> {
+/// The environment of this name.
+fn find(client: &Client, slug: Slug) -> anyhow::Result<EnvironmentItem> {
     let list = client.get::<EnvironmentList>(Route::new("/admin/v1/environments"))?.value;
     let found = list.data.into_iter().find(|environment| environment.slug == slug.as_str());
-    let environment = found.ok_or_else(|| Usage::new(format!("the server has no environment {}", slug.as_str())))?;
+    Ok(found.ok_or_else(|| Usage::new(format!("the server has no environment {}", slug.as_str())))?)
+}
+
+fn show_policy(client: &Client, slug: Slug, output: Output) -> anyhow::Result<()> {
+    let environment = find(client, slug)?;
+    match output {
+        Output::Json => output.json(&serde_json::to_string(&environment)?)?,
+        Output::Human => output.line(policy_text(&environment))?,
+    }
+    Ok(())
+}
+
+fn set_policy(client: &Client, slug: Slug, gate: Option<Gated>, output: Output) -> anyhow::Result<()> {
+    let policy = gate.map(|gate| gate.policy()).transpose()?;
+    let route = Route::new("/admin/v1/environments").segment(slug.as_str()).path("/backtest-policy");
+    let answer = client.send::<EnvironmentItem>(Method::PUT, route, &EnvironmentPolicy { policy })?;
+    match output {
+        Output::Json => output.json(&answer.text)?,
+        Output::Human => output.line(format_args!("{GOOD}✓{GOOD:#} {}", policy_text(&answer.value)))?,
+    }
+    Ok(())
+}
+
+fn policy_text(environment: &EnvironmentItem) -> String {
+    let slug = clean(&environment.slug);
+    let Some(policy) = &environment.backtest_policy else {
+        return format!("versions in {slug} become current at once");
+    };
+    let runs = policy.last.map_or_else(|| "newest runs".into(), |last| format!("newest {last} runs"));
+    let what = if policy.tasks.is_empty() { "their tasks".into() } else { policy.tasks.join(", ") };
+    let (what, allow) = (clean(&what), policy.allow);
+    format!("versions in {slug} become current when no more than {allow} of the {runs} of {what} differ")
+}
+
+fn show_egress(client: &Client, slug: Slug, output: Output) -> anyhow::Result<()> {
+    let environment = find(client, slug)?;
     match output {
         Output::Json => output.json(&serde_json::to_string(&environment)?)?,
         Output::Human if environment.egress.is_empty() => output.note("nothing is allowed")?,

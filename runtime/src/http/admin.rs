@@ -14,8 +14,9 @@ use super::error::{ApiError, Result};
 use super::openapi::{ChangeErrors, ReadErrors};
 use crate::api::{
     ApiKeyItem, ApiKeyList, ChangeReceipt, CreateKeyRequest, CreatedKey, Egress, EnvironmentConcurrency,
-    EnvironmentItem, EnvironmentList,
+    EnvironmentItem, EnvironmentList, EnvironmentPolicy,
 };
+use crate::backtest::policy;
 use crate::keys::{self, KeyKind};
 use crate::model::egress::Rule;
 use crate::model::limits::{MAX_CONCURRENCY_LIMIT, MAX_EGRESS_RULES};
@@ -29,7 +30,8 @@ use crate::storage::{Environment, EnvironmentKind};
 )]
 pub(super) async fn environments(State(server): State<Arc<Server>>, _: Admin) -> Result<Json<EnvironmentList>> {
     let environments = server.storage.environments().await?;
-    json(EnvironmentList { data: environments.into_iter().map(|environment| item(&server, environment)).collect() })
+    let items: Result<_> = environments.into_iter().map(|environment| item(&server, environment)).collect();
+    json(EnvironmentList { data: items? })
 }
 
 /// Says which hosts the tasks of an environment may talk to.
@@ -55,7 +57,7 @@ pub(super) async fn set_egress(
     let rules = rules.map_err(|error| ApiError::bad_request(error.to_string()))?;
     environment.egress = rules.iter().map(ToString::to_string).collect();
     server.storage.set_egress(environment.id, environment.egress.clone()).await?;
-    json(item(&server, environment))
+    json(item(&server, environment)?)
 }
 
 /// Says how many runs of an environment execute at a time.
@@ -77,7 +79,30 @@ pub(super) async fn set_concurrency(
     }
     environment.concurrency_limit = body.limit;
     server.storage.limit_environment(environment.id, body.limit).await?;
-    json(item(&server, environment))
+    json(item(&server, environment)?)
+}
+
+/// Says what a version must stand before it is made current.
+///
+/// Deployments that ask to be made current are then stored, and a backtest on the newest runs of their tasks decides.
+/// Promoting by hand, and rolling back, go on as ever.
+#[utoipa::path(
+    put, path = "/admin/v1/environments/{environment}/backtest-policy", tag = "Administration",
+    security(("adminKey" = [])),
+    request_body = EnvironmentPolicy,
+    responses((status = 200, body = EnvironmentItem, description = "The environment"), ChangeErrors),
+)]
+pub(super) async fn set_backtest_policy(
+    State(server): State<Arc<Server>>,
+    _: Admin,
+    Segments(slug): Segments<String>,
+    Body(body): Body<EnvironmentPolicy>,
+) -> Result<Json<EnvironmentItem>> {
+    let mut environment = server.auth.environment(&slug).await?;
+    body.policy.as_ref().map(policy::check).transpose()?;
+    environment.backtest_policy = body.policy.as_ref().map(policy::write);
+    server.storage.set_backtest_policy(environment.id, environment.backtest_policy.clone()).await?;
+    json(item(&server, environment)?)
 }
 
 /// All API keys, oldest first. The keys themselves are not shown.
@@ -146,16 +171,17 @@ pub(super) async fn revoke_key(
     json(ChangeReceipt { success: true })
 }
 
-fn item(server: &Server, environment: Environment) -> EnvironmentItem {
-    EnvironmentItem {
+fn item(server: &Server, environment: Environment) -> Result<EnvironmentItem> {
+    Ok(EnvironmentItem {
         id: environment.id.to_string(),
         slug: environment.slug,
         kind: kind_name(environment.kind).into(),
         egress: environment.egress,
         concurrency_limit: environment.concurrency_limit,
+        backtest_policy: environment.backtest_policy.as_deref().map(policy::read).transpose()?,
         branch: environment.branch.map(|branch| branch.name),
         waiting_runs: server.storage.waiting_runs(environment.id),
-    }
+    })
 }
 
 /// What the API calls the kind of an environment.

@@ -12,10 +12,13 @@ use super::error::{ApiError, Result};
 use super::list::{page_size, times};
 use super::openapi::{ChangeErrors, Pages, ReadErrors};
 use super::{Server, cursor};
-use crate::api::{DeployReceipt, DeploymentItem, DeploymentPage, Pagination, PromoteReceipt, RUNTIME, RUNTIME_VERSION};
-use crate::deploy::{Promote, Upload};
+use crate::api::{
+    BacktestPolicy, DeployReceipt, DeploymentItem, DeploymentPage, Pagination, PromoteReceipt, RUNTIME, RUNTIME_VERSION,
+};
+use crate::backtest::policy::{self, Gating};
+use crate::deploy::{Promote, Target, Upload};
 use crate::model::id::EnvironmentId;
-use crate::storage::{Deployment, Place, Promotion};
+use crate::storage::{Deployed, Deployment, Place, Promotion};
 
 /// The contract's words for where a deployment is in its life.
 const STATUSES: [&str; 7] = ["PENDING", "BUILDING", "DEPLOYING", "DEPLOYED", "FAILED", "CANCELED", "TIMED_OUT"];
@@ -26,7 +29,8 @@ fn not_found() -> ApiError {
 
 /// Uploads a component, and makes it current unless told otherwise.
 ///
-/// The bytes that were uploaded before are found again instead of stored twice. A component that does not run here is
+/// Where the environment has a backtest policy, or one is given here, the version is stored, and made current at the end
+/// of the backtest that decides over it. The bytes that were uploaded before are found again instead of stored twice. A component that does not run here is
 /// refused with all that is wrong with it, and nothing changes.
 #[utoipa::path(
     post, path = "/api/v1/deployments", tag = "Deployments",
@@ -36,6 +40,9 @@ fn not_found() -> ApiError {
         ("skipPromotion" = Option<bool>, Query, description = "Whether to leave current what is"),
         ("externalId" = Option<String>, Query,
             description = "The caller's own name for the deployment, such as a commit"),
+        ("backtest" = Option<String>, Query,
+            description = "A backtest policy as JSON, such as `{\"last\":1000,\"allow\":0}`, instead of that of the \
+                           environment: the version is made current when its backtest is clean"),
     ),
     request_body(content_type = "application/wasm", description = "The component"),
     responses(
@@ -50,22 +57,68 @@ pub(super) async fn deploy(
     params: Params,
     Raw(component): Raw,
 ) -> Result<(StatusCode, Json<DeployReceipt>)> {
-    params.only(&["name", "skipPromotion", "externalId"])?;
+    params.only(&["name", "skipPromotion", "externalId", "backtest"])?;
     let name = params.get("name").ok_or_else(|| {
         ApiError::bad_request("name the component: `?name=…`. A later upload of the same name takes its place")
     })?;
     if component.is_empty() {
         return Err(ApiError::bad_request("Request body is empty: send the bytes of the component"));
     }
-    let promote = if params.flag("skipPromotion")? { Promote::Later } else { Promote::Now };
+    let policy = policy_for(&server, &target, &params).await?;
+    let is_later = params.flag("skipPromotion")? || policy.is_some();
+    let promote = if is_later { Promote::Later } else { Promote::Now };
     let external_id = params.get("externalId").map(Into::into);
     let upload = Upload { name: name.into(), component, external_id, promote };
-    let deployed = server.deploys.deploy(target, upload).await?;
+    let mut deployed = server.deploys.deploy(target, upload).await?;
+    let (backtest_id, note) = match policy {
+        Some(policy) => stand(&server, &mut deployed, policy).await?,
+        None => (None, None),
+    };
     let deployment = with_tasks(&server, &deployed.deployment).await?;
     let promotion = deployed.promotion.map(|promotion| receipt(&deployed.deployment, promotion));
     let status = if deployed.is_new { StatusCode::CREATED } else { StatusCode::OK };
     let is_new = deployed.is_new;
-    Ok((status, Json(DeployReceipt { deployment, is_new, promotion, backtest_id: None, note: None })))
+    Ok((status, Json(DeployReceipt { deployment, is_new, promotion, backtest_id, note })))
+}
+
+/// What the deployment must stand before it is made current, where that is asked for.
+async fn policy_for(server: &Server, target: &Target, params: &Params) -> Result<Option<BacktestPolicy>> {
+    let skips = params.flag("skipPromotion")?;
+    match (params.get("backtest"), target) {
+        (Some(_), _) if skips => {
+            Err(ApiError::bad_request("`backtest` is for a promotion, and `skipPromotion` asks for none"))
+        }
+        (Some(text), _) => {
+            let given = serde_json::from_str(text);
+            let given = given.map_err(|error| ApiError::bad_request(format!("`backtest` is no policy: {error}")))?;
+            policy::check(&given)?;
+            Ok(Some(given))
+        }
+        (None, _) if skips => Ok(None),
+        (None, Target::There(environment)) => Ok(policy::of_environment(&server.storage, *environment).await?),
+        // There is nothing in it yet.
+        (None, Target::NewBranch { .. }) => Ok(None),
+    }
+}
+
+/// Begins the backtest that decides over a deployment; where there is nothing to compare it with, makes it current and
+/// says why.
+async fn stand(
+    server: &Server,
+    deployed: &mut Deployed,
+    policy: BacktestPolicy,
+) -> Result<(Option<String>, Option<String>)> {
+    let deployment = &deployed.deployment;
+    match policy::gate(&server.storage, &server.backtests, deployment, policy).await? {
+        Gating::Backtest(id) => Ok((Some(id.to_string()), None)),
+        Gating::Nothing(why) => {
+            deployed.promotion = server.deploys.promote(deployment.environment, deployment.id).await?;
+            if let Some(current) = server.storage.deployment(deployment.id).await? {
+                deployed.deployment = current;
+            }
+            Ok((None, Some(why)))
+        }
+    }
 }
 
 /// The deployments of the environment, newest first.

@@ -161,6 +161,7 @@ fn for_operators() -> Router<Arc<Server>> {
         .route("/admin/v1/environments", get(admin::environments))
         .route("/admin/v1/environments/{environment}/egress", put(admin::set_egress))
         .route("/admin/v1/environments/{environment}/concurrency", put(admin::set_concurrency))
+        .route("/admin/v1/environments/{environment}/backtest-policy", put(admin::set_backtest_policy))
         .route("/admin/v1/keys", get(admin::keys).post(admin::create_key))
         .route("/admin/v1/keys/{key}", delete(admin::revoke_key))
         .route("/healthz", get(health::live))

@@ -235,6 +235,26 @@ impl Storage {
         self.read(move |tx| tx.rows(sql, values![deployment], read_task)).await
     }
 
+    /// The tasks of a component, by id: those of this deployment of it, and those that run on another one now.
+    pub async fn component_tasks(
+        &self,
+        environment: EnvironmentId,
+        component: String,
+        deployment: DeploymentId,
+    ) -> Result<Vec<String>, Error> {
+        let own = "SELECT task_id FROM deployment_tasks WHERE deployment_id = ?1";
+        let current = "SELECT c.task_id FROM current_tasks c JOIN deployments d ON d.id = c.deployment_id
+                       WHERE  c.environment_id = ?1 AND d.component = ?2";
+        self.read(move |tx| {
+            let mut tasks: Vec<String> = tx.rows(own, values![deployment], |row| row.column())?;
+            tasks.extend(tx.rows(current, values![environment, &component], |row| row.column::<String>())?);
+            tasks.sort();
+            tasks.dedup();
+            Ok(tasks)
+        })
+        .await
+    }
+
     /// A task of a deployment. Cached: a deployment never changes.
     pub async fn task(&self, deployment: DeploymentId, task: &str) -> Result<Option<Arc<TaskDefinition>>, Error> {
         if let Some(known) = self.catalog.task(deployment, task) {

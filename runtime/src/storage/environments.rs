@@ -21,6 +21,8 @@ pub struct Environment {
     pub egress: Vec<String>,
     /// Most runs that execute at a time. `None`: as many as the workers take.
     pub concurrency_limit: Option<u32>,
+    /// What a version must stand before it is made current, as JSON. `None`: nothing.
+    pub backtest_policy: Option<String>,
     /// Whether it is for a branch, and of which environment.
     pub branch: Option<Branch>,
     /// When it was made.
@@ -100,7 +102,7 @@ pub struct Variable {
 /// The columns that [`read_environment`] reads.
 macro_rules! environment_columns {
     () => {
-        "id, slug, kind, egress, concurrency_limit, parent_id, branch, created_at"
+        "id, slug, kind, egress, concurrency_limit, backtest_policy, parent_id, branch, created_at"
     };
 }
 pub(super) use environment_columns;
@@ -116,15 +118,18 @@ pub(super) use key_columns;
 impl Storage {
     /// Makes an environment, unless there is one of this slug or for this branch.
     pub async fn insert_environment(&self, environment: Environment) -> Result<bool, Error> {
-        let sql = "INSERT INTO environments (id, slug, kind, egress, concurrency_limit, parent_id, branch, created_at)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+        let sql = "INSERT INTO environments (
+                       id, slug, kind, egress, concurrency_limit, backtest_policy, parent_id, branch, created_at)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
                    ON CONFLICT DO NOTHING";
         self.writer
             .write(move |tx| {
-                let Environment { id, slug, kind, egress, concurrency_limit, branch, created_at } = &environment;
-                let (parent, name) = branch.as_ref().map(|branch| (branch.parent, &branch.name)).unzip();
-                let (kind, egress) = (kind.as_str(), egress.join("\n"));
-                let values = values![*id, slug, kind, egress, *concurrency_limit, parent, name, *created_at];
+                let of = &environment;
+                let (parent, name) = of.branch.as_ref().map(|branch| (branch.parent, &branch.name)).unzip();
+                let (kind, egress) = (of.kind.as_str(), of.egress.join("\n"));
+                let policy = of.backtest_policy.as_ref();
+                let values =
+                    values![of.id, &of.slug, kind, egress, of.concurrency_limit, policy, parent, name, of.created_at,];
                 tx.effects.settings_changed();
                 Ok(tx.execute(sql, values)? == 1)
             })
@@ -176,6 +181,17 @@ impl Storage {
             .write(move |tx| {
                 tx.effects.settings_changed();
                 tx.execute(sql, values![environment, rules.join("\n")]).map(drop)
+            })
+            .await
+    }
+
+    /// Says what a version must stand before it is made current, as JSON; `None`: nothing.
+    pub async fn set_backtest_policy(&self, environment: EnvironmentId, policy: Option<String>) -> Result<(), Error> {
+        let sql = "UPDATE environments SET backtest_policy = ?2 WHERE id = ?1";
+        self.writer
+            .write(move |tx| {
+                tx.effects.settings_changed();
+                tx.execute(sql, values![environment, policy.as_ref()]).map(drop)
             })
             .await
     }
@@ -290,6 +306,7 @@ pub(super) fn read_environment(row: &mut Row<'_>) -> Result<Environment, Error> 
         kind: row.parsed(EnvironmentKind::parse)?,
         egress: row.parsed(|text| Some(text.lines().map(Into::into).collect()))?,
         concurrency_limit: row.column()?,
+        backtest_policy: row.column()?,
         branch: match (row.column()?, row.column()?) {
             (Some(parent), Some(name)) => Some(Branch { parent, name }),
             _ => None,

@@ -44,6 +44,7 @@ impl Desk {
             kind: EnvironmentKind::Development,
             egress: Vec::new(),
             concurrency_limit: None,
+            backtest_policy: None,
             branch: None,
             created_at: Timestamp::UNIX_EPOCH,
         };
