@@ -367,6 +367,23 @@ pub(crate) fn entries(journal: &[u8]) -> Result<impl Iterator<Item = Result<Entr
     }))
 }
 
+/// Adds a question and what it was answered to a journal; an empty one begins with it.
+pub(crate) fn add_entry(journal: &mut Vec<u8>, header: &Header<'_>, answer: Option<&[u8]>) -> Result<(), HostFault> {
+    if journal.is_empty() {
+        journal.push(FORMAT);
+    }
+    let written = postcard::to_extend(header, std::mem::take(journal));
+    *journal = written.map_err(|error| HostFault(format!("a journal cannot be written: {error}")))?;
+    if let Some(answer) = answer {
+        // No answer is as large as that: the host bounds all of them.
+        let bytes = u32::try_from(answer.len()).map_err(|_| damaged())?;
+        journal.push(ANSWERED);
+        journal.extend_from_slice(&bytes.to_le_bytes());
+        journal.extend_from_slice(answer);
+    }
+    Ok(())
+}
+
 /// The question at the beginning of these bytes, and what follows it; `None`: there are none.
 fn split_question(bytes: &[u8]) -> Result<Option<(Header<'_>, &[u8])>, HostFault> {
     if bytes.is_empty() {

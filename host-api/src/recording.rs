@@ -7,6 +7,7 @@
 //!
 //! What is shown holds no secrets that can be told by their names; what a tape answers with does.
 
+mod edit;
 mod shown;
 
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
+pub use self::edit::{beginning, redacted};
 use crate::context::Context;
 use crate::http::{Got, Head, Sent, StreamAnswer};
 use crate::journal::{self, Blob, Header, Kind};
@@ -174,6 +176,11 @@ impl Recording {
             responses.entry(call.exchange).or_default().add(call)?;
         }
         Ok(responses)
+    }
+
+    /// Whether the attempt was stopped in its last call: that has no answer.
+    pub fn is_cut_off(&self) -> bool {
+        self.calls.last().is_some_and(|call| call.answer.is_none())
     }
 
     /// The place of the first call of those that the run could go on from: after the last call, or, if

@@ -131,15 +131,7 @@ impl Runs {
         request: Request,
     ) -> Result<Triggered, TriggerError> {
         let run = self.admit(id, environment, request).await?;
-        match self.storage.insert_run(run, self.defaults.max_waiting).await? {
-            Inserted::New => Ok(Triggered { run: id, is_cached: false, is_new: true }),
-            Inserted::Existing { run, by_idempotency_key } => {
-                Ok(Triggered { run, is_cached: by_idempotency_key, is_new: false })
-            }
-            Inserted::TokenUsed => Err(TriggerError::TokenUsed),
-            Inserted::ParentGone => Err(TriggerError::ParentGone),
-            Inserted::QueueFull { waiting } => Err(TriggerError::QueueFull { waiting }),
-        }
+        triggered(id, self.storage.insert_run(run, self.defaults.max_waiting).await?)
     }
 
     /// Records an item of a batch, which makes its run. `false`: it was recorded before. It is sent
@@ -274,6 +266,23 @@ impl Runs {
         self.trigger(self.new_id(), target, overrides.apply(request)).await
     }
 
+    /// The replay of `source` in its own environment, named `id`, which is not stored yet.
+    pub async fn admit_replay(
+        &self,
+        (id, environment): (RunId, EnvironmentId),
+        source: RunId,
+        overrides: Overrides,
+    ) -> Result<NewRun, TriggerError> {
+        let request = self.request_to_replay(environment, source).await?;
+        self.admit(id, environment, overrides.apply(request)).await
+    }
+
+    /// Makes a run whose first attempt is brought back from this journal, sealed.
+    pub async fn insert_resuming(&self, run: NewRun, journal: Vec<u8>) -> Result<Triggered, TriggerError> {
+        let id = run.id;
+        triggered(id, self.storage.insert_resuming_run(run, journal, self.defaults.max_waiting).await?)
+    }
+
     /// The replay of `source` in its own environment, to be stored; it comes from `origin`.
     pub async fn prepare_replay(
         &self,
@@ -360,5 +369,17 @@ impl Runs {
         }
         schemas.insert(key, schema.clone());
         Some(schema)
+    }
+}
+
+fn triggered(id: RunId, inserted: Inserted) -> Result<Triggered, TriggerError> {
+    match inserted {
+        Inserted::New => Ok(Triggered { run: id, is_cached: false, is_new: true }),
+        Inserted::Existing { run, by_idempotency_key } => {
+            Ok(Triggered { run, is_cached: by_idempotency_key, is_new: false })
+        }
+        Inserted::TokenUsed => Err(TriggerError::TokenUsed),
+        Inserted::ParentGone => Err(TriggerError::ParentGone),
+        Inserted::QueueFull { waiting } => Err(TriggerError::QueueFull { waiting }),
     }
 }

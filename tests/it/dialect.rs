@@ -213,6 +213,7 @@ fn walk() {
         wait_for_tokens(&app).await;
         wait_in_a_task(&app).await;
         realtime(&app).await;
+        go_on(&app).await;
         let left = app.trigger_with("echo", json!(1), json!({ "priority": -3_600, "ttl": "2h" })).await;
         app.upload("one", &std::fs::read(guests::META).unwrap(), "").await.ok();
         let lost = app.trigger("sleep", json!({ "ms": 600_000 })).await;
@@ -361,6 +362,17 @@ async fn wait_in_a_task(app: &TestApp) {
     let run = app.trigger("script", json!([{ "create_token": {} }, { "token": "$last" }])).await;
     app.until_status(&run, "WAITING").await;
     app.post_empty(&format!("/api/v2/runs/{run}/cancel")).await.ok();
+}
+
+/// A run that failed goes on, and fails again: it may connect to nowhere.
+async fn go_on(app: &TestApp) {
+    app.deploy(guests::MEND_V1).await;
+    let order = json!({ "kind": "book", "price": "http://127.0.0.1:1/", "mail": "http://127.0.0.1:1/" });
+    let failed = app.trigger_with("mend", order, json!({ "maxAttempts": 1 })).await;
+    assert_eq!(app.finished(&failed).await["status"], "FAILED");
+    let path = format!("/api/v1/runs/{failed}/replay");
+    let receipt = app.post(&path, json!({ "fromFailure": true })).await.ok();
+    assert_eq!(app.finished(receipt["id"].as_str().unwrap()).await["status"], "FAILED");
 }
 
 async fn realtime(app: &TestApp) {

@@ -52,6 +52,7 @@ mod storage;
 mod streams;
 mod survival;
 mod suspended;
+mod timetravel;
 mod tokens;
 mod trace;
 mod versions;

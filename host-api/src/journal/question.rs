@@ -149,7 +149,7 @@ impl Question {
         self
     }
 
-    pub(super) fn header(&self) -> Header<'_> {
+    pub(crate) fn header(&self) -> Header<'_> {
         let Self { kind, exchange, text, key, detail, digest } = self;
         Header { kind: *kind, exchange: *exchange, text, key: *key, detail, digest: *digest }
     }

@@ -19,6 +19,7 @@ mod packets;
 mod queues;
 mod rate;
 mod realtime;
+mod recordings;
 mod replay_rules;
 mod replays;
 mod runs;
@@ -64,6 +65,7 @@ pub use queues::{
 };
 pub use rate::RateProblem;
 pub use realtime::{RealtimeRun, ShapeMessage};
+pub use recordings::{RecordedEnd, RecordedError, RecordingFile, RerunReport, RerunStep};
 pub use replay_rules::{ReplayRules, TaskReplayRules};
 pub use replays::{
     ChildrenPolicy, HttpStub, ReplayAnswer, ReplayMode, ReplayOptions, ReplayReport, ReplayStubs, UnmatchedPolicy,

@@ -232,6 +232,11 @@ pub struct ReplayRequest {
     /// `payload`, `payloadType` and `version` count then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<super::ReplayMode>,
+    /// Dacapo's, of a run that failed: the new run goes on where that failed, with what it was answered before, on the
+    /// version. Where the version asks something else up to there, the answer is 409, and nothing is done. The new run
+    /// has one attempt, and the payload cannot be another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_failure: Option<bool>,
     /// Dacapo's: how a replay in the sandbox is done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<super::ReplayOptions>,

@@ -37,12 +37,12 @@ const PAGE: u32 = 128;
 /// Replays runs of this server. Clones share everything.
 #[derive(Clone)]
 pub struct Backtests {
-    storage: Storage,
-    sources: StoredRuns,
-    sandbox: Arc<dyn Sandbox>,
-    runs: Runs,
-    clock: Clock,
-    limits: AttemptLimits,
+    pub(super) storage: Storage,
+    pub(super) sources: StoredRuns,
+    pub(super) sandbox: Arc<dyn Sandbox>,
+    pub(super) runs: Runs,
+    pub(super) clock: Clock,
+    pub(super) limits: AttemptLimits,
 }
 
 /// Why nothing is replayed.
@@ -63,6 +63,9 @@ pub enum BacktestError {
     /// There is no backtest of this id.
     #[error("Backtest not found")]
     NoSuchBacktest,
+    /// The run cannot be executed again.
+    #[error("the run cannot be replayed: {0}")]
+    NotReplayable(String),
     /// It is over.
     #[error("the backtest is over already")]
     Over,
@@ -72,6 +75,25 @@ pub enum BacktestError {
     /// Storage failed.
     #[error("storage failed")]
     Storage(#[from] storage::Error),
+}
+
+impl From<NotReplayable> for BacktestError {
+    fn from(error: NotReplayable) -> Self {
+        match error {
+            NotReplayable::NoSuchRun => Self::NoSuchRun,
+            NotReplayable::NoRecording(why) => Self::NotReplayable(why),
+            NotReplayable::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReplayError> for BacktestError {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::Host(_) => Self::Host(error.to_string()),
+            ReplayError::NoSuchTask { .. } | ReplayError::Recording(_) => Self::NotReplayable(error.to_string()),
+        }
+    }
 }
 
 /// What came of one run.
@@ -421,17 +443,7 @@ impl Backtests {
         deployment: Arc<Deployment>,
         (mode, options): (Option<ReplayMode>, &ReplayOptions),
     ) -> Result<Version, BacktestError> {
-        let tasks = self.storage.tasks(deployment.id).await?;
-        let target = Target {
-            component: deployment.digest,
-            deployment: DeploymentContext {
-                id: deployment.id.to_string(),
-                short_code: deployment.short_code(),
-                version: deployment.version.to_string(),
-            },
-            tasks: Arc::new(tasks.into_iter().map(|task| (task.id.clone(), task)).collect()),
-            limits: self.limits,
-        };
+        let target = self.target(&deployment).await?;
         let settings = self.sources.settings().of(environment).await.map_err(BacktestError::Host)?;
         let children = match options.children.map(Children::from).unwrap_or_default() {
             Children::Recorded => None,
@@ -455,7 +467,26 @@ impl Backtests {
         Ok(Version { deployment, replayer: Replayer::new(self.sandbox.clone(), target, options) })
     }
 
-    async fn deployment_of(&self, environment: EnvironmentId, version: &str) -> Result<Arc<Deployment>, BacktestError> {
+    /// What is executed of a version.
+    pub(super) async fn target(&self, deployment: &Deployment) -> Result<Target, BacktestError> {
+        let tasks = self.storage.tasks(deployment.id).await?;
+        Ok(Target {
+            component: deployment.digest,
+            deployment: DeploymentContext {
+                id: deployment.id.to_string(),
+                short_code: deployment.short_code(),
+                version: deployment.version.to_string(),
+            },
+            tasks: Arc::new(tasks.into_iter().map(|task| (task.id.clone(), task)).collect()),
+            limits: self.limits,
+        })
+    }
+
+    pub(super) async fn deployment_of(
+        &self,
+        environment: EnvironmentId,
+        version: &str,
+    ) -> Result<Arc<Deployment>, BacktestError> {
         let wanted = version
             .parse()
             .map_err(|_| BacktestError::Refused("`version` must be a version such as 20261121.3".into()))?;
@@ -464,7 +495,7 @@ impl Backtests {
         found.map(Arc::new).ok_or_else(missing)
     }
 
-    async fn deployment(&self, id: DeploymentId) -> Result<Arc<Deployment>, BacktestError> {
+    pub(super) async fn deployment(&self, id: DeploymentId) -> Result<Arc<Deployment>, BacktestError> {
         let found = self.sources.settings().deployment(id).await?;
         found.ok_or_else(|| BacktestError::Host("the version is gone".into()))
     }

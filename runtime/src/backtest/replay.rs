@@ -49,7 +49,7 @@ pub struct Target {
 
 impl Target {
     /// What a replay of this run may use.
-    fn limits_of(&self, source: &Source, task: &TaskDefinition) -> Limits {
+    pub(super) fn limits_of(&self, source: &Source, task: &TaskDefinition) -> Limits {
         let seconds = source.max_duration_seconds.or(task.max_duration_seconds);
         let cpu = seconds.map_or(self.limits.default_max_duration, |seconds| Duration::from_secs(seconds.into()));
         limits_with(source.machine, cpu, task, &self.limits)
@@ -258,7 +258,7 @@ fn output_of(end: ObservedEnd) -> Result<String, GuestError> {
 }
 
 /// How an attempt ended, if nothing is attempted again.
-fn end_of(outcome: Outcome) -> Result<ObservedEnd, ReplayError> {
+pub(super) fn end_of(outcome: Outcome) -> Result<ObservedEnd, ReplayError> {
     if let Outcome::HostFault(fault) | Outcome::HostFull(fault) = outcome {
         return Err(ReplayError::Host(fault));
     }

@@ -30,6 +30,21 @@ pub struct Source {
     pub observed: Observed,
 }
 
+/// A run with its recording as it was written: to be executed again exactly.
+#[derive(Debug, Clone)]
+pub struct Original {
+    /// The run.
+    pub source: Source,
+    /// The version that it ran on.
+    pub version: String,
+    /// The component of that version.
+    pub component: Digest,
+    /// What its last attempt was answered. Secrets are in it.
+    pub journal: Vec<u8>,
+    /// Whether secrets were taken out of it.
+    pub is_redacted: bool,
+}
+
 /// Where runs are found by their ids.
 #[async_trait]
 pub trait Sources: Send + Sync {

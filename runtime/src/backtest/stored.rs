@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::replay::{effects_of, failed};
-use super::source::{Source, Sources};
+use super::source::{Original, Source, Sources};
 use crate::api;
 use crate::context::{AttemptLimits, SettingsCache, context_of};
 use crate::model::attempt::Usage;
@@ -60,15 +60,30 @@ impl StoredRuns {
         &self.settings
     }
 
+    /// The journal of the first attempt of a run, sealed.
+    pub(super) fn sealed(&self, run: RunId, journal: &[u8]) -> Vec<u8> {
+        self.server_key.seal_bytes(journal, &journal_owner(run, 1))
+    }
+
     /// A run that has ended, with what its last attempt was answered.
     ///
     /// # Errors
     ///
     /// If it cannot be replayed, or storage fails.
     pub async fn load(&self, environment: EnvironmentId, run: RunId) -> Result<Source, NotReplayable> {
+        self.original(environment, run).await.map(|original| original.source)
+    }
+
+    /// The same, with the recording as it was written, and what it ran on.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be replayed, or storage fails.
+    pub async fn original(&self, environment: EnvironmentId, run: RunId) -> Result<Original, NotReplayable> {
         let stored = self.storage.source(environment, run).await?.ok_or(NotReplayable::NoSuchRun)?;
         let end = end_of(&stored.run)?;
-        let recording = self.recording(&stored)?;
+        let journal = self.journal(&stored)?;
+        let recording = Recording::read(&journal).map_err(|fault| NotReplayable::because(fault.to_string()))?;
         let (deployment, definition) = self.code_of(&stored.run).await?;
         let context = match recording.context.clone() {
             Some(told) => told,
@@ -80,7 +95,7 @@ impl StoredRuns {
         let payload = api::plain_json(&payload).map_err(|error| NotReplayable::because(error.to_string()))?;
         let usage = Usage { cpu: run.cpu, wall: wall_of(&run), peak_memory_bytes: run.peak_memory_bytes };
         let seen = run.metadata.clone().unwrap_or_else(|| "{}".into());
-        Ok(Source {
+        let source = Source {
             context,
             payload: Arc::new(payload),
             metadata,
@@ -88,10 +103,12 @@ impl StoredRuns {
             max_duration_seconds: run.max_duration_seconds,
             recording: Arc::new(recording),
             observed: Observed { end, effects, logs, metadata: seen, metadata_digest, usage },
-        })
+        };
+        let (version, component) = (deployment.version.to_string(), deployment.digest);
+        Ok(Original { source, version, component, journal, is_redacted: false })
     }
 
-    fn recording(&self, stored: &StoredSource) -> Result<Recording, NotReplayable> {
+    fn journal(&self, stored: &StoredSource) -> Result<Vec<u8>, NotReplayable> {
         match stored.is_recorded {
             Some(true) => {}
             Some(false) => {
@@ -103,8 +120,7 @@ impl StoredRuns {
         let owner = journal_owner(stored.run.id, stored.run.attempt);
         let open = |segment: &Vec<u8>| self.server_key.open_bytes(segment, &owner);
         let journal = stored.journal.iter().map(open).collect::<Result<Vec<_>, _>>();
-        let journal = journal.map_err(|error| NotReplayable::because(format!("its journal: {error}")))?.concat();
-        Recording::read(&journal).map_err(|fault| NotReplayable::because(fault.to_string()))
+        Ok(journal.map_err(|error| NotReplayable::because(format!("its journal: {error}")))?.concat())
     }
 
     async fn code_of(&self, run: &Run) -> Result<(Arc<Deployment>, Arc<TaskDefinition>), NotReplayable> {

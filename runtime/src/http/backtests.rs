@@ -46,6 +46,7 @@ impl From<BacktestError> for ApiError {
             BacktestError::Selection(error) => error.into(),
             BacktestError::NoSuchRun => Self::not_found("Run not found"),
             BacktestError::NoSuchBacktest => not_found(),
+            error @ BacktestError::NotReplayable(_) => Self::unprocessable(error.to_string()),
             BacktestError::Over => Self::conflict(error.to_string()),
             error @ BacktestError::Host(_) => Self::internal(error),
             BacktestError::Storage(error) => error.into(),

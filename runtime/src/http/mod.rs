@@ -26,6 +26,7 @@ mod packets;
 mod queues;
 mod rate;
 mod realtime;
+mod rerun;
 mod routes;
 mod runs;
 mod schedules;

@@ -10,7 +10,7 @@ use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use super::{
     Server, admin, backtests, batches, bulk, changes, deployments, error, health, openapi, packets, queues, realtime,
-    runs, schedules, streams, tokens, trace, trigger, variables, waitpoints,
+    rerun, runs, schedules, streams, tokens, trace, trigger, variables, waitpoints,
 };
 use crate::model::limits;
 
@@ -26,6 +26,8 @@ fn triggers() -> Router<Arc<Server>> {
     Router::new()
         .route("/api/v1/tasks/{task}/trigger", post(trigger::trigger))
         .route("/api/v1/runs/{run}/replay", post(trigger::replay))
+        .route("/api/v1/runs/{run}/recording", get(rerun::recording))
+        .route("/api/v1/runs/{run}/rerun", post(rerun::rerun))
         .layer(DefaultBodyLimit::max(limits::MAX_TRIGGER_BODY_BYTES))
         .method_not_allowed_fallback(error::no_such_method)
         .layer(browsers())

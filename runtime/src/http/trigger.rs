@@ -133,8 +133,12 @@ pub(super) async fn replay(
     let source = find(&server, caller, &run).await?;
     bearer.may_write(&source)?;
     let target = target(&server, caller, params.get("environment")).await?;
+    let from_failure = body.from_failure.unwrap_or(false);
     let (mode, sandboxed) = (body.mode.unwrap_or(ReplayMode::Live), body.options.clone());
     let (mut overrides, version) = options::overrides(body, server.runs.now())?;
+    if from_failure && (mode != ReplayMode::Live || target != caller.environment.id) {
+        return Err(ApiError::bad_request("`fromFailure` is for the mode `live`, in the environment of the run"));
+    }
     if mode != ReplayMode::Live {
         if target != caller.environment.id {
             return Err(ApiError::bad_request("`environment` is for the mode `live`: name a `version` instead"));
@@ -153,7 +157,10 @@ pub(super) async fn replay(
         Some(version) => Some(locked(&server, target, &version).await?),
         None => None,
     };
-    let replay = server.runs.replay(caller.environment.id, source.id, target, overrides).await?;
+    let replay = match from_failure {
+        true => server.backtests.go_on(target, source.id, overrides).await?,
+        false => server.runs.replay(caller.environment.id, source.id, target, overrides).await?,
+    };
     Ok(Json(ReplayReceipt { id: replay.run.to_string(), is_cached: replay.is_cached }).into_response())
 }
 

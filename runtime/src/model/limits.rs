@@ -220,3 +220,7 @@ pub const DEFAULT_BACKTEST_RUNS: u32 = 1_000;
 pub const MAX_PAGE_RUNS: u32 = 100;
 /// Most canned answers of a replay.
 pub const MAX_REPLAY_STUBS: usize = 1_000;
+/// Most bytes of a recording file.
+pub const MAX_RECORDING_FILE_BYTES: usize = 64 * MIB;
+/// Most calls of a run that are shown at once.
+pub const MAX_SHOWN_STEPS: usize = 10_000;

@@ -22,6 +22,7 @@ mod effects;
 mod environments;
 mod families;
 mod feeds;
+mod forwards;
 mod hooks;
 mod insert;
 mod journals;

@@ -253,11 +253,8 @@ impl Attempt {
     async fn journal(&self) -> Result<Journal, Outcome> {
         let max_bytes = self.shared.limits.max_journal_bytes;
         let run = &self.claimed.run;
-        if max_bytes == 0 {
-            return Ok(Journal::off());
-        }
         if !self.claimed.resumes {
-            return Ok(Journal::recording(max_bytes));
+            return Ok(if max_bytes == 0 { Journal::off() } else { Journal::recording(max_bytes) });
         }
         let sealed = self.shared.storage.journal(run.id, run.attempt).await;
         let sealed = sealed.map_err(|error| Outcome::HostFault(error.to_string()))?;

@@ -1,0 +1,207 @@
+//! Fix-forward: a run that failed goes on, on a version that mends it, from where it failed.
+//!
+//! What the run was answered before the call that failed is the beginning of the journal of a new run, so that
+//! nothing of it is done twice: the new run is brought back from it, as one is that has waited, and goes on live. That
+//! holds only if the new version asks the same up to there, which is tried first, in the sandbox, as the new run would
+//! do it. If it asks otherwise, or ends before it asks anything new, nothing is done.
+//!
+//! The call that failed is the last one that reached beyond the run, where that was bad news; where it was not, what
+//! failed is the code, and the whole journal is used. The new run has one attempt, because another would begin
+//! from the start; if it fails, it can be fixed forward in its turn.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::jobs::{BacktestError, Backtests};
+use super::replay::Target;
+use super::services::Said;
+use super::source::Original;
+use crate::context::context_of;
+use crate::model::admission::Overrides;
+use crate::model::attempt::{Outcome, TaskError};
+use crate::model::egress::EgressPolicy;
+use crate::model::id::{EnvironmentId, RunId};
+use crate::model::replay::ObservedEnd;
+use crate::model::run::{NewRun, Run, Status};
+use crate::model::task::TaskDefinition;
+use crate::runs::{TriggerError, Triggered};
+use crate::sandbox::context::Context;
+use crate::sandbox::recording::beginning;
+use crate::sandbox::world::NoWorld;
+use crate::sandbox::{Activity, Call, Entry, Journal};
+use crate::storage::{self, Deployment};
+
+/// Why a run does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardError {
+    /// The request asks for something that cannot be.
+    #[error("{0}")]
+    Refused(String),
+    /// The version asks something else, or ends before it asks anything new. Nothing was done.
+    #[error("the run cannot go on, on version {version}: {why}; nothing was done")]
+    Differs {
+        /// The version.
+        version: String,
+        /// Which call differs, or how it ended.
+        why: String,
+    },
+    /// There is no such run, or no recording of it; or the server cannot do it now.
+    #[error(transparent)]
+    Backtest(#[from] BacktestError),
+    /// The new run is refused.
+    #[error(transparent)]
+    Trigger(#[from] TriggerError),
+    /// Storage failed.
+    #[error("storage failed")]
+    Storage(#[from] storage::Error),
+}
+
+impl Backtests {
+    /// Makes a run that goes on where `run` failed, on the version that `overrides` locks it to, or the current
+    /// one.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or it would not go on from there; then nothing was done.
+    pub async fn go_on(
+        &self,
+        environment: EnvironmentId,
+        run: RunId,
+        mut overrides: Overrides,
+    ) -> Result<Triggered, ForwardError> {
+        let refuse = |text: &str| Err(ForwardError::Refused(text.into()));
+        if overrides.payload.is_some() {
+            return refuse(
+                "with `fromFailure` the payload stays as it was: the calls before the failure were made with it",
+            );
+        }
+        if overrides.max_attempts.is_some_and(|attempts| attempts > 1) {
+            return refuse("with `fromFailure` there is one attempt: another would begin from the start");
+        }
+        let original = self.original(environment, run).await?;
+        if !matches!(original.source.observed.end, ObservedEnd::Failed { .. }) {
+            return refuse("the run did not fail: there is nothing to be fixed");
+        }
+        let deployment = match overrides.locked {
+            Some(locked) => self.deployment(locked).await?,
+            None => {
+                let task = &original.source.context.task.id;
+                let current = self.storage.current_deployment_of(environment, task).await?;
+                let missing = || ForwardError::Refused(format!("no current version has the task `{task}`"));
+                self.deployment(current.ok_or_else(missing)?).await?
+            }
+        };
+        overrides.locked = Some(deployment.id);
+        overrides.max_attempts = Some(1);
+        // What it had made of them before it failed is not made again.
+        overrides.metadata.get_or_insert_with(|| original.source.observed.metadata.clone());
+        let id = self.runs.new_id();
+        let new = self.runs.admit_replay((id, environment), run, overrides).await?;
+        let prefix = self.prefix(&new, &original, &deployment).await?;
+        self.try_out(&original, &deployment, (&prefix.journal, &prefix.context)).await?;
+        let sealed = self.sources.sealed(id, &prefix.journal);
+        Ok(self.runs.insert_resuming(new, sealed).await?)
+    }
+
+    /// The beginning of the journal of the new run.
+    async fn prefix(&self, new: &NewRun, original: &Original, deployment: &Deployment) -> Result<Prefix, ForwardError> {
+        let unreadable = |fault: crate::sandbox::world::HostFault| BacktestError::NotReplayable(fault.to_string());
+        let definition = self.storage.task(deployment.id, &new.task).await?;
+        let definition = definition.ok_or_else(|| TriggerError::NoSuchTask(new.task.clone()))?;
+        let stored = self.storage.run(new.environment, new.replay_of.unwrap_or(new.id)).await?;
+        let stored = stored.ok_or(BacktestError::NoSuchRun)?;
+        let settings = self.sources.settings().of(new.environment).await.map_err(BacktestError::Host)?;
+        let begun = begun(stored, new, self.clock.now());
+        let context = context_of(&begun, &definition as &TaskDefinition, deployment, &settings, &self.limits);
+        let recording = &original.source.recording;
+        let failing = recording.failing_call().map_err(unreadable)?;
+        let calls = failing.map_or(recording.len(), |failing| failing - 1);
+        let journal = beginning(&original.journal, calls, &context).map_err(unreadable)?;
+        Ok(Prefix { journal, context })
+    }
+
+    /// Executes the new run in the sandbox until it asks what is not in its journal.
+    async fn try_out(
+        &self,
+        original: &Original,
+        deployment: &Deployment,
+        (prefix, context): (&[u8], &Context),
+    ) -> Result<(), ForwardError> {
+        let source = &original.source;
+        let target: Target = self.target(deployment).await?;
+        let task = context.task.id.clone();
+        let definition = target.tasks.get(&task).ok_or_else(|| TriggerError::NoSuchTask(task.clone()))?;
+        let journal = Journal::repeating(prefix.to_vec());
+        let call = Call {
+            component: target.component,
+            entry: Entry::Task,
+            task,
+            context: context.clone(),
+            payload: source.payload.clone(),
+            limits: target.limits_of(source, definition),
+            variables: Arc::default(),
+            egress: Arc::new(EgressPolicy::new(Vec::new())),
+            tape: None,
+            services: Box::new(Said::new(source.metadata.as_deref())),
+            world: Arc::new(NoWorld),
+            journal: journal.clone(),
+            activity: Activity::default(),
+        };
+        let outcome = self.sandbox.call(call).await.outcome;
+        if journal.is_used_up() {
+            return Ok(());
+        }
+        let failed = |name: &str, message: &str| match journal.ended() {
+            Err(left) => format!("{left}, with {name}: {message}"),
+            Ok(()) => format!("it fails before it asks anything new, with {name}: {message}"),
+        };
+        let why = match outcome {
+            // All that was left to do is to return.
+            Outcome::Returned(_) => return Ok(()),
+            Outcome::NonDeterministic(why) => why,
+            Outcome::Failed(TaskError { name, message, .. }) => failed(&name, &message),
+            Outcome::Crashed(crash) => failed("a crash", &crash.message),
+            Outcome::TimedOut(_) => failed("a time limit", "its time ran out"),
+            Outcome::HostFault(fault) | Outcome::HostFull(fault) => return Err(BacktestError::Host(fault).into()),
+            Outcome::Interrupted => return Err(BacktestError::Host("it was interrupted".into()).into()),
+        };
+        Err(ForwardError::Differs { version: deployment.version.to_string(), why })
+    }
+}
+
+/// How a new run begins that goes on.
+struct Prefix {
+    journal: Vec<u8>,
+    context: Context,
+}
+
+/// The new run, as it will be when its attempt begins: what it is told of itself is decided now.
+fn begun(source: Run, new: &NewRun, now: Timestamp) -> Run {
+    let key = new.idempotency.as_ref();
+    Run {
+        id: new.id,
+        status: Status::Executing,
+        deployment: new.locked,
+        queue: new.queue.clone(),
+        queue_given: new.queue_given,
+        concurrency_key: new.concurrency_key.clone(),
+        priority_ms: new.priority_ms,
+        tags: new.tags.clone(),
+        metadata: new.metadata.clone(),
+        created_at: new.created_at,
+        updated_at: now,
+        started_at: None,
+        finished_at: None,
+        attempt: 1,
+        max_attempts: new.max_attempts,
+        max_duration_seconds: new.max_duration_seconds,
+        machine: new.machine,
+        idempotency_key: key.map(|key| key.shown.clone().unwrap_or_else(|| key.key.clone())),
+        idempotency_scope: key.and_then(|key| key.scope.clone()),
+        is_test: new.is_test,
+        replay_of: new.replay_of,
+        origin: new.origin.clone(),
+        ..source
+    }
+}

@@ -1,0 +1,165 @@
+//! Exact re-execution: the same code gets the same input and the same answers, and must ask and return the same.
+//!
+//! Nothing is reached outside: whatever the guest asks is answered from its journal, and where that has no answer
+//! the guest is stopped. The code must be the component that the run ran on.
+
+use std::sync::Arc;
+
+use super::compare::compare;
+use super::jobs::{BacktestError, Backtests};
+use super::replay::{ReplayError, Target, end_of};
+use super::rules::TaskRules;
+use super::services::Said;
+use super::source::Original;
+use crate::api::{Comparison, RerunReport, RerunStep, Used};
+use crate::model::attempt::{Outcome, Usage};
+use crate::model::egress::EgressPolicy;
+use crate::model::id::{EnvironmentId, RunId};
+use crate::model::limits::MAX_SHOWN_STEPS;
+use crate::model::replay::{Observed, ObservedEnd};
+use crate::model::run::ErrorKind;
+use crate::model::verdict::Verdict;
+use crate::sandbox::world::NoWorld;
+use crate::sandbox::{Activity, Call, Entry, Journal, Sandbox};
+
+/// CPU time that a re-execution may use, as a multiple of what the run might: another machine may be slower.
+const CPU_FACTOR: u32 = 4;
+
+/// What came of a re-execution.
+#[derive(Debug, Clone)]
+pub struct Rerun {
+    /// How it ended.
+    pub end: ObservedEnd,
+    /// What it used.
+    pub usage: Usage,
+    /// Which call differs.
+    pub mismatch: Option<String>,
+    /// How the ends differ.
+    pub comparison: Comparison,
+}
+
+impl Rerun {
+    /// Whether it asked the same, and ended the same.
+    pub fn is_same(&self) -> bool {
+        self.mismatch.is_none() && self.comparison.verdict == Verdict::Same
+    }
+}
+
+/// Executes a run again on its own component.
+///
+/// # Errors
+///
+/// If it cannot be executed: that it differs is a result.
+pub async fn rerun(sandbox: &dyn Sandbox, target: &Target, original: &Original) -> Result<Rerun, ReplayError> {
+    let Original { source, component, journal, version, .. } = original;
+    let task = &source.context.task.id;
+    let definition = target
+        .tasks
+        .get(task)
+        .ok_or_else(|| ReplayError::NoSuchTask { version: target.deployment.version.clone(), task: task.clone() })?;
+    if target.component != *component {
+        let text = format!(
+            "the run ran on version {version}, component {component}, and this is component {}: an exact re-execution \
+             takes the very same file",
+            target.component
+        );
+        return Err(ReplayError::Recording(text));
+    }
+    let then = &source.observed;
+    let mut limits = target.limits_of(source, definition);
+    if !matches!(then.end, ObservedEnd::Failed { kind: ErrorKind::TimeLimit, .. }) {
+        (limits.cpu, limits.wall) = (limits.cpu * CPU_FACTOR, limits.wall * CPU_FACTOR);
+    }
+    let journal = Journal::repeating(journal.clone());
+    let report = sandbox
+        .call(Call {
+            component: *component,
+            entry: Entry::Task,
+            task: task.clone(),
+            context: source.context.clone(),
+            payload: source.payload.clone(),
+            limits,
+            variables: Arc::default(),
+            egress: Arc::new(EgressPolicy::new(Vec::new())),
+            tape: None,
+            services: Box::new(Said::new(source.metadata.as_deref())),
+            world: Arc::new(NoWorld),
+            journal: journal.clone(),
+            activity: Activity::default(),
+        })
+        .await;
+    let (end, mismatch) = match report.outcome {
+        // It came to where the run was stopped, in the middle of a call.
+        _ if journal.is_used_up() && source.recording.is_cut_off() => (then.end.clone(), None),
+        Outcome::NonDeterministic(text) => (end_of(Outcome::NonDeterministic(text.clone()))?, Some(text)),
+        outcome => {
+            let left = journal.ended().err().map(|left| left.to_string());
+            (end_of(outcome)?, left)
+        }
+    };
+    // What it said and did on the way is in the journal, and not done again.
+    let now = Observed { end: end.clone(), usage: report.usage, ..then.clone() };
+    let comparison = compare(then, &now, &TaskRules::default());
+    Ok(Rerun { end, usage: report.usage, mismatch, comparison })
+}
+
+/// What came of it, for people and machines; with `steps`, call by call.
+pub fn report(original: &Original, rerun: &Rerun, steps: bool) -> RerunReport {
+    let Original { source, version, .. } = original;
+    let steps = steps.then(|| {
+        let shown = source.recording.steps().take(MAX_SHOWN_STEPS);
+        let step = |step: crate::sandbox::recording::Step| RerunStep {
+            number: step.number,
+            call: step.call,
+            arguments: step.arguments,
+            answer: step.answer,
+        };
+        shown.map(step).collect()
+    });
+    let stack = match &rerun.end {
+        ObservedEnd::Failed { stack, .. } => stack.clone(),
+        ObservedEnd::Completed(_) => None,
+    };
+    RerunReport {
+        run_id: source.context.run.id.clone(),
+        task_identifier: source.context.task.id.clone(),
+        version: version.clone(),
+        same: rerun.is_same(),
+        mismatch: rerun.mismatch.clone(),
+        differences: rerun.comparison.output.clone(),
+        end: rerun.comparison.ends.now.clone(),
+        stack,
+        usage: Used::from(rerun.usage),
+        calls: source.recording.len(),
+        steps,
+    }
+}
+
+impl Backtests {
+    /// A stored run with its recording as it was written.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such run, or it has no recording that can be used.
+    pub async fn original(&self, environment: EnvironmentId, run: RunId) -> Result<Original, BacktestError> {
+        Ok(self.sources.original(environment, run).await?)
+    }
+
+    /// Executes a stored run again on its own version.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be executed: that it differs is a result.
+    pub async fn rerun(
+        &self,
+        environment: EnvironmentId,
+        run: RunId,
+        steps: bool,
+    ) -> Result<RerunReport, BacktestError> {
+        let original = self.original(environment, run).await?;
+        let deployment = self.deployment_of(environment, &original.version).await?;
+        let target = self.target(&deployment).await?;
+        let rerun = rerun(&*self.sandbox, &target, &original).await?;
+        Ok(report(&original, &rerun, steps))
+    }
+}

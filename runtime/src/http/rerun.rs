@@ -1,0 +1,94 @@
+//! Time travel: the recording of a run as a file, exact re-execution, and going on where a run failed.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+
+use super::Server;
+use super::auth::Caller;
+use super::body::{Params, Segments, json};
+use super::error::{ApiError, Result};
+use super::openapi::{ChangeErrors, ReadErrors};
+use super::runs::find;
+use crate::api::{RecordingFile, RerunReport};
+use crate::backtest::file::{self, FileError};
+use crate::backtest::forward::ForwardError;
+
+impl From<FileError> for ApiError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::TooLarge => Self::unprocessable(error.to_string()),
+            FileError::Unreadable(_) | FileError::Format(_) | FileError::Invalid { .. } => Self::internal(error),
+        }
+    }
+}
+
+impl From<ForwardError> for ApiError {
+    fn from(error: ForwardError) -> Self {
+        match error {
+            ForwardError::Refused(text) => Self::unprocessable(text),
+            error @ ForwardError::Differs { .. } => Self::conflict(error.to_string()),
+            ForwardError::Backtest(error) => error.into(),
+            ForwardError::Trigger(error) => error.into(),
+            ForwardError::Storage(error) => error.into(),
+        }
+    }
+}
+
+/// Whether `true` was asked for.
+fn flag(params: &Params, name: &str) -> Result<bool> {
+    match params.get(name) {
+        None | Some("false") => Ok(false),
+        Some("true" | "") => Ok(true),
+        Some(_) => Err(ApiError::bad_request(format!("`{name}` must be true or false"))),
+    }
+}
+
+/// The recording of a run, as a file: with it and the component, the run can be executed again anywhere.
+///
+/// All that the run was told is in it: payload, variables, bodies of responses. With `redact=true`, the values of
+/// variables, secret headers and the URLs of tokens are left out.
+#[utoipa::path(
+    get, path = "/api/v1/runs/{run}/recording", tag = "Runs",
+    params(("redact" = Option<bool>, Query, description = "Leave secrets out; default false")),
+    responses(
+        (status = 200, body = RecordingFile, description = "The file"),
+        (status = 422, body = crate::api::ErrorBody, description = "The run has no recording that can be used"),
+        ReadErrors,
+    ),
+)]
+pub(super) async fn recording(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(run): Segments<String>,
+    params: Params,
+) -> Result<Json<RecordingFile>> {
+    params.only(&["redact"])?;
+    let run = find(&server, &caller, &run).await?;
+    let original = server.backtests.original(caller.environment.id, run.id).await?;
+    json(file::write(&original, flag(&params, "redact")?)?)
+}
+
+/// Executes a run again on its own version, with what it was answered then, and says whether it did the same.
+///
+/// No run is made, and nothing is reached outside.
+#[utoipa::path(
+    post, path = "/api/v1/runs/{run}/rerun", tag = "Runs",
+    params(("steps" = Option<bool>, Query, description = "List the calls with their answers; default false")),
+    responses(
+        (status = 200, body = RerunReport, description = "What came of it"),
+        ChangeErrors,
+    ),
+)]
+pub(super) async fn rerun(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(run): Segments<String>,
+    params: Params,
+) -> Result<Json<RerunReport>> {
+    params.only(&["steps"])?;
+    let steps = flag(&params, "steps")?;
+    let run = find(&server, &caller, &run).await?;
+    json(server.backtests.rerun(caller.environment.id, run.id, steps).await?)
+}
