@@ -185,6 +185,7 @@ impl Walled {
             code_dir: None,
             code_key: [0; 32],
             scratch_dir: dir.join("scratch"),
+            reads_debug_info: false,
         };
         let source = Arc::new(OneComponent(subject.component.clone()));
         let sandbox = WasmSandbox::new(config, source)?;

@@ -403,6 +403,7 @@ fn wasm_sandbox(config: &Config, server_key: &ServerKey, artifacts: Artifacts) -
         code_dir: Some(config.data_dir.join(CODE_DIR)),
         code_key: server_key.derive("dacapo 2026-11 compiled code"),
         scratch_dir: config.data_dir.join(SCRATCH_DIR),
+        reads_debug_info: false,
     };
     Ok(WasmSandbox::new(sandbox, Arc::new(ArtifactSource(artifacts)))?)
 }

@@ -7,3 +7,4 @@ mod dev;
 mod exits;
 mod machine;
 mod runs;
+mod timetravel;

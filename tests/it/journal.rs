@@ -115,6 +115,7 @@ impl Desk {
             code_dir: None,
             code_key: [0; 32],
             scratch_dir: dir.join("scratch"),
+            reads_debug_info: false,
         };
         let sandbox = WasmSandbox::new(config, Arc::new(OneComponent(bytes.clone()))).unwrap();
         let component = sandbox.inspect(bytes).await.unwrap().digest;

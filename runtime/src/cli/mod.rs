@@ -26,11 +26,14 @@ mod environments;
 mod envvars;
 mod input;
 mod keys;
+mod offline;
 mod output;
 mod replay;
+mod rerun;
 mod runs;
 mod sandboxed;
 mod server;
+mod test;
 mod toolchain;
 mod trigger;
 mod wait;
@@ -87,6 +90,10 @@ enum Command {
     /// Try a version on the inputs of old runs, in the sandbox, and compare.
     #[command(after_help = EXIT_CODES)]
     Backtest(Box<backtest::Arguments>),
+    /// Execute a recorded run again, exactly, without a server.
+    Rerun(rerun::Arguments),
+    /// Replay recorded runs on a component, without a server; or record some.
+    Test(Box<test::Arguments>),
     /// Look at versions.
     Deployments(deployments::Arguments),
     /// API keys (needs the admin key).
@@ -195,6 +202,8 @@ fn execute(command: Command, output: Output) -> anyhow::Result<Exit> {
         Command::Trigger(arguments) => trigger::run(*arguments, output),
         Command::Runs(arguments) => runs::run(*arguments, output),
         Command::Backtest(arguments) => backtest::run(&arguments, output),
+        Command::Rerun(arguments) => rerun::offline(&arguments, output),
+        Command::Test(arguments) => test::run(&arguments, output),
         Command::Deployments(arguments) => deployments::run(&arguments, output),
         Command::Keys(arguments) => keys::run(&arguments, output),
         Command::Envvars(arguments) => envvars::run(arguments, output),
@@ -271,7 +280,7 @@ mod tests {
     #[test]
     fn help_names_every_command_and_exit_code() {
         let help = Cli::command().render_long_help().to_string();
-        let commands = "server dev deploy promote trigger runs backtest deployments keys envvars environments backup doctor \
+        let commands = "server dev deploy promote trigger runs backtest rerun test deployments keys envvars environments backup doctor \
                         completions";
         for command in commands.split_whitespace() {
             assert!(help.contains(&format!("\n  {command} ")), "{command} is missing from\n{help}");

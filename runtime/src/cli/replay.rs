@@ -42,6 +42,9 @@ struct Options {
     /// Run on this version, promoted or not, and not on the current one
     #[arg(long, value_name = "VERSION")]
     version: Option<String>,
+    /// Go on where the run failed, with what it was answered before; the version must ask the same up to there
+    #[arg(long)]
+    from_failure: bool,
     /// Instead of the labels of the run; may be given several times
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
@@ -75,6 +78,7 @@ impl Options {
     fn into_wire(self) -> Result<ReplayRequest, Usage> {
         Ok(ReplayRequest {
             version: self.version,
+            from_failure: self.from_failure.then_some(true),
             tags: (!self.tags.is_empty()).then_some(StringOrList::List(self.tags)),
             metadata: self.metadata.map(|text| input::json("--metadata", &text)).transpose()?,
             idempotency_key: self.idempotency_key,

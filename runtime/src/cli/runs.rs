@@ -12,7 +12,7 @@ use super::output::{
     time_of_day,
 };
 use super::wait::HOLD;
-use super::{Exit, Usage, replay};
+use super::{Exit, Usage, replay, rerun};
 use crate::api::{AwaitedItem, EventItem, EventList, LogItem, LogPage, RunDetails, RunId, RunItem, RunList};
 
 /// Log lines that are asked for at once.
@@ -58,6 +58,10 @@ enum Command {
     },
     /// Run the payload of a run again, by default on the newest version
     Replay(replay::Arguments),
+    /// Execute a run again on its own version, with what it was answered then: nobody is asked again
+    Rerun(rerun::OnServer),
+    /// Write a run with all that it was told to a file, for `dacapo rerun` and `dacapo test`
+    Export(rerun::Export),
 }
 
 #[derive(Debug, Args)]
@@ -114,6 +118,10 @@ pub(super) fn run(arguments: Arguments, output: Output) -> anyhow::Result<Exit> 
         Command::Logs { run, follow: false } => show_logs(&client, &find(&client, &run)?, output)?,
         Command::Logs { run, follow: true } => follow_logs(&client, &find(&client, &run)?, output)?,
         Command::Cancel { run } => cancel(&client, &find(&client, &run)?, output)?,
+        Command::Rerun(arguments) => {
+            return rerun::on_server(&client, &find(&client, &arguments.run)?, &arguments, output);
+        }
+        Command::Export(arguments) => rerun::export(&client, &find(&client, &arguments.run)?, &arguments, output)?,
         Command::Replay(arguments) => {
             return replay_run(client, &connection, arguments, output);
         }
@@ -137,7 +145,7 @@ fn replay_run(
 }
 
 /// The id of the run that `selector` means.
-fn find(client: &Client, selector: &str) -> anyhow::Result<String> {
+pub(super) fn find(client: &Client, selector: &str) -> anyhow::Result<String> {
     let newest = |limit: u32| client.get::<RunList>(Route::new("/api/v1/runs").query("page[size]", limit));
     if selector == "latest" {
         let list = newest(1)?.value;

@@ -121,7 +121,7 @@ mod tests {
 
     #[tokio::test]
     async fn time_counts_only_while_it_is_not_paused() {
-        let engine = super::super::engine::engine(1).expect("an engine");
+        let engine = super::super::engine::engine(1, false).expect("an engine");
         let ticker = Ticker::start(&engine).expect("a thread");
         let activity = Activity::default();
         activity.begin(Arc::new(Meter::new(Duration::MAX, WHOLE_CORE, cpu::turns())), Gauge::default(), ticker);

@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn only_untouched_code_is_loaded() {
-        let engine = engine(1).expect("an engine");
+        let engine = engine(1, false).expect("an engine");
         let dir = std::env::temp_dir().join(format!("dacapo-code-{}", std::process::id()));
         let files = Files::open(dir, [7; 32], &engine).expect("a directory");
         // The smallest component: a header and nothing else.

@@ -3,7 +3,7 @@
 //! Numbers come from measurements on a 2-core machine: one run costs 17-20 µs with these settings,
 //! 71 µs without kept-resident memory, 60 µs with component-model-async, 83 µs without the pool.
 
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 /// Bytes of WebAssembly stack: deep recursion ends as "stack overflow", well before the fiber's
 /// own stack of [`FIBER_STACK_BYTES`] could end.
@@ -29,7 +29,7 @@ const TABLE_KEEP_RESIDENT_BYTES: usize = 64 * 1024;
 const MIB: usize = 1024 * 1024;
 
 /// An engine with room for `max_calls` instances at a time.
-pub(super) fn engine(max_calls: u32) -> wasmtime::Result<Engine> {
+pub(super) fn engine(max_calls: u32, reads_debug_info: bool) -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(max_calls)));
     // Fresh memory is a mapping of the component's image: nothing is copied before it is written.
@@ -42,8 +42,12 @@ pub(super) fn engine(max_calls: u32) -> wasmtime::Result<Engine> {
     config.async_stack_size(FIBER_STACK_BYTES);
     // A crash shows where it happened, in function names.
     config.wasm_backtrace_max_frames(std::num::NonZeroUsize::new(MAX_BACKTRACE_FRAMES));
-    // Debug info of a guest is never read: it comes from outside, and parsing it is not free.
-    config.wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable);
+    // On a server, debug information of a guest is never read: it comes from outside, and a byte of it can stand for a
+    // row of a table. Elsewhere it costs nothing until a guest crashes, and then a look at all of it for each frame.
+    config.wasm_backtrace_details(match reads_debug_info {
+        true => WasmBacktraceDetails::Enable,
+        false => WasmBacktraceDetails::Disable,
+    });
     // 64-bit memories need bounds checks and could pass the 4 GiB of a pool slot.
     config.wasm_memory64(false);
     // A guest that is brought back must compute what it computed before, on another machine perhaps.

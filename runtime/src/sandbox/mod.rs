@@ -201,6 +201,9 @@ pub struct Config {
     pub code_key: [u8; 32],
     /// Where scratch directories are made. It is emptied first, so it must belong to this process.
     pub scratch_dir: PathBuf,
+    /// Whether crashes show places in the source where a component has debug information. Only for components that
+    /// are trusted: it takes time and memory that nobody limits, many times what the component has bytes.
+    pub reads_debug_info: bool,
 }
 
 /// Why a sandbox could not be set up.
@@ -239,7 +242,7 @@ impl WasmSandbox {
         let fault = |error: wasmtime::Error| SetupError::Engine(format!("{error:#}"));
         let instances =
             config.max_concurrent_calls.max(1) + config.max_concurrent_calls_in_lanes + MAX_CONCURRENT_INSPECTIONS;
-        let engine = engine::engine(instances).map_err(fault)?;
+        let engine = engine::engine(instances, config.reads_debug_info).map_err(fault)?;
         let mut linker = Linker::new(&engine);
         add_to_linker(&mut linker).map_err(fault)?;
         let files = match config.code_dir {

@@ -116,6 +116,12 @@ fn panic_message(stderr: &[String]) -> Option<String> {
 fn backtrace(trace: &WasmBacktrace) -> String {
     let mut frames = String::new();
     for line in trace.to_string().lines() {
+        // A place in the source belongs to the line before.
+        if let Some(place) = line.trim_start().strip_prefix("at ").filter(|_| frames.ends_with('\n')) {
+            frames.pop();
+            let _ = writeln!(frames, " ({place})");
+            continue;
+        }
         let Some((_, name)) = line.split_once(" - ") else {
             continue;
         };

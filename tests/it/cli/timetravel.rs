@@ -1,0 +1,89 @@
+//! `runs rerun`, `runs export`, `rerun` and `test`: with a server, and with nothing but files.
+
+use std::path::Path;
+
+use dacapo_tests::guests;
+use serde_json::{Value, json};
+
+use crate::program::{Desk, Said, command, text};
+
+/// What a command says that needs no server.
+fn alone(arguments: &[&str]) -> Said {
+    command(arguments).output().expect("dacapo can be started").into()
+}
+
+fn triggered(desk: &Desk, task: &str, payload: &Value) -> String {
+    text(&desk.json(&["trigger", task, &payload.to_string()])["id"])
+}
+
+/// Triggers a run, and waits for its end, whichever it is.
+fn ended(desk: &Desk, task: &str, payload: &Value) -> String {
+    let run = triggered(desk, task, payload);
+    desk.say(&["runs", "logs", &run, "--follow"]).ended(0);
+    run
+}
+
+#[test]
+fn a_run_is_executed_again_here_and_elsewhere() {
+    let desk = Desk::new();
+    desk.deploy("script", guests::SCRIPT);
+    let steps = json!([{ "clock": true }, { "random": true }, { "metadata": { "a": 1 } }, { "env": "HOME" }]);
+    let run = ended(&desk, "script", &steps);
+    desk.does(&["runs", "rerun", &run]).says("✓ run_").says("the same output, the same ");
+    desk.does(&["runs", "rerun", "latest", "--step"]).says("wall-clock.now").says("metadata.set(a)");
+    assert_eq!(desk.json(&["runs", "rerun", &run])["same"], true);
+
+    let file = desk.dir.path().join("run.json").display().to_string();
+    desk.does(&["runs", "export", &run, "-o", &file]).says("run.json was written");
+    desk.say(&["runs", "export", &run, "-o", &file]).ended(2).says("cannot write");
+    let written: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!(written, desk.json(&["runs", "export", &run]));
+    assert_eq!((&written["format"], &written["runId"]), (&json!(1), &json!(run)));
+
+    let alone_with = |component: &str| alone(&["rerun", &file, "--component", component]);
+    alone_with(guests::SCRIPT).ended(0).says("the same output, the same ");
+    alone_with(guests::ECHO_V1).ended(2).says("has no task `script`");
+    let steps = alone(&["rerun", &file, "--component", guests::SCRIPT, "--step", "--json"]).ended(0).json();
+    assert_eq!(steps["steps"].as_array().unwrap().len() as u64, steps["calls"].as_u64().unwrap());
+
+    let mut other = written.clone();
+    other["payload"] = json!([{ "random": true }, { "clock": true }]);
+    let other = desk.file("other.json", &other.to_string());
+    let differs = alone(&["rerun", &other, "--component", guests::SCRIPT]).ended(1);
+    differs.says("did not do the same again").says("the task is not deterministic: as call ");
+    let broken = desk.file("broken.json", "{}");
+    alone(&["rerun", &broken, "--component", guests::SCRIPT]).ended(2).says("it is no recording file");
+
+    let crashed = ended(&desk, "script", &json!([{ "clock": true }, { "trap": "boom" }]));
+    let again = desk.does(&["runs", "rerun", &crashed]);
+    again.says("failed the same way").says("boom").says("    at script::");
+}
+
+#[test]
+fn recorded_runs_are_tests() {
+    let desk = Desk::new();
+    desk.deploy("echo", guests::ECHO_V1);
+    let run = ended(&desk, "echo", &json!({ "n": 1 }));
+    let other = ended(&desk, "echo", &json!({ "n": 2 }));
+    let dir = desk.dir.path().join("kept").display().to_string();
+    let file = format!("echo-{run}.json");
+    desk.does(&["test", "--record", &run, &other, "--dir", &dir]).says(&file);
+    assert!(Path::new(&dir).join(&file).is_file());
+
+    let test = |component: &str, more: &[&str]| alone(&[&["test", component, &dir], more].concat());
+    test(guests::ECHO_V1, &[]).ended(0).says(&format!("{file} same")).says("2 passed, 0 different");
+    let differs = test(guests::ECHO_V2, &[]).ended(1);
+    differs.says(&format!("{file} output-changed: ")).says("$.version").says("0 passed, 2");
+    let json = test(guests::ECHO_V2, &["--json"]).ended(1).json();
+    assert_eq!((&json["different"], &json["fixtures"][0]["verdict"]), (&json!(2), &json!("output-changed")));
+    assert_eq!(json["fixtures"][0]["comparison"]["output"]["items"][0]["path"], "$.version", "{json}");
+    let rules = desk.file("rules.json", &json!({ "echo": { "ignore-output": ["$.version"] } }).to_string());
+    test(guests::ECHO_V2, &["--rules", &rules]).ended(0).says("2 passed");
+    test(guests::FAIL, &[]).ended(1).says("payload-rejected: version ");
+
+    std::fs::write(Path::new(&dir).join("z.json"), "[]").unwrap();
+    test(guests::ECHO_V1, &[]).ended(2).says("z.json not-replayable: ").says("2 passed, 0 different, 1 could not");
+    test("/does/not/exist.wasm", &[]).ended(2).says("cannot read /does/not/exist.wasm");
+    alone(&["test", guests::ECHO_V1, "/does/not/exist"]).ended(2).says("cannot read /does/not/exist");
+    alone(&["test"]).ended(2);
+}
