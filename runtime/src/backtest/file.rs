@@ -125,6 +125,7 @@ pub fn read(text: &str) -> Result<Original, FileError> {
         }
         _ => return Err(invalid("seen", "there must be either `output` or `error`")),
     };
+    let metadata_digest = recording.metadata_digest();
     let source = Source {
         context,
         payload: Arc::new(file.payload.get().into()),
@@ -132,7 +133,14 @@ pub fn read(text: &str) -> Result<Original, FileError> {
         machine,
         max_duration_seconds: file.max_duration,
         recording: Arc::new(recording),
-        observed: Observed { end, effects, logs: counts(logs), metadata: metadata.get().into(), usage: used(usage) },
+        observed: Observed {
+            end,
+            effects,
+            logs: counts(logs),
+            metadata: metadata.get().into(),
+            metadata_digest,
+            usage: used(usage),
+        },
     };
     Ok(Original { source, version: file.version, component, journal, is_redacted: file.redacted })
 }

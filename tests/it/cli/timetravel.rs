@@ -76,8 +76,8 @@ fn recorded_runs_are_tests() {
     differs.says(&format!("{file} output-changed: ")).says("$.version").says("0 passed, 2");
     let json = test(guests::ECHO_V2, &["--json"]).ended(1).json();
     assert_eq!((&json["different"], &json["fixtures"][0]["verdict"]), (&json!(2), &json!("output-changed")));
-    assert_eq!(json["fixtures"][0]["comparison"]["output"]["items"][0]["path"], "$.version", "{json}");
-    let rules = desk.file("rules.json", &json!({ "echo": { "ignore-output": ["$.version"] } }).to_string());
+    assert!(json["fixtures"][0]["comparison"]["output"].to_string().contains("$.version"), "{json}");
+    let rules = desk.file("rules.json", &json!({ "echo": { "ignore-output": ["$.version", "$.ctx"] } }).to_string());
     test(guests::ECHO_V2, &["--rules", &rules]).ended(0).says("2 passed");
     test(guests::FAIL, &[]).ended(1).says("payload-rejected: version ");
 
