@@ -54,7 +54,8 @@ pub use deployments::{
 };
 pub use environments::{
     ApiKeyItem, ApiKeyList, ChangeReceipt, CreateKeyRequest, CreatedKey, Egress, EnvironmentConcurrency,
-    EnvironmentItem, EnvironmentList, EnvironmentPolicy, ImportVariablesRequest, SetVariableRequest, UpdateVariableRequest, VariableItem,
+    EnvironmentItem, EnvironmentList, EnvironmentPolicy, ImportVariablesRequest, SetVariableRequest,
+    UpdateVariableRequest, VariableItem,
 };
 pub use error::{ErrorBody, SerializedError, TaskRunError};
 pub use metadata::{BadOperation, MetadataOperation, TooDeep, apply, apply_all, check_levels, find};
