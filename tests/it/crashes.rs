@@ -209,3 +209,54 @@ fn begin_items(client: &Client, url: &str, batch: &str, bytes: usize) -> TcpStre
     connection.write_all(head.as_bytes()).expect("the server listens");
     connection
 }
+
+/// Triggers a run for each number below `count`, from several threads.
+fn trigger_many(client: &Client, url: &str, count: usize) {
+    const THREADS: usize = 4;
+    thread::scope(|scope| {
+        for part in 0..THREADS {
+            scope.spawn(move || {
+                for n in (part..count).step_by(THREADS) {
+                    client.post(url, "/api/v1/tasks/echo/trigger", &json!({ "payload": n })).expect("it is acknowledged");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_backtest_that_is_killed_counts_each_run_once() {
+    const SOURCES: usize = 10_000;
+    let (_dir, path) = data_dir();
+    let mut server = Server::start(&path);
+    let client = Client::new(&path);
+    client.deploy(&server.url, guests::ECHO_V1);
+    trigger_many(&client, &server.url, SOURCES);
+    until("the last run ends", || {
+        let queue = client.get(&server.url, "/api/v1/queues/echo?type=task").1;
+        (queue["queued"] == 0 && queue["running"] == 0).then_some(())
+    });
+    let version = text(&client.get(&server.url, "/api/v1/deployments/current").1["version"]);
+    let asked = json!({ "version": version, "last": SOURCES });
+    let made = client.post(&server.url, "/api/v1/backtests", &asked).expect("it is acknowledged");
+    let backtest = format!("/api/v1/backtests/{}", text(&made["id"]));
+
+    let mut seen = 0;
+    for _ in 0..KILLS {
+        // It goes on before it is killed again.
+        seen = until("the backtest goes on", || {
+            let done = client.get(&server.url, &backtest).1["done"].as_u64()?;
+            (done > seen).then_some(done)
+        });
+        server = kill_and_start(server, &path);
+    }
+    assert!(seen < SOURCES as u64, "it was killed in its middle");
+    let done = until("the backtest ends", || {
+        let item = client.get(&server.url, &backtest).1;
+        (item["status"] == "COMPLETED").then_some(item)
+    });
+    assert_eq!((&done["done"], &done["verdicts"]), (&json!(SOURCES), &json!({ "same": SOURCES })));
+    server.kill();
+    assert_eq!(count(&path, "SELECT COUNT(*) FROM backtest_replays"), SOURCES as i64);
+    assert_eq!(count(&path, "SELECT COUNT(*) FROM runs"), SOURCES as i64, "no run was made");
+}

@@ -162,3 +162,89 @@ async fn a_backtest_says_what_a_version_would_have_done_and_a_gate_keeps_it_out(
     assert_eq!(shop.site.requests().len(), requests, "nobody was asked");
     assert_eq!(shop.app.all_runs("").await.len(), runs, "no run was made");
 }
+
+/// The targets of calls that nobody answered.
+fn unmatched(report: &Value) -> Vec<(String, String)> {
+    let listed = report["comparison"]["effects"]["unmatched"]["items"].as_array().expect("a list");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    listed.iter().map(|call| (text(&call["kind"]), text(&call["target"]))).collect()
+}
+
+/// A guest that was harmless then tries everything now: nothing of it works, and all of it is listed.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_leaves_the_sandbox() {
+    let app = TestApp::start().await;
+    app.deploy(guests::SCRIPT).await;
+    allow(&app, &["127.0.0.1"]).await;
+    let secret = json!({ "name": "SECRET", "value": "hush" });
+    app.post("/api/v1/projects/default/envvars/dev", secret).await;
+    let site = Site::saying("said").await;
+    let source = app.call("script", json!([{ "return": "harmless" }])).await;
+    let source = source["id"].as_str().unwrap();
+    let runs = app.all_runs("").await.len();
+
+    let url = site.url("127.0.0.1");
+    let payload = json!([
+        { "http": url },
+        { "http": "http://internal.example/" },
+        { "env": "SECRET" },
+        { "trigger": { "task": "leaf", "payload": { "echo": 1 } } },
+        { "batch": [{ "task": "leaf" }, { "task": "leaf" }] },
+        { "create_token": {} },
+        { "complete_token": 1 },
+        { "tags": ["left"] },
+        { "stream": { "name": "s", "chunks": [1] } },
+    ]);
+    for mode in ["sandbox", "shadow"] {
+        let hostile = json!({ "mode": mode, "payload": payload });
+        let report = replayed(&app, source, hostile).await;
+        let expected = [
+            ("http", format!("GET {url}")),
+            ("http", "GET http://internal.example/".into()),
+            ("trigger", "leaf".into()),
+            ("batch-trigger", "2".into()),
+            ("environment", "environment variables".into()),
+        ];
+        let expected = expected.map(|(kind, target)| (kind.to_owned(), target));
+        // In the shadow, what may be read is read: here the one that the environment allows.
+        let asked = usize::from(mode == "shadow");
+        assert_eq!(site.requests().len(), asked, "{mode}");
+        assert_eq!(unmatched(&report), expected[2 * asked..], "{mode}: {report:#}");
+        assert!(!report.to_string().contains("hush"), "{mode}");
+    }
+    assert_eq!(app.all_runs("").await.len(), runs, "no run was made");
+    let tokens = app.get("/api/v1/waitpoints/tokens").await.ok();
+    assert_eq!(tokens["data"], json!([]), "no token was made");
+    assert_eq!(app.run(source).await["tags"], json!([]), "nothing was done to the source");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_recording_does_not_answer_follows_the_policy() {
+    let app = TestApp::start().await;
+    app.deploy(guests::SCRIPT).await;
+    let source = app.call("script", json!([{ "return": "harmless" }])).await;
+    let source = source["id"].as_str().unwrap();
+    let payload = json!([{ "http": "http://new.example/price" }, { "child": { "task": "leaf", "payload": { "echo": 7 } } }]);
+    let with = async |options: Value| {
+        let body = json!({ "mode": "sandbox", "payload": payload, "options": options });
+        let report = replayed(&app, source, body).await;
+        let after = |path: &str| {
+            let changes = report["comparison"]["output"]["items"].as_array().unwrap();
+            let change = changes.iter().find(|change| change["path"] == path);
+            change.map_or(Value::Null, |change| change["after"].clone())
+        };
+        (report["verdict"].clone(), after("$"), report["comparison"]["ends"]["now"].clone())
+    };
+
+    let (verdict, _, end) = with(json!({ "unmatched": "fail" })).await;
+    assert_eq!((&verdict, &end["name"]), (&json!("newly-failing"), &json!("UnmatchedCall")));
+
+    let stubs = json!({ "http": [{ "url": "http://new.example/*", "body": "12" }], "runs": { "leaf": 8 } });
+    let (verdict, output, _) = with(json!({ "unmatched": "stub", "stubs": stubs })).await;
+    assert_eq!(verdict, "output-changed");
+    let expected = json!([{ "body": "12", "status": 200 }, { "output": 8 }]).to_string();
+    assert_eq!(output, json!(expected));
+
+    let (_, output, _) = with(json!({ "children": "execute" })).await;
+    assert!(output.as_str().unwrap().contains(r#"{"output":7}"#), "{output}");
+}
