@@ -57,7 +57,7 @@ enum Command {
         run: String,
     },
     /// Run the payload of a run again, by default on the newest version
-    Replay(replay::Arguments),
+    Replay(Box<replay::Arguments>),
     /// Execute a run again on its own version, with what it was answered then: nobody is asked again
     Rerun(rerun::OnServer),
     /// Write a run with all that it was told to a file, for `dacapo rerun` and `dacapo test`
@@ -123,7 +123,7 @@ pub(super) fn run(arguments: Arguments, output: Output) -> anyhow::Result<Exit> 
         }
         Command::Export(arguments) => rerun::export(&client, &find(&client, &arguments.run)?, &arguments, output)?,
         Command::Replay(arguments) => {
-            return replay_run(client, &connection, arguments, output);
+            return replay_run(client, &connection, *arguments, output);
         }
     }
     Ok(Exit::Done)

@@ -119,7 +119,7 @@ fn a_backtest_is_left_and_found_again() {
     let left = desk.does(&["backtest", "--version", &one, "--detach"]);
     let id = left.stdout.split(' ').find(|word| word.starts_with("backtest_")).expect("it names the backtest");
     left.says(&format!("come back with: dacapo backtest show {id} --wait"));
-    desk.does(&["backtest", "show", id, "--wait"]).says(&format!("✓ {one} is clean: 1 runs"));
+    desk.does(&["backtest", "show", id, "--wait"]).says(&format!("✓ {one} is clean: 1 run, and none differs"));
     let shown = desk.json(&["backtest", "show", "latest"]);
     assert_eq!((&shown["id"], &shown["done"]), (&json!(id), &json!(1)), "{shown}");
     let table = desk.does(&["backtest", "ls"]).stdout;

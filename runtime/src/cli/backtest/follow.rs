@@ -3,6 +3,8 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+use anyhow::Context;
+
 use super::{ROUTE, show};
 use crate::api::{BacktestItem, BacktestStatus};
 use crate::cli::client::{Answer, Client, Route};
@@ -16,7 +18,7 @@ const MAX_PAUSE: Duration = Duration::from_millis(500);
 /// How watching ended.
 pub(in crate::cli) enum Followed {
     /// The backtest is over.
-    Over(Answer<BacktestItem>),
+    Over(Box<Answer<BacktestItem>>),
     /// Somebody pressed Ctrl-C.
     Detached,
 }
@@ -27,10 +29,12 @@ pub(in crate::cli) fn follow(client: &Client, id: &str, output: Output) -> anyho
     let mut bar: Option<Progress> = None;
     let mut pause = MIN_PAUSE;
     loop {
-        let answer = client.get::<BacktestItem>(Route::new(ROUTE).segment(id))?;
+        let answer = client.get::<BacktestItem>(Route::new(ROUTE).segment(id));
+        let lost = || format!("{} is out of sight; come back with: dacapo backtest show {id} --wait", clean(id));
+        let answer = answer.with_context(lost)?;
         let item = &answer.value;
         if item.status != BacktestStatus::Pending {
-            return Ok(Followed::Over(answer));
+            return Ok(Followed::Over(Box::new(answer)));
         }
         let bar = bar.get_or_insert_with(|| output.count_bar(item.planned, ""));
         bar.position(item.done);

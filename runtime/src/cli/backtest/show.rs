@@ -67,8 +67,9 @@ fn headline(item: &BacktestItem, allow: u64) -> String {
             item.done, item.planned, item.differences
         ),
         BacktestStatus::Aborted => format!(
-            "{WARN}!{WARN:#} the test of {version} was stopped after {} runs, of which {} differ",
-            item.done, item.differences
+            "{WARN}!{WARN:#} the test of {version} was stopped after {}, of which {} differ",
+            counted(item.done),
+            item.differences
         ),
         BacktestStatus::Failed => {
             let reason = item.reason.as_deref().unwrap_or("the server does not say why");
@@ -78,18 +79,23 @@ fn headline(item: &BacktestItem, allow: u64) -> String {
             "{BAD}✗{BAD:#} {version} could not be tested: {}",
             match item.done {
                 0 => "no run fits".to_owned(),
-                done => format!("none of {done} runs could be replayed"),
+                done => format!("of {}, none could be replayed", counted(done)),
             }
         ),
         BacktestStatus::Completed if item.differences > allow => {
-            format!("{BAD}✗{BAD:#} {version} differs in {} of {runs} runs ({allow} allowed)", item.differences)
+            format!("{BAD}✗{BAD:#} {version} differs in {} of {} ({allow} allowed)", item.differences, counted(runs))
         }
         BacktestStatus::Completed if item.differences > 0 => format!(
-            "{GOOD}✓{GOOD:#} {version} is clean: it differs in {} of {runs} runs, and {allow} may",
-            item.differences
+            "{GOOD}✓{GOOD:#} {version} is clean: it differs in {} of {}, and {allow} may",
+            item.differences,
+            counted(runs)
         ),
-        BacktestStatus::Completed => format!("{GOOD}✓{GOOD:#} {version} is clean: {runs} runs, and none differs"),
+        BacktestStatus::Completed => format!("{GOOD}✓{GOOD:#} {version} is clean: {}, and none differs", counted(runs)),
     }
+}
+
+fn counted(runs: u64) -> String {
+    if runs == 1 { "1 run".into() } else { format!("{runs} runs") }
 }
 
 /// How many runs came to each verdict, and how long that took.
@@ -118,7 +124,7 @@ fn show_verdicts(item: &BacktestItem, judge: Judge, output: Output) -> std::io::
     }
     if let Some(took) = item.completed_at.map(|end| end.duration_since(item.created_at).unsigned_abs()) {
         let a_second = item.done as f64 / took.max(Duration::from_millis(1)).as_secs_f64();
-        output.note(format_args!("{DIM}  {} runs in {}, {a_second:.0} a second{DIM:#}", item.done, span(took)))?;
+        output.note(format_args!("{DIM}  {} in {}, {a_second:.0} a second{DIM:#}", counted(item.done), span(took)))?;
     }
     Ok(())
 }
