@@ -54,6 +54,8 @@ fn a_run_is_executed_again_here_and_elsewhere() {
     let broken = desk.file("broken.json", "{}");
     alone(&["rerun", &broken, "--component", guests::SCRIPT]).ended(2).says("it is no recording file");
 
+    desk.say(&["runs", "replay", &run, "--from-failure"]).ended(4).says("the run did not fail");
+
     let crashed = ended(&desk, "script", &json!([{ "clock": true }, { "trap": "boom" }]));
     let again = desk.does(&["runs", "rerun", &crashed]);
     again.says("failed the same way").says("boom").says("    at script::");
