@@ -125,7 +125,11 @@ fn backtrace(trace: &WasmBacktrace) -> String {
         let Some((_, name)) = line.split_once(" - ") else {
             continue;
         };
-        let name = name.split_once('!').map_or(name, |(_, function)| function);
+        // The module's name, where there is one; names of functions can have such a sign, too.
+        let name = match name.split_once('!') {
+            Some((module, function)) if !module.contains("::") => function,
+            Some(_) | None => name,
+        };
         let _ = writeln!(frames, "{}", without_hash(name));
     }
     frames.truncate(frames.floor_char_boundary(MAX_ERROR_TEXT_BYTES));
