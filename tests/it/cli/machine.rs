@@ -112,7 +112,7 @@ fn completions_know_every_command() {
     let file = dir.path().join("dacapo.bash");
     std::fs::write(&file, alone(&["completions", "bash"]).stdout).expect("it can be written");
     let complete =
-        "source \"$0\"; COMP_WORDS=(dacapo runs re); COMP_CWORD=2; _dacapo dacapo re runs; echo ${COMPREPLY[@]}";
+        "source \"$0\"; COMP_WORDS=(dacapo runs rep); COMP_CWORD=2; _dacapo dacapo rep runs; echo ${COMPREPLY[@]}";
     let completed = Command::new("bash").args(["-c", complete]).arg(&file).output().expect("bash can be started");
     assert_eq!(String::from_utf8_lossy(&completed.stdout).trim(), "replay", "{completed:?}");
 }

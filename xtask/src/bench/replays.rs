@@ -23,7 +23,7 @@ pub(super) fn replays(bench: &Bench) -> Result<Value> {
     let server = Server::start(&bench.dacapo, &bench.fresh_dir("replays")?, None)?;
     let client = Client::new(&server.url, &server.key("dev")?);
     let component = fs::read(bench.guest("script"))?;
-    let version = client.deploy("script", &component)?["version"].clone();
+    let version = client.deploy("script", &component)?["deployment"]["version"].clone();
     load(bench, &server)?;
     let last = if bench.quick { 1_000 } else { 20_000 };
     let mut rounds = Vec::new();
@@ -34,7 +34,7 @@ pub(super) fn replays(bench: &Bench) -> Result<Value> {
         rounds.push(json!({ "seconds": seconds, "done": done["done"], "verdicts": done["verdicts"] }));
     }
     let started = Instant::now();
-    let other = client.deploy_unpromoted("script", &with_number(&component, 1))?["version"].clone();
+    let other = client.deploy_unpromoted("script", &with_number(&component, 1))?["deployment"]["version"].clone();
     let gate = json!({ "version": other, "last": 1_000, "gate": { "allow": 0 } });
     let done = backtest(&client, &gate)?;
     if done["isOpen"] != true {
