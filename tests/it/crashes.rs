@@ -217,7 +217,9 @@ fn trigger_many(client: &Client, url: &str, count: usize) {
         for part in 0..THREADS {
             scope.spawn(move || {
                 for n in (part..count).step_by(THREADS) {
-                    client.post(url, "/api/v1/tasks/echo/trigger", &json!({ "payload": n })).expect("it is acknowledged");
+                    client
+                        .post(url, "/api/v1/tasks/echo/trigger", &json!({ "payload": n }))
+                        .expect("it is acknowledged");
                 }
             });
         }

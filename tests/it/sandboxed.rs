@@ -224,7 +224,8 @@ async fn what_the_recording_does_not_answer_follows_the_policy() {
     app.deploy(guests::SCRIPT).await;
     let source = app.call("script", json!([{ "return": "harmless" }])).await;
     let source = source["id"].as_str().unwrap();
-    let payload = json!([{ "http": "http://new.example/price" }, { "child": { "task": "leaf", "payload": { "echo": 7 } } }]);
+    let payload =
+        json!([{ "http": "http://new.example/price" }, { "child": { "task": "leaf", "payload": { "echo": 7 } } }]);
     let with = async |options: Value| {
         let body = json!({ "mode": "sandbox", "payload": payload, "options": options });
         let report = replayed(&app, source, body).await;

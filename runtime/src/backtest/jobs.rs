@@ -7,29 +7,24 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::task::JoinSet;
 
-use super::compare::{compare, to_stored};
-use super::replay::{Options, ReplayError, Replayer, Target};
+use super::judge::{Bench, Judged};
+use super::replay::ReplayError;
 use super::rules::{Rules, RulesError};
-use super::source::{Source, Sources};
-use super::stored::{NotReplayable, OfEnvironment, StoredRuns};
-use super::{MAX_CONCURRENT_REPLAYS, stubs};
-use crate::api::{BacktestRequest, BulkFilter, Comparison, ReplayMode, ReplayOptions};
+use super::stored::{NotReplayable, StoredRuns};
+use super::stubs;
+use crate::api::{BacktestRequest, BulkFilter, ReplayMode, ReplayOptions};
 use crate::clock::Clock;
 use crate::context::AttemptLimits;
-use crate::model::backtest::BacktestStatus;
 use crate::model::id::{BacktestId, DeploymentId, EnvironmentId, RunId};
 use crate::model::limits;
-use crate::model::replay::{Children, Unmatched};
 use crate::model::run::Status;
 use crate::model::verdict::Verdict;
-use crate::runs::{Runs, TriggerError};
+use crate::runs::Runs;
 use crate::sandbox::Sandbox;
-use crate::sandbox::context::Deployment as DeploymentContext;
 use crate::secrets;
 use crate::selection::{self, SelectionError};
-use crate::storage::{self, Backtest, BacktestEnd, Deployment, NewBacktest, Place, RunFilter, Storage, StoredReplay};
+use crate::storage::{self, Backtest, BacktestEnd, Deployment, NewBacktest, Place, RunFilter, Storage};
 
 /// Runs that are replayed before their results are written together.
 const PAGE: u32 = 128;
@@ -96,19 +91,6 @@ impl From<ReplayError> for BacktestError {
     }
 }
 
-/// What came of one run.
-#[derive(Debug, Clone)]
-pub struct Judged {
-    /// Its task; empty if there is no such run.
-    pub task: String,
-    /// In a word.
-    pub verdict: Verdict,
-    /// What differs.
-    pub comparison: Option<Comparison>,
-    /// Why there is no comparison.
-    pub note: Option<String>,
-}
-
 /// Among which runs those of a backtest are looked for.
 #[derive(Debug, Clone, Copy)]
 struct Scope {
@@ -117,23 +99,6 @@ struct Scope {
     deployment: DeploymentId,
     /// When the backtest was asked for.
     made_at: Timestamp,
-}
-
-/// A version, ready to be replayed on.
-#[derive(Clone)]
-struct Version {
-    deployment: Arc<Deployment>,
-    replayer: Replayer,
-}
-
-/// What replays of an environment are done with.
-#[derive(Clone)]
-struct Bench {
-    environment: EnvironmentId,
-    version: Version,
-    /// What the version is compared with; `None`: what was recorded.
-    against: Option<Version>,
-    rules: Arc<Rules>,
 }
 
 impl Backtests {
@@ -354,151 +319,6 @@ impl Backtests {
         }
         Ok(found)
     }
-
-    async fn replay_all(&self, bench: &Bench, runs: Vec<RunId>) -> Result<Vec<StoredReplay>, BacktestError> {
-        let (mut waiting, mut under_way) = (runs.into_iter(), JoinSet::new());
-        let mut replays = Vec::new();
-        loop {
-            while under_way.len() < MAX_CONCURRENT_REPLAYS as usize
-                && let Some(run) = waiting.next()
-            {
-                let (backtests, bench) = (self.clone(), bench.clone());
-                under_way.spawn(async move { backtests.judge(&bench, run, None).await.map(|judged| (run, judged)) });
-            }
-            let Some(judged) = under_way.join_next().await else { return Ok(replays) };
-            let (source, judged) = judged.map_err(|error| BacktestError::Host(error.to_string()))??;
-            replays.push(stored(source, judged));
-        }
-    }
-
-    /// Replays a run and compares.
-    async fn judge(&self, bench: &Bench, run: RunId, payload: Option<Arc<String>>) -> Result<Judged, BacktestError> {
-        let source = match self.sources.load(bench.environment, run).await {
-            Ok(source) => source,
-            Err(NotReplayable::Storage(error)) => return Err(error.into()),
-            Err(error @ (NotReplayable::NoSuchRun | NotReplayable::NoRecording(_))) => {
-                let task = self.storage.run(bench.environment, run).await?.map(|run| run.task).unwrap_or_default();
-                return Ok(Judged::without(task, Verdict::NotReplayable, error.to_string()));
-            }
-        };
-        let task = source.context.task.id.clone();
-        if let Some(problem) = self.payload_problem(bench, &source, payload.as_deref()).await? {
-            return Ok(Judged::without(task, Verdict::PayloadRejected, problem));
-        }
-        let then = match &bench.against {
-            Some(version) => version.replayer.replay(&source, payload.clone()).await,
-            None => Ok(source.observed.clone()),
-        };
-        let now = bench.version.replayer.replay(&source, payload).await;
-        match (then, now) {
-            (Ok(then), Ok(now)) => {
-                let comparison = compare(&then, &now, bench.rules.task(&task));
-                Ok(Judged { task, verdict: comparison.verdict, comparison: Some(comparison), note: None })
-            }
-            (Err(error), _) | (_, Err(error)) => {
-                let verdict = match error {
-                    ReplayError::NoSuchTask { .. } => Verdict::PayloadRejected,
-                    ReplayError::Recording(_) | ReplayError::Host(_) => Verdict::NotReplayable,
-                };
-                Ok(Judged::without(task, verdict, error.to_string()))
-            }
-        }
-    }
-
-    /// Why the version does not take the payload.
-    async fn payload_problem(
-        &self,
-        bench: &Bench,
-        source: &Source,
-        payload: Option<&String>,
-    ) -> Result<Option<String>, BacktestError> {
-        let deployment = &bench.version.deployment;
-        let Some(definition) = self.storage.task(deployment.id, &source.context.task.id).await? else {
-            return Ok(None);
-        };
-        let payload = payload.unwrap_or(&source.payload).clone();
-        match self.runs.payload_problems(deployment.id, &definition, payload).await {
-            Ok(problems) if problems.is_empty() => Ok(None),
-            Ok(problems) => Ok(Some(problems.join("; "))),
-            Err(TriggerError::Storage(error)) => Err(error.into()),
-            Err(error) => Ok(Some(error.to_string())),
-        }
-    }
-
-    async fn bench(&self, backtest: &Backtest, request: &BacktestRequest) -> Result<Bench, BacktestError> {
-        let environment = backtest.environment;
-        let how = (request.mode, &request.options);
-        let version = self.version(environment, self.deployment(backtest.deployment).await?, how).await?;
-        let against = match backtest.against {
-            Some(against) => Some(self.version(environment, self.deployment(against).await?, how).await?),
-            None => None,
-        };
-        let rules = Arc::new(Rules::check(request.options.rules.clone().unwrap_or_default())?);
-        Ok(Bench { environment, version, against, rules })
-    }
-
-    async fn version(
-        &self,
-        environment: EnvironmentId,
-        deployment: Arc<Deployment>,
-        (mode, options): (Option<ReplayMode>, &ReplayOptions),
-    ) -> Result<Version, BacktestError> {
-        let target = self.target(&deployment).await?;
-        let settings = self.sources.settings().of(environment).await.map_err(BacktestError::Host)?;
-        let children = match options.children.map(Children::from).unwrap_or_default() {
-            Children::Recorded => None,
-            Children::Execute => {
-                let sources: Arc<dyn Sources> = Arc::new(OfEnvironment { runs: self.sources.clone(), environment });
-                Some(sources)
-            }
-        };
-        let unmatched = options.unmatched.map(Unmatched::from).unwrap_or_default();
-        let stubs = match unmatched {
-            Unmatched::Stub => stubs::read(options.stubs.as_ref()).map_err(BacktestError::Refused)?,
-            Unmatched::Block | Unmatched::Fail => Vec::new(),
-        };
-        let options = Options {
-            mode: mode.unwrap_or(ReplayMode::Sandbox).into(),
-            unmatched,
-            stubs: Arc::new(stubs),
-            egress: settings.egress.clone(),
-            children,
-        };
-        Ok(Version { deployment, replayer: Replayer::new(self.sandbox.clone(), target, options) })
-    }
-
-    /// What is executed of a version.
-    pub(super) async fn target(&self, deployment: &Deployment) -> Result<Target, BacktestError> {
-        let tasks = self.storage.tasks(deployment.id).await?;
-        Ok(Target {
-            component: deployment.digest,
-            deployment: DeploymentContext {
-                id: deployment.id.to_string(),
-                short_code: deployment.short_code(),
-                version: deployment.version.to_string(),
-            },
-            tasks: Arc::new(tasks.into_iter().map(|task| (task.id.clone(), task)).collect()),
-            limits: self.limits,
-        })
-    }
-
-    pub(super) async fn deployment_of(
-        &self,
-        environment: EnvironmentId,
-        version: &str,
-    ) -> Result<Arc<Deployment>, BacktestError> {
-        let wanted = version
-            .parse()
-            .map_err(|_| BacktestError::Refused("`version` must be a version such as 20261121.3".into()))?;
-        let found = self.storage.deployment_of_version(environment, wanted).await?;
-        let missing = || BacktestError::Refused(format!("there is no version {wanted} in this environment"));
-        found.map(Arc::new).ok_or_else(missing)
-    }
-
-    pub(super) async fn deployment(&self, id: DeploymentId) -> Result<Arc<Deployment>, BacktestError> {
-        let found = self.sources.settings().deployment(id).await?;
-        found.ok_or_else(|| BacktestError::Host("the version is gone".into()))
-    }
 }
 
 /// How one run is to be replayed.
@@ -514,26 +334,10 @@ pub struct Wanted {
     pub options: ReplayOptions,
 }
 
-impl Judged {
-    fn without(task: String, verdict: Verdict, note: String) -> Self {
-        Self { task, verdict, comparison: None, note: Some(note) }
-    }
-}
-
-fn stored(source: RunId, judged: Judged) -> StoredReplay {
-    let Judged { task, verdict, comparison, note } = judged;
-    StoredReplay { source, task, verdict, comparison: comparison.as_ref().map(to_stored), note }
-}
-
 /// Those whose code came to an end, unless statuses are named.
 pub(super) fn with_ended(mut filter: RunFilter) -> RunFilter {
     if filter.statuses.is_empty() {
         filter.statuses = vec![Status::Completed, Status::Failed, Status::Crashed, Status::TimedOut];
     }
     filter
-}
-
-/// Whether nothing more comes of a backtest.
-pub fn is_over(status: BacktestStatus) -> bool {
-    !matches!(status, BacktestStatus::Pending)
 }

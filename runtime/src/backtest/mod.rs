@@ -14,6 +14,7 @@ pub mod compare;
 pub mod file;
 pub mod forward;
 pub mod jobs;
+pub mod judge;
 pub mod policy;
 pub mod replay;
 pub mod report;

@@ -24,7 +24,8 @@ use crate::api::{
     ReplayOptions, ReplayReport,
 };
 use crate::backtest::compare::from_stored;
-use crate::backtest::jobs::{BacktestError, Judged, Wanted};
+use crate::backtest::jobs::{BacktestError, Wanted};
+use crate::backtest::judge::Judged;
 use crate::backtest::report::{Format, Report, ReportRow, Summary};
 use crate::model::id::{BacktestId, DeploymentId, RunId};
 use crate::model::limits::MAX_PAGE_RUNS;

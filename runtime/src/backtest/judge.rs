@@ -1,0 +1,214 @@
+//! One run after the other: what is needed to replay it on a version, and what comes of it.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::compare::{compare, to_stored};
+use super::jobs::{BacktestError, Backtests};
+use super::replay::{Options, ReplayError, Replayer, Target};
+use super::rules::Rules;
+use super::source::{Source, Sources};
+use super::stored::{NotReplayable, OfEnvironment};
+use super::{MAX_CONCURRENT_REPLAYS, stubs};
+use crate::api::{BacktestRequest, Comparison, ReplayMode, ReplayOptions};
+use crate::model::id::{DeploymentId, EnvironmentId, RunId};
+use crate::model::replay::{Children, Unmatched};
+use crate::model::verdict::Verdict;
+use crate::runs::TriggerError;
+use crate::sandbox::context::Deployment as DeploymentContext;
+use crate::storage::{Backtest, Deployment, StoredReplay};
+
+/// What came of one run.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// Its task; empty if there is no such run.
+    pub task: String,
+    /// In a word.
+    pub verdict: Verdict,
+    /// What differs.
+    pub comparison: Option<Comparison>,
+    /// Why there is no comparison.
+    pub note: Option<String>,
+}
+
+/// A version, ready to be replayed on.
+#[derive(Clone)]
+pub(super) struct Version {
+    pub(super) deployment: Arc<Deployment>,
+    pub(super) replayer: Replayer,
+}
+
+/// What replays of an environment are done with.
+#[derive(Clone)]
+pub(super) struct Bench {
+    pub(super) environment: EnvironmentId,
+    pub(super) version: Version,
+    /// What the version is compared with; `None`: what was recorded.
+    pub(super) against: Option<Version>,
+    pub(super) rules: Arc<Rules>,
+}
+
+impl Backtests {
+    /// Replays runs, a few at a time.
+    pub(super) async fn replay_all(&self, bench: &Bench, runs: Vec<RunId>) -> Result<Vec<StoredReplay>, BacktestError> {
+        let (mut waiting, mut under_way) = (runs.into_iter(), JoinSet::new());
+        let mut replays = Vec::new();
+        loop {
+            while under_way.len() < MAX_CONCURRENT_REPLAYS as usize
+                && let Some(run) = waiting.next()
+            {
+                let (backtests, bench) = (self.clone(), bench.clone());
+                under_way.spawn(async move { backtests.judge(&bench, run, None).await.map(|judged| (run, judged)) });
+            }
+            let Some(judged) = under_way.join_next().await else { return Ok(replays) };
+            let (source, judged) = judged.map_err(|error| BacktestError::Host(error.to_string()))??;
+            replays.push(stored(source, judged));
+        }
+    }
+
+    /// Replays a run and compares.
+    pub(super) async fn judge(
+        &self,
+        bench: &Bench,
+        run: RunId,
+        payload: Option<Arc<String>>,
+    ) -> Result<Judged, BacktestError> {
+        let source = match self.sources.load(bench.environment, run).await {
+            Ok(source) => source,
+            Err(NotReplayable::Storage(error)) => return Err(error.into()),
+            Err(error @ (NotReplayable::NoSuchRun | NotReplayable::NoRecording(_))) => {
+                let task = self.storage.run(bench.environment, run).await?.map(|run| run.task).unwrap_or_default();
+                return Ok(Judged::without(task, Verdict::NotReplayable, error.to_string()));
+            }
+        };
+        let task = source.context.task.id.clone();
+        if let Some(problem) = self.payload_problem(bench, &source, payload.as_deref()).await? {
+            return Ok(Judged::without(task, Verdict::PayloadRejected, problem));
+        }
+        let then = match &bench.against {
+            Some(version) => version.replayer.replay(&source, payload.clone()).await,
+            None => Ok(source.observed.clone()),
+        };
+        let now = bench.version.replayer.replay(&source, payload).await;
+        match (then, now) {
+            (Ok(then), Ok(now)) => {
+                let comparison = compare(&then, &now, bench.rules.task(&task));
+                Ok(Judged { task, verdict: comparison.verdict, comparison: Some(comparison), note: None })
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                let verdict = match error {
+                    ReplayError::NoSuchTask { .. } => Verdict::PayloadRejected,
+                    ReplayError::Recording(_) | ReplayError::Host(_) => Verdict::NotReplayable,
+                };
+                Ok(Judged::without(task, verdict, error.to_string()))
+            }
+        }
+    }
+
+    /// Why the version does not take the payload.
+    async fn payload_problem(
+        &self,
+        bench: &Bench,
+        source: &Source,
+        payload: Option<&String>,
+    ) -> Result<Option<String>, BacktestError> {
+        let deployment = &bench.version.deployment;
+        let Some(definition) = self.storage.task(deployment.id, &source.context.task.id).await? else {
+            return Ok(None);
+        };
+        let payload = payload.unwrap_or(&source.payload).clone();
+        match self.runs.payload_problems(deployment.id, &definition, payload).await {
+            Ok(problems) if problems.is_empty() => Ok(None),
+            Ok(problems) => Ok(Some(problems.join("; "))),
+            Err(TriggerError::Storage(error)) => Err(error.into()),
+            Err(error) => Ok(Some(error.to_string())),
+        }
+    }
+
+    pub(super) async fn bench(&self, backtest: &Backtest, request: &BacktestRequest) -> Result<Bench, BacktestError> {
+        let environment = backtest.environment;
+        let how = (request.mode, &request.options);
+        let version = self.version(environment, self.deployment(backtest.deployment).await?, how).await?;
+        let against = match backtest.against {
+            Some(against) => Some(self.version(environment, self.deployment(against).await?, how).await?),
+            None => None,
+        };
+        let rules = Arc::new(Rules::check(request.options.rules.clone().unwrap_or_default())?);
+        Ok(Bench { environment, version, against, rules })
+    }
+
+    pub(super) async fn version(
+        &self,
+        environment: EnvironmentId,
+        deployment: Arc<Deployment>,
+        (mode, options): (Option<ReplayMode>, &ReplayOptions),
+    ) -> Result<Version, BacktestError> {
+        let target = self.target(&deployment).await?;
+        let settings = self.sources.settings().of(environment).await.map_err(BacktestError::Host)?;
+        let children = match options.children.map(Children::from).unwrap_or_default() {
+            Children::Recorded => None,
+            Children::Execute => {
+                let sources: Arc<dyn Sources> = Arc::new(OfEnvironment { runs: self.sources.clone(), environment });
+                Some(sources)
+            }
+        };
+        let unmatched = options.unmatched.map(Unmatched::from).unwrap_or_default();
+        let stubs = match unmatched {
+            Unmatched::Stub => stubs::read(options.stubs.as_ref()).map_err(BacktestError::Refused)?,
+            Unmatched::Block | Unmatched::Fail => Vec::new(),
+        };
+        let options = Options {
+            mode: mode.unwrap_or(ReplayMode::Sandbox).into(),
+            unmatched,
+            stubs: Arc::new(stubs),
+            egress: settings.egress.clone(),
+            children,
+        };
+        Ok(Version { deployment, replayer: Replayer::new(self.sandbox.clone(), target, options) })
+    }
+
+    /// What is executed of a version.
+    pub(super) async fn target(&self, deployment: &Deployment) -> Result<Target, BacktestError> {
+        let tasks = self.storage.tasks(deployment.id).await?;
+        Ok(Target {
+            component: deployment.digest,
+            deployment: DeploymentContext {
+                id: deployment.id.to_string(),
+                short_code: deployment.short_code(),
+                version: deployment.version.to_string(),
+            },
+            tasks: Arc::new(tasks.into_iter().map(|task| (task.id.clone(), task)).collect()),
+            limits: self.limits,
+        })
+    }
+
+    pub(super) async fn deployment_of(
+        &self,
+        environment: EnvironmentId,
+        version: &str,
+    ) -> Result<Arc<Deployment>, BacktestError> {
+        let wanted = version
+            .parse()
+            .map_err(|_| BacktestError::Refused("`version` must be a version such as 20261121.3".into()))?;
+        let found = self.storage.deployment_of_version(environment, wanted).await?;
+        let missing = || BacktestError::Refused(format!("there is no version {wanted} in this environment"));
+        found.map(Arc::new).ok_or_else(missing)
+    }
+
+    pub(super) async fn deployment(&self, id: DeploymentId) -> Result<Arc<Deployment>, BacktestError> {
+        let found = self.sources.settings().deployment(id).await?;
+        found.ok_or_else(|| BacktestError::Host("the version is gone".into()))
+    }
+}
+
+impl Judged {
+    fn without(task: String, verdict: Verdict, note: String) -> Self {
+        Self { task, verdict, comparison: None, note: Some(note) }
+    }
+}
+
+fn stored(source: RunId, judged: Judged) -> StoredReplay {
+    let Judged { task, verdict, comparison, note } = judged;
+    StoredReplay { source, task, verdict, comparison: comparison.as_ref().map(to_stored), note }
+}
