@@ -4,7 +4,7 @@
 //! is answered from what the run was answered then, which [`source`] knows. [`jobs`] has the verbs:
 //! one run, or many; [`policy`] decides what a version must stand before it is made current.
 //!
-//! [`rerun`] executes a run again as it was, on its own version; [`file`] takes one to another machine; [`forward`] lets
+//! [`rerun`] executes a run again as it was, on its own version; [`mod@file`] takes one to another machine; [`forward`] lets
 //! a failed one go on live, from where it failed.
 //!
 //! [`compare`] decides what differs and what it comes to, as [`rules`] tell it to look; [`report`] writes it

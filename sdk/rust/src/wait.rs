@@ -44,7 +44,7 @@
 //! # Waiting once
 //!
 //! A retried attempt does everything again, and waits again, but for what an idempotency key guards; see
-//! [`once`].
+//! [`once()`].
 //!
 //! # Tests
 //!

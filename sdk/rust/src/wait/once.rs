@@ -35,7 +35,7 @@ pub fn once(key: impl Into<IdempotencyKey>) -> Once {
     Once(key.into())
 }
 
-/// A wait that is waited once. Made by [`once`].
+/// A wait that is waited once. Made by [`once()`].
 #[derive(Debug, Clone)]
 #[must_use = "nothing waits before `.sleep(…)`, `.until(…)`, or what `.after(…)` and `.at(…)` give"]
 pub struct Once(IdempotencyKey);
