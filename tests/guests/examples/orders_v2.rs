@@ -7,7 +7,4 @@ fn order(ctx: &Context, order: Order) -> Result<Value> {
     run(Version::V2, ctx, order)
 }
 
-dacapo::tasks![
-    task("order", order).retry(Retry::never()),
-    task("mail", mail).retry(Retry::never()),
-];
+dacapo::tasks![task("order", order).retry(Retry::never()), task("mail", mail).retry(Retry::never()),];
