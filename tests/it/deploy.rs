@@ -259,7 +259,7 @@ async fn an_upload_without_a_body_or_with_a_bad_query_is_refused() {
     let flag = app.upload("echo", &echo, "&skipPromotion=1").await.error(400);
     assert_eq!(flag, "`skipPromotion` must be true or false");
     let unknown = app.upload("echo", &echo, "&promote=true").await.error(400);
-    assert_eq!(unknown, "Query Error: `promote` is not offered here; known: name, skipPromotion, externalId");
+    assert_eq!(unknown, "Query Error: `promote` is not offered here; known: name, skipPromotion, externalId, backtest");
     assert_eq!(deployments(&app).await, Vec::<Value>::new());
     assert_eq!(app.get("/api/v1/deployments/current").await.error(404), "Deployment not found");
 }
