@@ -157,7 +157,12 @@ pub(super) async fn replays(
 #[utoipa::path(
     get, path = "/api/v1/backtests/{backtest}/report", tag = "Backtests",
     params(("format" = Option<String>, Query, description = "`json` (the default), `junit` or `html`")),
-    responses((status = 200, body = String, content_type = "text/html", description = "The report"), ReadErrors),
+    responses(
+        (status = 200, description = "The report", content(
+            (serde_json::Value = "application/json"), (String = "application/xml"), (String = "text/html"),
+        )),
+        ReadErrors,
+    ),
 )]
 pub(super) async fn report(
     State(server): State<Arc<Server>>,
