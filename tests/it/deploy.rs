@@ -484,18 +484,18 @@ async fn runs_of_a_retired_task_wait_for_a_version_that_has_it() {
 
     assert_eq!(replaced["promotion"]["tasks"], json!(["counter"]));
     assert_eq!(replaced["promotion"]["retired"], json!(["echo"]));
-    let parked = app.trigger("echo", json!({ "n": 1 })).await;
-    assert_eq!(app.run(&parked).await["status"], "PENDING_VERSION");
+    let pending = app.trigger("echo", json!({ "n": 1 })).await;
+    assert_eq!(app.run(&pending).await["status"], "PENDING_VERSION");
 
     let back = app.upload("one", &bytes(guests::ECHO_V2), "").await.ok();
     assert_eq!(back["promotion"]["releasedRuns"], 1, "{back}");
     assert_eq!(back["promotion"]["retired"], json!(["counter"]));
-    let run = app.finished(&parked).await;
+    let run = app.finished(&pending).await;
     assert_eq!(run["output"]["version"], 2, "{run}");
 }
 
 #[tokio::test]
-async fn queued_runs_of_a_task_that_is_retired_are_parked_when_their_turn_comes() {
+async fn queued_runs_of_a_task_that_is_retired_are_pending_when_their_turn_comes() {
     // One place, and that is taken: what is triggered stays queued.
     let app = TestApp::start_with(ServerArgs { max_concurrent_runs: Some(1), ..ServerArgs::default() }).await;
     app.deploy(guests::SPIN).await;
@@ -518,14 +518,14 @@ async fn queued_runs_of_a_task_that_is_retired_are_parked_when_their_turn_comes(
 }
 
 #[tokio::test]
-async fn more_parked_runs_than_one_transaction_takes_all_start() {
+async fn more_pending_runs_than_one_transaction_takes_all_start() {
     let app = TestApp::start().await;
-    let mut parked = Vec::new();
+    let mut pending = Vec::new();
     for n in 0..501 {
-        parked.push(app.trigger("echo", json!({ "n": n })).await);
+        pending.push(app.trigger("echo", json!({ "n": n })).await);
     }
     app.deploy(guests::ECHO_V1).await;
-    for run in parked {
+    for run in pending {
         assert_eq!(app.finished(&run).await["status"], "COMPLETED");
     }
 }

@@ -403,13 +403,13 @@ async fn an_attempt_that_panics_is_made_again() {
 #[tokio::test]
 async fn a_run_that_nobody_can_run_expires_in_the_end() {
     let (app, _) = one_slot().await;
-    let parked = app.trigger("nobody-has-it", json!(1)).await;
+    let pending = app.trigger("nobody-has-it", json!(1)).await;
     let patient = app.trigger_with("nobody-has-it", json!(2), json!({ "ttl": 0 })).await;
-    app.until_status(&parked, "PENDING_VERSION").await;
+    app.until_status(&pending, "PENDING_VERSION").await;
 
     app.app().advance(Duration::from_secs(3_601));
 
-    assert_eq!(app.finished(&parked).await["status"], "EXPIRED");
+    assert_eq!(app.finished(&pending).await["status"], "EXPIRED");
     assert_eq!(app.run(&patient).await["status"], "PENDING_VERSION");
 }
 

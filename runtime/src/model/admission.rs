@@ -218,7 +218,7 @@ pub fn admit(
     let queued_at = (status == Status::Queued).then_some(now);
     let expires_at = match status {
         Status::Queued => ttl.map(|ttl| later(now, ttl)),
-        Status::PendingVersion => given_ttl.map_or(Some(limits::PARKED_TTL), |_| ttl).map(|ttl| later(now, ttl)),
+        Status::PendingVersion => given_ttl.map_or(Some(limits::PENDING_TTL), |_| ttl).map(|ttl| later(now, ttl)),
         _ => None,
     };
     let own_queue = || definition.map_or_else(|| format!("task/{}", request.task), TaskDefinition::queue_name);
@@ -406,7 +406,7 @@ mod tests {
     fn a_run_does_not_wait_for_ever_for_a_version() {
         let waits = |run: NewRun| run.expires_at.map(|at| at.duration_since(NOW).unsigned_abs());
         let ttl = Duration::from_secs(9);
-        assert_eq!(waits(check_status(request(), None, Status::PendingVersion)), Some(limits::PARKED_TTL));
+        assert_eq!(waits(check_status(request(), None, Status::PendingVersion)), Some(limits::PENDING_TTL));
         let given = Request { ttl: Some(ttl), ..request() };
         assert_eq!(waits(check_status(given, None, Status::PendingVersion)), Some(ttl));
     }

@@ -110,7 +110,7 @@ pub const MAX_DELAY: Duration = Duration::from_secs(366 * 86_400);
 /// Longest time to live.
 pub const MAX_TTL: Duration = MAX_DELAY;
 /// How long a run waits for a version that has its task, when nobody gave it a time to live.
-pub const PARKED_TTL: Duration = Duration::from_secs(3_600);
+pub const PENDING_TTL: Duration = Duration::from_secs(3_600);
 /// Bytes of payloads after which one claim takes no more runs.
 pub const MAX_CLAIMED_PAYLOAD_BYTES: usize = 32 * MIB;
 /// Most characters of a description in a task definition.

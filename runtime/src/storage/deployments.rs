@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::page::{Page, Place};
 use super::queues::declare_queues;
-use super::runs::release_parked;
+use super::runs::release_pending;
 use super::schedules::declare_schedules;
 use super::sql::{Row, Tx, values};
 use super::upkeep::MAX_UPKEEP_RUNS;
@@ -349,9 +349,9 @@ fn label(tx: &mut Tx<'_>, deployment: &mut Deployment, new: &NewDeployment) -> R
     let waiting: Vec<RunId> =
         tx.rows(waiting, values![new.environment, external_id, MAX_UPKEEP_RUNS], |row| row.column())?;
     if waiting.len() == MAX_UPKEEP_RUNS as usize {
-        tx.effects.parked_left(true);
+        tx.effects.pending_left(true);
     }
-    waiting.into_iter().try_for_each(|run| release_parked(tx, run, new.created_at).map(drop))
+    waiting.into_iter().try_for_each(|run| release_pending(tx, run, new.created_at).map(drop))
 }
 
 fn insert_task(tx: &mut Tx<'_>, deployment: DeploymentId, task: &TaskDefinition) -> Result<(), Error> {
@@ -441,12 +441,12 @@ fn release_runs(tx: &mut Tx<'_>, environment: EnvironmentId, tasks: &[String], n
                LIMIT  ?3";
     let mut released = 0;
     for task in tasks {
-        let parked: Vec<RunId> = tx.rows(sql, values![environment, task, MAX_UPKEEP_RUNS], |row| row.column())?;
-        if parked.len() == MAX_UPKEEP_RUNS as usize {
-            tx.effects.parked_left(true);
+        let pending: Vec<RunId> = tx.rows(sql, values![environment, task, MAX_UPKEEP_RUNS], |row| row.column())?;
+        if pending.len() == MAX_UPKEEP_RUNS as usize {
+            tx.effects.pending_left(true);
         }
-        for run in parked {
-            released += usize::from(release_parked(tx, run, now)?);
+        for run in pending {
+            released += usize::from(release_pending(tx, run, now)?);
         }
     }
     Ok(released)

@@ -31,7 +31,7 @@ pub(super) struct Effects {
     /// Upkeep was done here, and knows of nothing before this moment.
     upkept_until: Option<Timestamp>,
     settings: bool,
-    parked_left: Option<bool>,
+    pending_left: Option<bool>,
     bulk_added: bool,
     backtest_added: bool,
     /// Whether any run may be held back by its queue, as far as was known before.
@@ -87,8 +87,8 @@ impl Effects {
     }
 
     /// Whether runs may still wait for a version that is there.
-    pub(super) fn parked_left(&mut self, left: bool) {
-        self.parked_left = Some(left);
+    pub(super) fn pending_left(&mut self, left: bool) {
+        self.pending_left = Some(left);
         if left {
             self.timer_set(Timestamp::MIN);
         }
@@ -223,7 +223,7 @@ pub(super) struct Listeners {
     cancellations: broadcast::Sender<RunId>,
     settings: AtomicU64,
     /// Whether runs may wait for a version that is there; true at the start, when nobody knows.
-    parked_left: AtomicBool,
+    pending_left: AtomicBool,
     /// Milliseconds since 1970 until which upkeep has nothing to do.
     upkept_until_ms: AtomicI64,
     pub(super) timers: Notify,
@@ -268,7 +268,7 @@ impl Listeners {
             tokens: Mutex::default(),
             cancellations: broadcast::Sender::new(CANCELLATIONS_KEPT),
             settings: AtomicU64::new(0),
-            parked_left: AtomicBool::new(true),
+            pending_left: AtomicBool::new(true),
             upkept_until_ms: AtomicI64::new(i64::MIN),
             timers: Notify::new(),
             bulk: Notify::new(),
@@ -307,8 +307,8 @@ impl Listeners {
     }
 
     /// Whether runs may wait for a version that is there.
-    pub(super) fn has_parked_left(&self) -> bool {
-        self.parked_left.load(Ordering::Acquire)
+    pub(super) fn has_pending_left(&self) -> bool {
+        self.pending_left.load(Ordering::Acquire)
     }
 
     /// The gate of held runs at which the last pass of upkeep stopped; `None`: the next one begins with
@@ -384,8 +384,8 @@ impl Listeners {
         if effects.settings {
             self.settings.fetch_add(1, Ordering::Release);
         }
-        if let Some(left) = effects.parked_left {
-            self.parked_left.store(left, Ordering::Release);
+        if let Some(left) = effects.pending_left {
+            self.pending_left.store(left, Ordering::Release);
         }
         for (run, end) in effects.ended {
             if end.status == Status::Canceled {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::delays::push_back;
 use super::queue::holds;
 use super::queues::know_queue;
-use super::runs::{Event, add_event, release_parked, tags_text};
+use super::runs::{Event, add_event, release_pending, tags_text};
 use super::sql::{Tx, values};
 use super::tokens::{give_token_back, use_token};
 use super::{Error, Storage};
@@ -97,7 +97,7 @@ pub(super) fn insert_run(tx: &mut Tx<'_>, run: &NewRun, waiting: u64, max_waitin
     match run.status {
         Status::Queued => tx.effects.ready(run.dequeue_at),
         // A deployment may have brought the task since the run was admitted.
-        Status::PendingVersion => drop(release_parked(tx, run.id, run.created_at)?),
+        Status::PendingVersion => drop(release_pending(tx, run.id, run.created_at)?),
         _ => {}
     }
     Ok(Inserted::New)

@@ -22,7 +22,7 @@ use super::sql::{Row, Tx, values};
 use super::{Error, Storage};
 use crate::model::attempt::{Settlement, after_loss};
 use crate::model::id::{DeploymentId, EnvironmentId, RunId, WorkerId};
-use crate::model::limits::{MAX_CLAIMED_PAYLOAD_BYTES, PARKED_TTL};
+use crate::model::limits::{MAX_CLAIMED_PAYLOAD_BYTES, PENDING_TTL};
 use crate::model::run::{Packet, Run, Status, later};
 
 /// Runs that one claim looks at, where queues hold some of them back.
@@ -221,7 +221,7 @@ fn take(tx: &mut Tx<'_>, worker: WorkerId, found: Candidate, now: Timestamp) -> 
     let payload = "SELECT data, format FROM run_payloads WHERE run_id = ?1";
     let Candidate { mut run, mut lease, losses, journaled, current } = found;
     let Some(deployment) = run.deployment.or(current) else {
-        park(tx, &run, now)?;
+        set_pending(tx, &run, now)?;
         return Ok(None);
     };
     let attempt = run.attempt + 1;
@@ -249,11 +249,11 @@ pub(super) fn holds(tx: &Tx<'_>, run: RunId, lease: u64) -> Result<bool, Error> 
 }
 
 /// Takes a run out of the queue whose task no deployment has any more.
-fn park(tx: &mut Tx<'_>, run: &Run, now: Timestamp) -> Result<(), Error> {
+fn set_pending(tx: &mut Tx<'_>, run: &Run, now: Timestamp) -> Result<(), Error> {
     let sql = "UPDATE runs
                SET    status = 'pending-version', updated_at = ?2, expires_at = COALESCE(expires_at, ?3)
                WHERE  id = ?1 AND status = 'queued'";
-    let expires_at = later(now, PARKED_TTL);
+    let expires_at = later(now, PENDING_TTL);
     if tx.execute(sql, values![run.id, now, expires_at])? == 1 {
         tx.effects.timer_set(expires_at);
         let why = "no current deployment has the task any more";

@@ -165,9 +165,9 @@ macro_rules! labelled_deployment {
     };
 }
 
-/// Queues a parked run if a deployment runs its task, and answers whether it did. Unless its caller
+/// Queues a pending run if a deployment runs its task, and answers whether it did. Unless its caller
 /// chose a queue, it joins the one that the deployment declares, whatever was known at the trigger.
-pub(super) fn release_parked(tx: &mut Tx<'_>, run: RunId, now: Timestamp) -> Result<bool, Error> {
+pub(super) fn release_pending(tx: &mut Tx<'_>, run: RunId, now: Timestamp) -> Result<bool, Error> {
     let sql = concat!(
         "UPDATE runs
          SET    status = 'queued', queued_at = COALESCE(queued_at, ?2), dequeue_at = ?2 - priority_ms, updated_at = ?2,

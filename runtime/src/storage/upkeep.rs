@@ -12,7 +12,7 @@ use super::effects::Listeners;
 use super::packets::forget_packets;
 use super::places::let_go_of_held;
 use super::queue::Lease;
-use super::runs::{Event, add_event, release_parked};
+use super::runs::{Event, add_event, release_pending};
 use super::settlements::{AttemptEnd, settle};
 use super::sql::{Tx, values};
 use super::waitpoints::time_out;
@@ -20,7 +20,7 @@ use super::wakes::{look_for_waits, run_ended, wake_due};
 use super::{Error, Storage};
 use crate::model::attempt::after_loss;
 use crate::model::id::{RunId, WorkerId};
-use crate::model::limits::{PARKED_TTL, REQUEST_KEY_TTL};
+use crate::model::limits::{PENDING_TTL, REQUEST_KEY_TTL};
 use crate::model::run::{End, RunError, Status, later};
 
 /// Runs that one pass changes at most.
@@ -46,7 +46,7 @@ impl Storage {
 fn upkeep(tx: &mut Tx<'_>, now: Timestamp, alive: WorkerId, listeners: &Listeners) -> Result<Option<Timestamp>, Error> {
     let due = queue_due(tx, now)?;
     let expired = expire(tx, now)?;
-    let released = if listeners.has_parked_left() { release_left(tx, now)? } else { 0 };
+    let released = if listeners.has_pending_left() { release_left(tx, now)? } else { 0 };
     let timed_out = time_out(tx, now)?;
     let woken = wake_due(tx, now)?;
     let is_canceling = cancel_left(tx, now)?;
@@ -110,10 +110,10 @@ fn queue_due(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize, Error> {
                           ORDER BY r.dequeue_at, r.id
                           LIMIT  ?2)
                RETURNING id";
-    let due: Vec<RunId> = tx.rows(sql, values![now, MAX_UPKEEP_RUNS, PARKED_TTL], |row| row.column())?;
+    let due: Vec<RunId> = tx.rows(sql, values![now, MAX_UPKEEP_RUNS, PENDING_TTL], |row| row.column())?;
     for run in &due {
-        if !release_parked(tx, *run, now)? {
-            tx.effects.timer_set(later(now, PARKED_TTL));
+        if !release_pending(tx, *run, now)? {
+            tx.effects.timer_set(later(now, PENDING_TTL));
             add_event(tx, *run, Event { at: now, status: Status::PendingVersion, attempt: 0, detail: None })?;
         }
     }
@@ -128,13 +128,13 @@ fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize, Error> {
                   WHERE  r.status = 'queued' AND r.expires_at IS NOT NULL AND r.expires_at <= ?1
                   ORDER BY r.expires_at, r.id
                   LIMIT  ?2";
-    let parked = "SELECT r.id, r.environment_id, r.attempt, r.cpu_us
+    let pending = "SELECT r.id, r.environment_id, r.attempt, r.cpu_us
                   FROM   runs r
                   WHERE  r.status = 'pending-version' AND r.expires_at IS NOT NULL AND r.expires_at <= ?1
                   ORDER BY r.expires_at, r.id
                   LIMIT  ?2";
     let mut most = 0;
-    for (find, status) in [(queued, Status::Queued), (parked, Status::PendingVersion)] {
+    for (find, status) in [(queued, Status::Queued), (pending, Status::PendingVersion)] {
         let found = tx.rows(find, values![now, MAX_UPKEEP_RUNS], |row| {
             let cpu = |us| Duration::from_micros(us);
             Ok((row.column()?, row.column()?, row.column()?, cpu(row.column()?)))
@@ -179,15 +179,15 @@ fn release_left(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize, Error> {
                     JOIN   deployment_tasks t ON t.deployment_id = d.id AND t.task_id = r.task_id
                     WHERE  r.status = 'pending-version' AND r.external_deployment IS NOT NULL
                     LIMIT  ?1";
-    let mut parked: Vec<RunId> = tx.rows(sql, values![MAX_UPKEEP_RUNS], |row| row.column())?;
-    if parked.is_empty() {
-        parked = tx.rows(labelled, values![MAX_UPKEEP_RUNS], |row| row.column())?;
+    let mut pending: Vec<RunId> = tx.rows(sql, values![MAX_UPKEEP_RUNS], |row| row.column())?;
+    if pending.is_empty() {
+        pending = tx.rows(labelled, values![MAX_UPKEEP_RUNS], |row| row.column())?;
     }
-    for run in &parked {
-        release_parked(tx, *run, now)?;
+    for run in &pending {
+        release_pending(tx, *run, now)?;
     }
-    tx.effects.parked_left(parked.len() == MAX_UPKEEP_RUNS as usize);
-    Ok(parked.len())
+    tx.effects.pending_left(pending.len() == MAX_UPKEEP_RUNS as usize);
+    Ok(pending.len())
 }
 
 /// Queues the runs of workers that do not live again, or ends those that were lost too often. Few

@@ -40,14 +40,14 @@ pub(super) struct Writer {
 
 enum Message {
     Verb(Box<dyn Job>),
-    Claim(ParkedClaim),
+    Claim(OpenClaim),
     /// Look at the clock again.
     Nudge,
     /// Commit what is there, answer, and end.
     Stop(oneshot::Sender<()>),
 }
 
-struct ParkedClaim {
+struct OpenClaim {
     request: ClaimRequest,
     reply: oneshot::Sender<Result<Vec<Claimed>, Error>>,
 }
@@ -96,7 +96,7 @@ impl Writer {
         clock: Clock,
     ) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(MAX_WAITING_VERBS);
-        let state = State { connection, listeners, clock, parked: Vec::new(), ready_at: Some(Timestamp::MIN) };
+        let state = State { connection, listeners, clock, open_claims: Vec::new(), ready_at: Some(Timestamp::MIN) };
         std::thread::Builder::new().name("storage-writer".into()).spawn(move || state.run(&receiver))?;
         Ok(Self { sender })
     }
@@ -126,7 +126,7 @@ impl Writer {
     /// the claimed runs go back to the queue.
     pub(super) fn claim(&self, request: ClaimRequest) -> Result<PendingClaim, Error> {
         let (reply, answer) = oneshot::channel();
-        self.send(Message::Claim(ParkedClaim { request, reply }))?;
+        self.send(Message::Claim(OpenClaim { request, reply }))?;
         Ok(PendingClaim { answer })
     }
 
@@ -164,7 +164,7 @@ struct State {
     connection: rusqlite::Connection,
     listeners: Arc<Listeners>,
     clock: Clock,
-    parked: Vec<ParkedClaim>,
+    open_claims: Vec<OpenClaim>,
     /// No queued run can be claimed before; `None`: not until one is queued.
     ready_at: Option<Timestamp>,
 }
@@ -182,7 +182,7 @@ impl State {
             while let Some(message) = next {
                 match message {
                     Message::Verb(job) => group.push(job),
-                    Message::Claim(claim) => self.parked.push(claim),
+                    Message::Claim(claim) => self.open_claims.push(claim),
                     Message::Nudge => {}
                     Message::Stop(done) => stop = Some(done),
                 }
@@ -199,7 +199,7 @@ impl State {
     /// How long nothing can become claimable by itself.
     fn sleep(&self) -> Duration {
         match self.ready_at {
-            Some(at) if !self.parked.is_empty() => {
+            Some(at) if !self.open_claims.is_empty() => {
                 let wait = at.duration_since(self.clock.now());
                 Duration::try_from(wait).unwrap_or(Duration::ZERO).min(MAX_SLEEP)
             }
@@ -209,7 +209,7 @@ impl State {
     }
 
     fn commit(&mut self, mut group: Vec<Box<dyn Job>>) {
-        self.parked.retain(|claim| !claim.reply.is_closed());
+        self.open_claims.retain(|claim| !claim.reply.is_closed());
         if group.is_empty() && !self.can_claim(&Effects::default()) {
             return;
         }
@@ -227,14 +227,14 @@ impl State {
             Err(Error::RolledBack) => group.into_iter().for_each(|job| job.answer(Some(&Error::RolledBack))),
             Err(failure) => {
                 group.into_iter().for_each(|job| job.answer(Some(&failure)));
-                for claim in self.parked.drain(..) {
+                for claim in self.open_claims.drain(..) {
                     let _ = claim.reply.send(Err(failure.again()));
                 }
             }
         }
     }
 
-    fn try_commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<Vec<(ParkedClaim, Vec<Claimed>)>, Error> {
+    fn try_commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<Vec<(OpenClaim, Vec<Claimed>)>, Error> {
         let mut tx = Tx::new(&self.connection);
         tx.effects.begin(&self.listeners);
         tx.execute(BEGIN, &[])?;
@@ -253,7 +253,7 @@ impl State {
         let mut claims = Vec::new();
         let mut ready_at = earliest(self.ready_at, tx.effects.ready_at);
         let now = self.clock.now();
-        let claimed = claim_parked(&mut tx, &self.parked, &mut ready_at, now);
+        let claimed = answer_open(&mut tx, &self.open_claims, &mut ready_at, now);
         let committed = claimed.and_then(|claimed| tx.execute("COMMIT", &[]).map(|_| claimed));
         match committed {
             Ok(claimed) => {
@@ -263,7 +263,7 @@ impl State {
                     Err(error) => tracing::error!(%error, "the topics of a change are not known"),
                 }
                 self.listeners.committed(std::mem::take(&mut tx.effects));
-                claims.extend(self.parked.drain(..claimed.len()).zip(claimed));
+                claims.extend(self.open_claims.drain(..claimed.len()).zip(claimed));
                 Ok(claims)
             }
             Err(failure) => {
@@ -276,7 +276,7 @@ impl State {
 
     fn can_claim(&self, effects: &Effects) -> bool {
         let ready_at = earliest(self.ready_at, effects.ready_at);
-        !self.parked.is_empty() && ready_at.is_some_and(|at| at <= self.clock.now())
+        !self.open_claims.is_empty() && ready_at.is_some_and(|at| at <= self.clock.now())
     }
 
     /// Queues runs again whose claimer went away before it heard of them.
@@ -294,14 +294,14 @@ impl State {
 
 /// Serves waiting claims in their order, as far as there is something to claim. The answer has as
 /// many lists as claims were served.
-fn claim_parked(
+fn answer_open(
     tx: &mut Tx<'_>,
-    parked: &[ParkedClaim],
+    open: &[OpenClaim],
     ready_at: &mut Option<Timestamp>,
     now: Timestamp,
 ) -> Result<Vec<Vec<Claimed>>, Error> {
     let mut served = Vec::new();
-    for claim in parked {
+    for claim in open {
         if ready_at.is_none_or(|at| at > now) {
             break;
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::http::Request;
 use dacapo::clock::Clock;
 use dacapo::config::ServerArgs;
-use dacapo::model::limits::PARKED_TTL;
+use dacapo::model::limits::PENDING_TTL;
 use dacapo::model::task::{QueueDefinition, TaskDefinition};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -267,7 +267,7 @@ async fn wind_down(app: &TestApp, known: &Known) {
         assert!(Instant::now() < deadline, "these do not end: {left:?}");
         let never_comes = |run: &Value| run["status"] == "PENDING_VERSION" && run["taskIdentifier"] == TASKS[3];
         let only_time_helps = left.iter().all(never_comes);
-        app.app().advance(if only_time_helps { PARKED_TTL } else { Duration::from_secs(5) });
+        app.app().advance(if only_time_helps { PENDING_TTL } else { Duration::from_secs(5) });
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
