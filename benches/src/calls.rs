@@ -212,7 +212,7 @@ impl Walled {
             payload: Arc::clone(&self.subject.payload),
             limits: Limits::default(),
             variables: self.variables.clone(),
-            egress: self.egress.clone(),
+            egress: self.egress.clone().into(),
             tape: None,
             services: Box::new(NoServices),
             world: Arc::new(NoWorld),

@@ -135,7 +135,7 @@ impl Desk {
             payload: steps.to_string().into(),
             limits: Limits::default(),
             variables: Arc::new(vec![("COLOR".into(), color.into())]),
-            egress: Arc::new(EgressPolicy::new(vec!["127.0.0.1".parse().unwrap()])),
+            egress: Arc::new(EgressPolicy::new(vec!["127.0.0.1".parse().unwrap()])).into(),
             tape: None,
             services: Box::new(Notes(seen.clone(), 0)),
             world: world.clone(),

@@ -7,6 +7,7 @@ use dacapo_tests::guests;
 use serde_json::{Value, json};
 
 use crate::harness::{PATIENCE, TestApp};
+use crate::network::{Site, allow};
 
 async fn start() -> TestApp {
     let app = TestApp::start().await;
@@ -55,6 +56,23 @@ async fn a_run_waits_for_a_day_and_goes_on() {
         assert_eq!(messages, ["before", "after"], "nothing is said twice");
         assert_eq!(app.history(&run).await, ["QUEUED", "EXECUTING", "WAITING", "QUEUED", "EXECUTING", "COMPLETED"]);
         assert_eq!(app.run(&run).await["attemptCount"], 1);
+    }
+}
+
+#[tokio::test]
+async fn hosts_that_were_forbidden_during_a_wait_are_forbidden_after_it() {
+    for app in [start().await, start_dropping().await] {
+        let site = Site::saying("here").await;
+        allow(&app, &["127.0.0.1"]).await;
+        let get = json!({ "http": site.url("127.0.0.1") });
+        let run = app.trigger("script", json!([get, { "wait_ms": 60_000 }, get])).await;
+        app.until_status(&run, "WAITING").await;
+        assert_eq!(site.requests().len(), 1);
+        allow(&app, &[]).await;
+        app.app().advance(Duration::from_secs(60));
+        let run = app.finished(&run).await;
+        assert_eq!((&run["status"], site.requests().len()), (&json!("COMPLETED"), 1), "{run}");
+        assert_ne!(run["output"][0], run["output"][2], "the guest is told");
     }
 }
 

@@ -141,7 +141,7 @@ impl Backtests {
             payload: source.payload.clone(),
             limits: target.limits_of(source, definition),
             variables: Arc::default(),
-            egress: Arc::new(EgressPolicy::new(Vec::new())),
+            egress: Arc::new(EgressPolicy::new(Vec::new())).into(),
             tape: None,
             services: Box::new(Said::new(source.metadata.as_deref())),
             world: Arc::new(NoWorld),

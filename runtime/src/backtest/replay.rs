@@ -138,7 +138,7 @@ impl Replayer {
             payload,
             limits: self.target.limits_of(source, definition),
             variables: Arc::default(),
-            egress: self.options.egress.clone(),
+            egress: self.options.egress.clone().into(),
             tape: Some(tape.clone()),
             services: Box::new(said.clone()),
             world: tape.world(),

@@ -80,7 +80,7 @@ pub async fn rerun(sandbox: &dyn Sandbox, target: &Target, original: &Original) 
             payload: source.payload.clone(),
             limits,
             variables: Arc::default(),
-            egress: Arc::new(EgressPolicy::new(Vec::new())),
+            egress: Arc::new(EgressPolicy::new(Vec::new())).into(),
             tape: None,
             services: Box::new(Said::new(source.metadata.as_deref())),
             world: Arc::new(NoWorld),

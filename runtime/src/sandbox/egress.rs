@@ -55,8 +55,8 @@ impl Egress {
     }
 
     /// What a call of this environment sends its requests with.
-    pub(super) fn for_call(self: &Arc<Self>, environment: &str, policy: Arc<EgressPolicy>) -> Arc<dyn Outbound> {
-        Arc::new(Gate { egress: Arc::clone(self), environment: environment.into(), policy })
+    pub(super) fn for_call(self: &Arc<Self>, environment: &str, rules: EgressRules) -> Arc<dyn Outbound> {
+        Arc::new(Gate { egress: Arc::clone(self), environment: environment.into(), rules })
     }
 
     fn client(&self, environment: &str, policy: &Arc<EgressPolicy>) -> HttpClient {
@@ -92,18 +92,41 @@ fn client(policy: Arc<EgressPolicy>) -> HttpClient {
         .build(connector)
 }
 
+/// The policy that a guest is held to. Clones are the same: what is set in one holds for all, from
+/// their next request on.
+#[derive(Clone)]
+pub struct EgressRules(Arc<Mutex<Arc<EgressPolicy>>>);
+
+impl EgressRules {
+    /// Replaces the policy: that of the environment can change while a guest waits.
+    pub fn set(&self, policy: Arc<EgressPolicy>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+
+    fn get(&self) -> Arc<EgressPolicy> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl From<Arc<EgressPolicy>> for EgressRules {
+    fn from(policy: Arc<EgressPolicy>) -> Self {
+        Self(Arc::new(Mutex::new(policy)))
+    }
+}
+
 struct Gate {
     egress: Arc<Egress>,
     environment: String,
-    policy: Arc<EgressPolicy>,
+    rules: EgressRules,
 }
 
 impl Outbound for Gate {
     fn send(&self, request: Request<Body>, options: RequestOptions, log: Logger) -> ResponseFuture {
-        if let Err(error) = self.admit(&request, &log) {
+        let policy = self.rules.get();
+        if let Err(error) = admit(&policy, &request, &log) {
             return Box::pin(async { Err(error) });
         }
-        let client = self.egress.client(&self.environment, &self.policy);
+        let client = self.egress.client(&self.environment, &policy);
         Box::pin(async move {
             let result = exchange(&client, request, options).await;
             if let Err(Failure::Blocked(blocked)) = &result {
@@ -114,17 +137,15 @@ impl Outbound for Gate {
     }
 }
 
-impl Gate {
-    fn admit(&self, request: &Request<Body>, log: &Logger) -> Result<(), HttpError> {
-        if *request.method() == Method::CONNECT {
-            return Err(HttpError::HttpRequestMethodInvalid);
-        }
-        let (host, port) = host_and_port(request.uri()).ok_or(HttpError::HttpRequestUriInvalid)?;
-        self.policy.check_host(host, port).map_err(|blocked| {
-            warn(log, &blocked);
-            HttpError::HttpRequestDenied
-        })
+fn admit(policy: &EgressPolicy, request: &Request<Body>, log: &Logger) -> Result<(), HttpError> {
+    if *request.method() == Method::CONNECT {
+        return Err(HttpError::HttpRequestMethodInvalid);
     }
+    let (host, port) = host_and_port(request.uri()).ok_or(HttpError::HttpRequestUriInvalid)?;
+    policy.check_host(host, port).map_err(|blocked| {
+        warn(log, &blocked);
+        HttpError::HttpRequestDenied
+    })
 }
 
 /// Tells the author why; the guest itself only sees that the request was denied.

@@ -48,6 +48,7 @@ use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 
 pub use self::activity::Activity;
+pub use self::egress::EgressRules;
 pub use self::inspect::InspectError;
 use crate::model::attempt::{Outcome, Usage};
 use crate::model::digest::Digest;
@@ -87,7 +88,7 @@ pub struct Call {
     /// Environment variables.
     pub variables: Arc<Vec<(String, String)>>,
     /// Where it may connect to. Connections are kept for `context.environment`.
-    pub egress: Arc<EgressPolicy>,
+    pub egress: EgressRules,
     /// What answers in place of network, clocks and random numbers; `None`: they are real.
     pub tape: Option<Tape>,
     /// Takes its log and its metadata.
@@ -293,6 +294,6 @@ impl Sandbox for WasmSandbox {
     }
 
     fn outbound(&self, environment: &str, policy: Arc<EgressPolicy>) -> Arc<dyn Outbound> {
-        self.egress.for_call(environment, policy)
+        self.egress.for_call(environment, policy.into())
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::Instrument;
 
@@ -23,7 +23,7 @@ use crate::model::attempt::{AttemptFacts, Outcome, RetryDecision, Settlement, Ta
 use crate::model::run::Status;
 use crate::model::task::TaskDefinition;
 use crate::runs::Runs;
-use crate::sandbox::{Activity, Call, Entry, HookCall, Journal, Report, Sandbox};
+use crate::sandbox::{Activity, Call, EgressRules, Entry, HookCall, Journal, Report, Sandbox};
 use crate::secrets::ServerKey;
 use crate::storage::{AttemptEnd, Claimed, Error, Storage};
 use crate::waitpoints::Waitpoints;
@@ -46,6 +46,8 @@ pub(super) struct Shared {
     pub(super) limits: Limits,
     /// Where others reach this server, for example `http://127.0.0.1:3040`.
     pub(super) public_url: String,
+    /// Says that guests were refused memory: those that wait are to make room.
+    pub(super) memory_is_short: Notify,
 }
 
 /// Why an attempt is to end now.
@@ -74,6 +76,7 @@ struct Guest {
     call: Pin<Box<dyn Future<Output = Report> + Send>>,
     asks: mpsc::Receiver<Ask>,
     activity: Activity,
+    egress: EgressRules,
     journal: Journal,
     recorder: Recorder,
     definition: Arc<TaskDefinition>,
@@ -244,9 +247,11 @@ impl Attempt {
         let (journal, activity) = (self.journal().await?, Activity::default());
         let call = plan.call(Entry::Task, &recorder, world, &self.shared.limits.attempts);
         let call = Call { journal: journal.clone(), activity: activity.clone(), ..call };
+        let egress = call.egress.clone();
         let sandbox = self.shared.sandbox.clone();
         let call = Box::pin(async move { sandbox.call(call).await });
-        Ok(Guest { call, asks, activity, journal, recorder, definition: plan.definition, cpu_before: run.cpu, lease })
+        let (definition, cpu_before) = (plan.definition, run.cpu);
+        Ok(Guest { call, asks, activity, egress, journal, recorder, definition, cpu_before, lease })
     }
 
     /// The journal of the attempt: an empty one, or what was kept of it when it waited before.
@@ -279,7 +284,10 @@ impl Attempt {
         let now = self.shared.clock.now();
         match &ended.outcome {
             Outcome::HostFault(error) => tracing::error!(error, "host fault"),
-            Outcome::HostFull(error) => tracing::warn!(error, "memory is short"),
+            Outcome::HostFull(error) => {
+                tracing::warn!(error, "memory is short");
+                self.shared.memory_is_short.notify_one();
+            }
             Outcome::Returned(_)
             | Outcome::Failed(_)
             | Outcome::Crashed(_)

@@ -18,7 +18,7 @@ pub(super) struct Plan<'r> {
     pub(super) run: &'r Run,
     pub(super) deployment: Arc<Deployment>,
     pub(super) definition: Arc<TaskDefinition>,
-    settings: Arc<Settings>,
+    pub(super) settings: Arc<Settings>,
     /// JSON text.
     payload: Arc<String>,
 }
@@ -54,7 +54,7 @@ impl<'r> Plan<'r> {
             payload: payload.clone(),
             limits: limits_of(run, definition, limits),
             variables: settings.variables.clone(),
-            egress: settings.egress.clone(),
+            egress: settings.egress.clone().into(),
             tape: None,
             services: Box::new(RunServices::new(recorder.clone())),
             world: Arc::new(world),

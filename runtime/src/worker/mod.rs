@@ -52,7 +52,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio::task::{self, JoinSet};
 use tokio::time::Instant;
 
@@ -154,6 +154,7 @@ impl Worker {
             clock: clock.clone(),
             limits,
             public_url,
+            memory_is_short: Notify::new(),
         };
         Self {
             id: crate::secrets::worker_id(clock.now()),
@@ -209,6 +210,7 @@ impl Worker {
                     }
                 }
                 () = tokio::time::sleep_until(claim_after), if may_claim && claim.is_none() => {}
+                () = self.shared.memory_is_short.notified() => self.parked.drop_replaceable(),
                 () = until(self.parked.next_drop()) => self.parked.drop_old(Instant::now()),
             }
         }

@@ -1,7 +1,8 @@
 //! Waiting runs whose instances stay in memory, as long as that is cheap.
 //!
 //! An instance that stays goes on at once; one that was dropped is made again from the journal. So
-//! this is a cache: what does not fit in its bounds is dropped, the longest waiting first. One that
+//! this is a cache: what does not fit in its bounds is dropped, the longest waiting first, and all that
+//! can be made again as soon as those that run are short of memory. One that
 //! has no whole journal goes on here or not at all: it stays for as long as there is memory.
 
 use std::collections::{BTreeMap, HashMap};
@@ -47,6 +48,7 @@ pub(super) struct Guest<T> {
 struct Place<T> {
     instance: T,
     bytes: u64,
+    is_replaceable: bool,
 }
 
 impl<T> Parked<T> {
@@ -70,7 +72,7 @@ impl<T> Parked<T> {
         let drop_at = now + time;
         self.bytes += bytes;
         self.drops.insert(run, drop_at);
-        self.by_drop.insert((drop_at, run), Place { instance, bytes });
+        self.by_drop.insert((drop_at, run), Place { instance, bytes, is_replaceable });
     }
 
     /// The instance of a run, if it is still there.
@@ -90,6 +92,14 @@ impl<T> Parked<T> {
     pub(super) fn drop_old(&mut self, now: Instant) {
         while self.next_drop().is_some_and(|at| at <= now) {
             self.drop_next();
+        }
+    }
+
+    /// Makes room for guests that run: drops all of which others can be made.
+    pub(super) fn drop_replaceable(&mut self) {
+        for ((_, run), place) in self.by_drop.extract_if(.., |_, place| place.is_replaceable) {
+            self.drops.remove(&run);
+            self.bytes -= place.bytes;
         }
     }
 
@@ -152,6 +162,17 @@ mod tests {
         assert_eq!(parked.drops.len(), 2, "it would not fit alone");
         parked.park(run(4), guest(4, 5), now);
         assert_eq!(parked.drops.len(), 2, "one had to go");
+    }
+
+    #[test]
+    fn all_that_can_be_made_again_gives_way_to_those_that_run() {
+        let mut parked = parked(10, 1 << 40);
+        let now = Instant::now();
+        parked.park(run(1), Guest { is_replaceable: false, ..guest(1, 7) }, now);
+        parked.park(run(2), guest(2, 9), now);
+        parked.drop_replaceable();
+        assert_eq!([1, 2].map(|number| parked.take(run(number))), [Some(1), None]);
+        assert_eq!((parked.bytes, parked.next_drop()), (0, None));
     }
 
     #[test]

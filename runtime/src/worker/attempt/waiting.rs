@@ -92,8 +92,11 @@ impl Attempt {
         let Waiting { guest, ask, .. } = waiting;
         guest.lease.store(self.claimed.lease.number, Ordering::Release);
         guest.recorder.resume(self.claimed.run.metadata.as_deref());
+        let fault = |error: String| Stopped::unused(Outcome::HostFault(error));
+        // They may have changed while it waited.
+        guest.egress.set(self.shared.settings.of(self.claimed.run.environment).await.map_err(fault)?.egress.clone());
         let outcomes = self.outcomes(&ask, self.shared.clock.now()).await;
-        match outcomes.map_err(|error| Stopped::unused(Outcome::HostFault(error)))? {
+        match outcomes.map_err(fault)? {
             Some(outcomes) => {
                 guest.activity.resume();
                 drop(ask.answer.send(Ok(outcomes)));
