@@ -158,6 +158,7 @@ impl App {
             server_key,
             clock: clock.clone(),
             feed_hold: config.feed_hold,
+            is_https: config.public_url.as_ref().is_some_and(|url| url.starts_with("https:")),
             ready: ready.clone(),
             stopping: stop_listening.clone(),
         });

@@ -142,6 +142,21 @@ pub fn hash(key: &str) -> [u8; 32] {
     crate::model::digest::Digest::of(key.as_bytes()).0
 }
 
+/// The token of a new session.
+pub fn new_session_token() -> String {
+    data_encoding::BASE64URL_NOPAD.encode(&random::<KEY_BYTES>())
+}
+
+/// What a session is found by, as long as the admin key is the one of this hash.
+pub fn session_hash(admin_key_hash: &[u8; 32], token: &str) -> [u8; 32] {
+    blake3::keyed_hash(admin_key_hash, token.as_bytes()).into()
+}
+
+/// What a page's changes show beside the cookie with this token.
+pub fn csrf_token(token: &str) -> String {
+    data_encoding::HEXLOWER.encode(&blake3::derive_key("dacapo 2026-11 csrf token", token.as_bytes()))
+}
+
 /// What the value of an environment variable is bound to when it is sealed.
 pub fn variable_owner(environment: EnvironmentId, name: &str) -> String {
     format!("variable {environment} {name}")

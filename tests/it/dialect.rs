@@ -200,6 +200,7 @@ fn walk() {
     let (lost, left) = live().block_on(async {
         let app = TestApp::open(data_dir, ServerArgs::default(), None).await;
         change_settings(&app).await;
+        log_in_and_out(&app).await;
         deploy(&app).await;
         wait_for_a_deployment(&app).await;
         run(&app).await;
@@ -251,6 +252,13 @@ async fn change_settings(app: &TestApp) {
     let key = app.admin("POST", "/admin/v1/keys", json!({ "environment": "dev" })).await.ok();
     app.admin("GET", "/admin/v1/keys", Value::Null).await.ok();
     app.admin("DELETE", &format!("/admin/v1/keys/{}", text(&key, "id")), Value::Null).await.ok();
+}
+
+/// What operators at the page do.
+async fn log_in_and_out(app: &TestApp) {
+    let browser = crate::sessions::Browser::login(app).await;
+    browser.send("GET", "/api/v1/session", Value::Null).await.ok();
+    browser.send("DELETE", "/api/v1/session", Value::Null).await;
 }
 
 async fn deploy(app: &TestApp) {

@@ -48,6 +48,7 @@ mod rules;
 mod samples;
 mod sandboxed;
 mod schedules;
+mod sessions;
 mod storage;
 mod streams;
 mod survival;

@@ -24,6 +24,7 @@ mod replay_rules;
 mod replays;
 mod runs;
 mod schedules;
+mod sessions;
 mod streams;
 mod tokens;
 mod trace;
@@ -79,6 +80,7 @@ pub use schedules::{
     CreateScheduleRequest, DeletedSchedule, Generator, RunSchedule, ScheduleEnvironment, ScheduleItem, ScheduleKind,
     ScheduleList, SchedulePlan, ScheduledPayload, TimezoneList,
 };
+pub use sessions::{LoginRequest, SessionItem};
 pub use streams::{InputRequest, StreamEvent, StreamReceipt, StreamVersion};
 pub use tokens::{BaseClaims, CreateTokenRequest, CreatedToken, RealtimeClaims, TokenEnd};
 pub use trace::{

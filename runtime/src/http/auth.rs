@@ -3,7 +3,7 @@
 //! A key opens the environment it belongs to, and nothing else in a request names an environment;
 //! but with a key of `preview`, or of `dev`, the header `x-trigger-branch` names a branch of it.
 //! The admin key opens the routes under `/admin`, and any environment that the header
-//! `x-dacapo-environment` names. A public access token ([`tokens`]) opens what its scopes name, on
+//! `x-dacapo-environment` names; so does a session ([`session`](super::session)). A public access token ([`tokens`]) opens what its scopes name, on
 //! the routes that ask for a [`Bearer`]; those that ask for a [`Caller`] refuse it.
 
 use std::collections::HashMap;
@@ -12,9 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use jiff::Timestamp;
 
 use super::Server;
 use super::error::{ApiError, Result};
+use super::session::Session;
 use super::tokens::{self, Token};
 use crate::api::RealtimeClaims;
 use crate::clock::Clock;
@@ -143,37 +145,62 @@ impl Auth {
 
     /// Whose request this is, where it is let in. `None`: the operator's.
     pub(super) async fn holder(&self, parts: &Parts) -> Result<Option<Holder>> {
-        let text = bearer_text(parts)?;
+        let Shown::Text(text) = self.shown(parts).await? else { return Ok(None) };
         if tokens::is_token(text) {
             return Ok(Some(Holder::Tokens(self.bearer_of_token(text).await?.caller.environment.id)));
         }
-        let hash = secrets::hash(text);
-        if secrets::same(&hash, &self.admin_key_hash) {
+        if self.is_admin_key(text) {
             return Ok(None);
         }
+        let hash = secrets::hash(text);
         self.environment_of(hash).await?.ok_or_else(invalid_key)?;
         Ok(Some(Holder::Key(hash)))
     }
 
+    /// Whether a text is the admin key.
+    pub(super) fn is_admin_key(&self, text: &str) -> bool {
+        secrets::same(&secrets::hash(text), &self.admin_key_hash)
+    }
+
+    /// What a session is stored under.
+    pub(super) fn session_hash(&self, token: &str) -> [u8; 32] {
+        secrets::session_hash(&self.admin_key_hash, token)
+    }
+
+    /// When the session with this token ends, if it goes on.
+    pub(super) async fn session(&self, token: &str) -> Result<Option<Timestamp>> {
+        Ok(self.storage.session(self.session_hash(token), self.clock.now()).await?)
+    }
+
+    async fn shown<'p>(&self, parts: &'p Parts) -> Result<Shown<'p>> {
+        match Session::of(self, parts).await? {
+            Some(_) => Ok(Shown::Session),
+            None => bearer_text(parts).map(Shown::Text),
+        }
+    }
+
     /// Who shows what, and where they want to be.
     async fn open(&self, parts: &Parts) -> Result<(Bearer, Place)> {
-        let text = bearer_text(parts)?;
-        if tokens::is_token(text) {
-            return Ok((self.bearer_of_token(text).await?, Place::Itself));
-        }
-        let hash = secrets::hash(text);
-        let is_admin = secrets::same(&hash, &self.admin_key_hash);
-        let environment = if is_admin {
+        let key = match self.shown(parts).await? {
+            Shown::Text(text) if tokens::is_token(text) => {
+                return Ok((self.bearer_of_token(text).await?, Place::Itself));
+            }
+            Shown::Text(text) if !self.is_admin_key(text) => Some(text),
+            Shown::Text(_) | Shown::Session => None,
+        };
+        let is_admin = key.is_none();
+        let environment = if let Some(text) = key {
+            self.environment_of(secrets::hash(text)).await?.ok_or_else(invalid_key)?
+        } else {
             let slug = parts.headers.get(ENVIRONMENT_HEADER).and_then(|slug| slug.to_str().ok()).ok_or_else(|| {
                 ApiError::bad_request(format!(
                     "with the admin key, name an environment in the header {ENVIRONMENT_HEADER}"
                 ))
             })?;
             Arc::new(self.environment(slug).await?)
-        } else {
-            self.environment_of(hash).await?.ok_or_else(invalid_key)?
         };
-        let grant = if !is_admin && keys::is_additional(text) { Grant::Additional(text.into()) } else { Grant::Root };
+        let additional = key.filter(|text| keys::is_additional(text));
+        let grant = additional.map_or(Grant::Root, |text| Grant::Additional(text.into()));
         let place = place_of(&environment, parts)?;
         Ok((Bearer { caller: Caller { environment, is_admin }, grant }, place))
     }
@@ -216,10 +243,18 @@ impl Auth {
     }
 }
 
+/// Why a request may be let in.
+enum Shown<'p> {
+    /// What stands behind `Bearer`.
+    Text(&'p str),
+    /// A session that goes on.
+    Session,
+}
+
 /// Whoever sent a request, and the environment they act in.
 pub(super) struct Caller {
     pub(super) environment: Arc<Environment>,
-    /// Whether the admin key was shown: then any environment is open.
+    /// Whether the admin key or a session was shown: then any environment is open.
     pub(super) is_admin: bool,
 }
 
@@ -266,7 +301,7 @@ enum Grant {
     Token { token: Token, secret: Arc<str> },
 }
 
-/// Whoever showed the admin key.
+/// Whoever showed the admin key, or a session.
 pub(super) struct Admin;
 
 impl Bearer {
@@ -476,15 +511,15 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
         let auth = &Arc::<Server>::from_ref(state).auth;
-        let text = bearer_text(parts)?;
-        let hash = secrets::hash(text);
-        if secrets::same(&hash, &auth.admin_key_hash) {
-            return Ok(Self);
-        }
+        let text = match auth.shown(parts).await? {
+            Shown::Session => return Ok(Self),
+            Shown::Text(text) if auth.is_admin_key(text) => return Ok(Self),
+            Shown::Text(text) => text,
+        };
         if tokens::is_token(text) {
             return Err(ApiError::forbidden("this takes the admin key, not a public access token"));
         }
-        auth.environment_of(hash).await?.ok_or_else(invalid_key)?;
+        auth.environment_of(secrets::hash(text)).await?.ok_or_else(invalid_key)?;
         Err(ApiError::forbidden("this takes the admin key, not the key of an environment"))
     }
 }

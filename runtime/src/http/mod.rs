@@ -30,6 +30,7 @@ mod rerun;
 mod routes;
 mod runs;
 mod schedules;
+mod session;
 mod streams;
 mod tokens;
 mod trace;
@@ -89,6 +90,8 @@ pub struct Server {
     pub clock: Clock,
     /// How long a realtime request is held while nothing changes.
     pub feed_hold: Duration,
+    /// Whether browsers reach this server by TLS: then they keep its cookies to that.
+    pub is_https: bool,
     /// Whether requests are welcome: false while the server shuts down.
     pub ready: Arc<AtomicBool>,
     /// Becomes true when the server stops: requests that are held are answered then.

@@ -13,7 +13,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
     self, ArrayBuilder, ContentBuilder, HeaderBuilder, Object, Ref, RefOr, Required, ResponseBuilder, Type,
 };
@@ -21,7 +21,7 @@ use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
 
 use super::{
     admin, backtests, batches, bulk, changes, deployments, health, packets, queues, realtime, rerun, runs, schedules,
-    streams, tokens, trace, trigger, variables, waitpoints,
+    session, streams, tokens, trace, trigger, variables, waitpoints,
 };
 use crate::api::{BatchItemRequest, ErrorBody, ShapeMessage};
 
@@ -52,6 +52,7 @@ use crate::api::{BatchItemRequest, ErrorBody, ShapeMessage};
         runs::list, runs::retrieve, runs::result, runs::events, runs::logs, runs::cancel,
         schedules::create, schedules::list, schedules::retrieve, schedules::update, schedules::activate,
         schedules::deactivate, schedules::delete, schedules::timezones,
+        session::begin, session::show, session::end,
         streams::read, streams::read_input, streams::open, streams::last, streams::write, streams::append,
         streams::input,
         tokens::claims, tokens::create,
@@ -115,6 +116,11 @@ impl Modify for Rest {
         );
         components
             .add_security_scheme("publicToken", bearer("A public access token: a JWT whose scopes say what it opens"));
+        let cookie = ApiKeyValue::with_description(
+            session::COOKIE,
+            "The session of an operator, in place of the admin key. Changes also need the header `x-csrf-token`",
+        );
+        components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
         for (path, alias) in ALIASES {
             if let Some(item) = document.paths.paths.get(path) {
                 document.paths.paths.insert(alias.into(), item.clone());

@@ -10,7 +10,7 @@ use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use super::{
     Server, admin, backtests, batches, bulk, changes, deployments, error, health, openapi, packets, queues, realtime,
-    rerun, runs, schedules, streams, tokens, trace, trigger, variables, waitpoints,
+    rerun, runs, schedules, session, streams, tokens, trace, trigger, variables, waitpoints,
 };
 use crate::model::limits;
 
@@ -157,7 +157,7 @@ fn settings() -> Router<Arc<Server>> {
         )
 }
 
-/// What takes the admin key, and what takes none.
+/// What takes the admin key or a session, and what takes nothing.
 fn for_operators() -> Router<Arc<Server>> {
     Router::new()
         .route("/admin/v1/environments", get(admin::environments))
@@ -166,6 +166,7 @@ fn for_operators() -> Router<Arc<Server>> {
         .route("/admin/v1/environments/{environment}/backtest-policy", put(admin::set_backtest_policy))
         .route("/admin/v1/keys", get(admin::keys).post(admin::create_key))
         .route("/admin/v1/keys/{key}", delete(admin::revoke_key))
+        .route("/api/v1/session", get(session::show).post(session::begin).delete(session::end))
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/openapi.json", get(openapi::document))

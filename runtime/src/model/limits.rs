@@ -141,6 +141,9 @@ pub const MAX_VARIABLES: usize = 500;
 pub const MAX_BRANCH_NAME_CHARS: usize = 128;
 /// Most environments for branches that one environment has.
 pub const MAX_BRANCHES: u64 = 1_000;
+/// How long an operator stays logged in.
+pub const SESSION_LIFE: Duration = Duration::from_secs(7 * 86_400);
+
 /// Most rules in an environment's egress list.
 pub const MAX_EGRESS_RULES: usize = 500;
 /// Most schedules of an environment.

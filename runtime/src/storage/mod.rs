@@ -38,6 +38,7 @@ mod runs;
 mod schedules;
 mod schema;
 mod search;
+mod sessions;
 mod settlements;
 mod sources;
 mod sql;

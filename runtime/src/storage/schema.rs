@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0003_lifecycle.sql"),
     include_str!("../../migrations/sqlite/0004_waits.sql"),
     include_str!("../../migrations/sqlite/0005_backtests.sql"),
+    include_str!("../../migrations/sqlite/0006_sessions.sql"),
 ];
 /// The file of the database within the data directory.
 pub(super) const DATABASE_FILE: &str = "dacapo.db";
