@@ -118,6 +118,7 @@ fn completed(output: Value) -> Observed {
     Observed {
         end: ObservedEnd::Completed(output.to_string()),
         effects: Vec::new(),
+        children: Vec::new(),
         logs: LogCounts::default(),
         metadata: "{}".to_owned(),
         metadata_digest: 0,

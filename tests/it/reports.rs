@@ -16,6 +16,7 @@ fn observed(output: &str, target: &str) -> Observed {
     Observed {
         end: ObservedEnd::Completed(json!({ (output): output }).to_string()),
         effects: vec![effect],
+        children: Vec::new(),
         logs: LogCounts { info: output.len() as u64, ..LogCounts::default() },
         metadata: json!({ "m": output }).to_string(),
         metadata_digest: 0,

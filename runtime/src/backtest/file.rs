@@ -136,6 +136,7 @@ pub fn read(text: &str) -> Result<Original, FileError> {
         observed: Observed {
             end,
             effects,
+            children: Vec::new(),
             logs: counts(logs),
             metadata: metadata.get().into(),
             metadata_digest,

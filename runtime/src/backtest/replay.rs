@@ -163,7 +163,8 @@ impl Replayer {
         }
         effects.extend(tape.was_asked_for_variables().then(variables));
         let metadata_digest = recording.metadata_digest();
-        Ok(Observed { end, effects, logs: said.logs(), metadata: said.metadata(), metadata_digest, usage })
+        let (children, logs, metadata) = (Vec::new(), said.logs(), said.metadata());
+        Ok(Observed { end, effects, children, logs, metadata, metadata_digest, usage })
     }
 
     fn tape(&self, source: &Source, said: &Said, (depth, budget): (u32, Arc<AtomicU32>)) -> Result<Tape, ReplayError> {

@@ -102,7 +102,7 @@ impl StoredRuns {
             machine: run.machine,
             max_duration_seconds: run.max_duration_seconds,
             recording: Arc::new(recording),
-            observed: Observed { end, effects, logs, metadata: seen, metadata_digest, usage },
+            observed: Observed { end, effects, children: Vec::new(), logs, metadata: seen, metadata_digest, usage },
         };
         let (version, component) = (deployment.version.to_string(), deployment.digest);
         Ok(Original { source, version, component, journal, is_redacted: false })

@@ -61,6 +61,9 @@ pub struct Observed {
     pub end: ObservedEnd,
     /// What it wanted of the world outside, in order.
     pub effects: Vec<Effect>,
+    /// What those runs wanted that were executed in place of the ones that it triggered, in the order in which they
+    /// began, those that they triggered in turn included. Empty where recorded results were used.
+    pub children: Vec<ChildEffects>,
     /// Its log lines, counted.
     pub logs: LogCounts,
     /// Its metadata at the end: the JSON text of an object. Others may have changed them, too.
@@ -69,6 +72,17 @@ pub struct Observed {
     pub metadata_digest: u64,
     /// What it used.
     pub usage: Usage,
+}
+
+/// What an executed child wanted of the world outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildEffects {
+    /// Its task.
+    pub task: String,
+    /// What the run wanted in whose place it was executed, in order; `None`: there was none, or it is not on record.
+    pub then: Option<Vec<Effect>>,
+    /// What it wanted itself, in order.
+    pub now: Vec<Effect>,
 }
 
 /// How a run ended, or its replay.
@@ -125,6 +139,8 @@ pub enum EffectKind {
     Stream,
     /// Environment variables were asked for that the source run had not asked for.
     Environment,
+    /// It waited for something of which nobody knows what came of it.
+    Wait,
 }
 
 words!(EffectKind {
@@ -137,6 +153,7 @@ words!(EffectKind {
     Tags = "tags",
     Stream = "stream",
     Environment = "environment",
+    Wait = "wait",
 });
 
 /// Who answered a call.
