@@ -218,6 +218,7 @@ impl Walled {
             world: Arc::new(NoWorld),
             journal: Journal::off(),
             activity: Activity::default(),
+            is_nested: false,
         };
         match self.sandbox.call(call).await.outcome {
             Outcome::Returned(_) => Ok(()),

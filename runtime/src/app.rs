@@ -398,7 +398,7 @@ fn wasm_sandbox(config: &Config, server_key: &ServerKey, artifacts: Artifacts) -
     let sandbox = sandbox::Config {
         // As many as run, as many that wait in memory, and hooks.
         max_concurrent_calls: config.max_concurrent_runs.saturating_mul(2) + worker::hooks::MAX_CONCURRENT_HOOKS,
-        max_concurrent_calls_in_lanes: backtest::MAX_CONCURRENT_REPLAYS,
+        max_concurrent_calls_in_lanes: backtest::MAX_GUESTS,
         guest_memory_bytes: config.max_task_memory_bytes,
         max_ready_components: MAX_READY_COMPONENTS,
         code_dir: Some(config.data_dir.join(CODE_DIR)),

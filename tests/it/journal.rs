@@ -141,6 +141,7 @@ impl Desk {
             world: world.clone(),
             journal: journal.clone(),
             activity: Activity::default(),
+            is_nested: false,
         };
         let call = Box::pin(self.sandbox.call(call));
         let (outcome, seen) = tokio::select! {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::http::Request;
+use dacapo::config::ServerArgs;
 use dacapo_tests::guests;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
@@ -250,4 +251,41 @@ async fn what_the_recording_does_not_answer_follows_the_policy() {
 
     let (_, output, _) = with(json!({ "children": "execute" })).await;
     assert!(output.as_str().unwrap().contains(r#"{"output":7}"#), "{output}");
+}
+
+/// A run that did nothing then, and what it does now with `payload`, whose children are executed.
+async fn executed(app: &TestApp, payload: Value) -> Value {
+    let source = app.call("script", json!([{ "return": "harmless" }])).await;
+    let body = json!({ "mode": "sandbox", "payload": payload, "options": { "children": "execute" } });
+    replayed(app, source["id"].as_str().unwrap(), body).await
+}
+
+/// The end of a replay, or what it returned.
+fn end(report: &Value) -> &Value {
+    &report["comparison"]["ends"]["now"]
+}
+
+/// As many runs, one within the other, as there are places for replays, and one more.
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_within_runs_do_not_wait_for_each_others_places() {
+    let app = TestApp::start().await;
+    app.deploy(guests::SCRIPT).await;
+    let depth = dacapo::backtest::replay::MAX_DEPTH;
+    assert!(depth >= dacapo::backtest::MAX_CONCURRENT_REPLAYS);
+    let innermost = json!([{ "return": "at the bottom" }]);
+    let payload = (0..depth).fold(innermost, |inner, _| json!([{ "child": { "task": "script", "payload": inner } }]));
+    let report = executed(&app, payload).await;
+    assert_eq!(end(&report)["kind"], "completed", "{report:#}");
+    assert!(report["comparison"]["output"].to_string().contains("at the bottom"), "{report:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_executed_child_uses_is_not_its_parents() {
+    let app = TestApp::start_with(ServerArgs { default_max_duration: Some("1s".into()), ..ServerArgs::default() }).await;
+    app.deploy(guests::SCRIPT).await;
+    let spin = json!({ "child": { "task": "leaf", "payload": { "spin": true } } });
+    let report = executed(&app, json!([spin, spin])).await;
+    // Each has used up all that its parent may use.
+    assert_eq!(end(&report)["kind"], "completed", "{report:#}");
+    assert_eq!(report["verdict"], "output-changed");
 }

@@ -9,18 +9,14 @@
 //! failed is the code, and the whole journal is used. The new run has one attempt, because another would begin
 //! from the start; if it fails, it can be fixed forward in its turn.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 
 use super::jobs::{BacktestError, Backtests};
 use super::replay::Target;
-use super::services::Said;
 use super::source::Original;
 use crate::context::context_of;
 use crate::model::admission::Overrides;
 use crate::model::attempt::{Outcome, TaskError};
-use crate::model::egress::EgressPolicy;
 use crate::model::id::{EnvironmentId, RunId};
 use crate::model::replay::ObservedEnd;
 use crate::model::run::{NewRun, Run, Status};
@@ -28,8 +24,7 @@ use crate::model::task::TaskDefinition;
 use crate::runs::{TriggerError, Triggered};
 use crate::sandbox::context::Context;
 use crate::sandbox::recording::beginning;
-use crate::sandbox::world::NoWorld;
-use crate::sandbox::{Activity, Call, Entry, Journal};
+use crate::sandbox::Journal;
 use crate::storage::{self, Deployment};
 
 /// Why a run does not go on.
@@ -130,24 +125,8 @@ impl Backtests {
     ) -> Result<(), ForwardError> {
         let source = &original.source;
         let target: Target = self.target(deployment).await?;
-        let task = context.task.id.clone();
-        let definition = target.tasks.get(&task).ok_or_else(|| TriggerError::NoSuchTask(task.clone()))?;
         let journal = Journal::repeating(prefix.to_vec());
-        let call = Call {
-            component: target.component,
-            entry: Entry::Task,
-            task,
-            context: context.clone(),
-            payload: source.payload.clone(),
-            limits: target.limits_of(source, definition),
-            variables: Arc::default(),
-            egress: Arc::new(EgressPolicy::new(Vec::new())).into(),
-            tape: None,
-            services: Box::new(Said::new(source.metadata.as_deref())),
-            world: Arc::new(NoWorld),
-            journal: journal.clone(),
-            activity: Activity::default(),
-        };
+        let call = target.call(source, context.clone(), journal.clone()).map_err(BacktestError::from)?;
         let outcome = self.sandbox.call(call).await.outcome;
         if journal.is_used_up() {
             return Ok(());

@@ -27,3 +27,5 @@ mod stubs;
 
 /// Most replays at a time. They have places of their own, and take none from runs.
 pub const MAX_CONCURRENT_REPLAYS: u32 = 16;
+/// Most guests of replays at a time: one each, and the runs that it triggers, one within the other.
+pub const MAX_GUESTS: u32 = MAX_CONCURRENT_REPLAYS * (1 + replay::MAX_DEPTH);

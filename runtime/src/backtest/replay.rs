@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use tokio::task::JoinSet;
 
 use super::services::Said;
 use super::source::{Source, Sources};
@@ -21,10 +22,10 @@ use crate::model::replay::{AnsweredBy, Effect, EffectKind, Mode, Observed, Obser
 use crate::model::retry::RetryPolicy;
 use crate::model::run::{ErrorKind, RunError};
 use crate::model::task::TaskDefinition;
-use crate::sandbox::context::Deployment as DeploymentContext;
+use crate::sandbox::context::{Context, Deployment as DeploymentContext};
 use crate::sandbox::recording::{Reach, ReachKind, Recording};
 use crate::sandbox::tape::{self, Children, Stub};
-use crate::sandbox::world::{Answer, BatchItem, FailedStatus, HostFault, Relative, RunError as GuestError, RunResult};
+use crate::sandbox::world::{Answer, BatchItem, FailedStatus, HostFault, NoWorld, Relative, RunError as GuestError, RunResult};
 use crate::sandbox::{Activity, Call, Entry, Journal, Limits, Sandbox, Tape};
 
 /// Most runs that one replay executes in place of those that it triggers, theirs included.
@@ -48,8 +49,32 @@ pub struct Target {
 }
 
 impl Target {
+    /// A call of the task that `context` names, with what the run was given and might use. Nothing is reached from it:
+    /// whatever is to answer the guest is up to the journal, or put in later.
+    pub(super) fn call(&self, source: &Source, context: Context, journal: Journal) -> Result<Call, ReplayError> {
+        let task = &context.task.id;
+        let missing = || ReplayError::NoSuchTask { version: self.deployment.version.clone(), task: task.clone() };
+        let definition = self.tasks.get(task).ok_or_else(missing)?;
+        Ok(Call {
+            component: self.component,
+            entry: Entry::Task,
+            task: task.clone(),
+            limits: self.limits_of(source, definition),
+            context,
+            payload: source.payload.clone(),
+            variables: Arc::default(),
+            egress: Arc::new(EgressPolicy::new(Vec::new())).into(),
+            tape: None,
+            services: Box::new(Said::new(source.metadata.as_deref())),
+            world: Arc::new(NoWorld),
+            journal,
+            activity: Activity::default(),
+            is_nested: false,
+        })
+    }
+
     /// What a replay of this run may use.
-    pub(super) fn limits_of(&self, source: &Source, task: &TaskDefinition) -> Limits {
+    fn limits_of(&self, source: &Source, task: &TaskDefinition) -> Limits {
         let seconds = source.max_duration_seconds.or(task.max_duration_seconds);
         let cpu = seconds.map_or(self.limits.default_max_duration, |seconds| Duration::from_secs(seconds.into()));
         limits_with(source.machine, cpu, task, &self.limits)
@@ -120,35 +145,26 @@ impl Replayer {
         payload: Arc<String>,
         (depth, budget): (u32, Arc<AtomicU32>),
     ) -> Result<Observed, ReplayError> {
-        let Target { component, deployment, tasks, .. } = &self.target;
-        let task = &source.context.task.id;
-        let definition = tasks
-            .get(task)
-            .ok_or_else(|| ReplayError::NoSuchTask { version: deployment.version.clone(), task: task.clone() })?;
-        let (said, journal) = (Said::new(source.metadata.as_deref()), Journal::recording(MAX_JOURNAL_BYTES));
-        let tape = self.tape(source, &said, (depth, budget))?;
+        let deployment = &self.target.deployment;
         let mut context = source.context.clone();
         context.run.version.clone_from(&deployment.version);
         context.deployment = Some(deployment.clone());
-        let call = self.sandbox.call(Call {
-            component: *component,
-            entry: Entry::Task,
-            task: task.clone(),
-            context,
+        let (said, journal) = (Said::new(source.metadata.as_deref()), Journal::recording(MAX_JOURNAL_BYTES));
+        let call = self.target.call(source, context, journal.clone())?;
+        let tape = self.tape(source, (&said, &call.activity), (depth, budget))?;
+        let call = Call {
             payload,
-            limits: self.target.limits_of(source, definition),
-            variables: Arc::default(),
             egress: self.options.egress.clone().into(),
             tape: Some(tape.clone()),
             services: Box::new(said.clone()),
             world: tape.world(),
-            journal: journal.clone(),
-            activity: Activity::default(),
-        });
+            is_nested: depth > 0,
+            ..call
+        };
         let report = tokio::select! {
             biased;
             unmatched = tape.failed() => Err(unmatched),
-            report = call => Ok(report),
+            report = self.sandbox.call(call) => Ok(report),
         };
         let (end, usage) = match report {
             Ok(report) => (end_of(report.outcome)?, report.usage),
@@ -167,12 +183,17 @@ impl Replayer {
         Ok(Observed { end, effects, children, logs, metadata, metadata_digest, usage })
     }
 
-    fn tape(&self, source: &Source, said: &Said, (depth, budget): (u32, Arc<AtomicU32>)) -> Result<Tape, ReplayError> {
+    fn tape(
+        &self,
+        source: &Source,
+        (said, activity): (&Said, &Activity),
+        (depth, budget): (u32, Arc<AtomicU32>),
+    ) -> Result<Tape, ReplayError> {
         let Options { mode, unmatched, stubs, egress, children } = &self.options;
         let live = || self.sandbox.outbound(&source.context.environment.id, egress.clone());
         let nested = |sources: &Arc<dyn Sources>| -> Arc<dyn Children> {
-            let (replayer, parent) = (self.clone(), source.clone());
-            Arc::new(Nested { replayer, parent, sources: sources.clone(), depth, budget: budget.clone() })
+            let (replayer, parent, activity) = (self.clone(), source.clone(), activity.clone());
+            Arc::new(Nested { replayer, parent, activity, sources: sources.clone(), depth, budget: budget.clone() })
         };
         // A run without a parent is its own.
         let (said, is_root) = (said.clone(), source.context.run.parent_run_id.is_none());
@@ -200,6 +221,8 @@ impl Replayer {
 struct Nested {
     replayer: Replayer,
     parent: Source,
+    /// That of the parent, whose time stands still while it waits for another run.
+    activity: Activity,
     sources: Arc<dyn Sources>,
     depth: u32,
     /// How many more may be executed.
@@ -227,8 +250,15 @@ impl Children for Nested {
             None => None,
         };
         let source = recorded.unwrap_or_else(|| self.parent.child(&task_id, options.metadata));
-        let next = (self.depth + 1, self.budget.clone());
-        match self.replayer.execute(&source, Arc::new(payload), next).await {
+        let (replayer, next) = (self.replayer.clone(), (self.depth + 1, self.budget.clone()));
+        // A task of its own, so that what it uses is not counted as the parent's; it goes with the parent.
+        let mut child = JoinSet::new();
+        child.spawn(async move { replayer.execute(&source, Arc::new(payload), next).await });
+        self.activity.pause();
+        let executed = child.join_next().await;
+        self.activity.resume();
+        let executed = executed.unwrap_or(Ok(Err(ReplayError::Host("a replay was lost".into()))));
+        match executed.map_err(|error| HostFault(error.to_string()))? {
             Ok(observed) => {
                 let cpu = u64::try_from(observed.usage.cpu.as_millis()).unwrap_or(u64::MAX);
                 Ok(result(output_of(observed.end), cpu))

@@ -3,24 +3,19 @@
 //! Nothing is reached outside: whatever the guest asks is answered from its journal, and where that has no answer
 //! the guest is stopped. The code must be the component that the run ran on.
 
-use std::sync::Arc;
-
 use super::compare::compare;
 use super::jobs::{BacktestError, Backtests};
 use super::replay::{ReplayError, Target, end_of};
 use super::rules::TaskRules;
-use super::services::Said;
 use super::source::Original;
 use crate::api::{Comparison, RerunReport, RerunStep, Used};
 use crate::model::attempt::{Outcome, Usage};
-use crate::model::egress::EgressPolicy;
 use crate::model::id::{EnvironmentId, RunId};
 use crate::model::limits::MAX_SHOWN_STEPS;
 use crate::model::replay::{Observed, ObservedEnd};
 use crate::model::run::ErrorKind;
 use crate::model::verdict::Verdict;
-use crate::sandbox::world::NoWorld;
-use crate::sandbox::{Activity, Call, Entry, Journal, Sandbox};
+use crate::sandbox::{Journal, Sandbox};
 
 /// CPU time that a re-execution may use, as a multiple of what the run might: another machine may be slower.
 const CPU_FACTOR: u32 = 4;
@@ -52,11 +47,6 @@ impl Rerun {
 /// If it cannot be executed: that it differs is a result.
 pub async fn rerun(sandbox: &dyn Sandbox, target: &Target, original: &Original) -> Result<Rerun, ReplayError> {
     let Original { source, component, journal, version, .. } = original;
-    let task = &source.context.task.id;
-    let definition = target
-        .tasks
-        .get(task)
-        .ok_or_else(|| ReplayError::NoSuchTask { version: target.deployment.version.clone(), task: task.clone() })?;
     if target.component != *component {
         let text = format!(
             "the run ran on version {version}, component {component}, and this is component {}: an exact re-execution \
@@ -66,28 +56,13 @@ pub async fn rerun(sandbox: &dyn Sandbox, target: &Target, original: &Original) 
         return Err(ReplayError::Recording(text));
     }
     let then = &source.observed;
-    let mut limits = target.limits_of(source, definition);
+    let journal = Journal::repeating(journal.clone());
+    let mut call = target.call(source, source.context.clone(), journal.clone())?;
     if !matches!(then.end, ObservedEnd::Failed { kind: ErrorKind::TimeLimit, .. }) {
+        let limits = &mut call.limits;
         (limits.cpu, limits.wall) = (limits.cpu * CPU_FACTOR, limits.wall * CPU_FACTOR);
     }
-    let journal = Journal::repeating(journal.clone());
-    let report = sandbox
-        .call(Call {
-            component: *component,
-            entry: Entry::Task,
-            task: task.clone(),
-            context: source.context.clone(),
-            payload: source.payload.clone(),
-            limits,
-            variables: Arc::default(),
-            egress: Arc::new(EgressPolicy::new(Vec::new())).into(),
-            tape: None,
-            services: Box::new(Said::new(source.metadata.as_deref())),
-            world: Arc::new(NoWorld),
-            journal: journal.clone(),
-            activity: Activity::default(),
-        })
-        .await;
+    let report = sandbox.call(call).await;
     let (end, mismatch) = match report.outcome {
         // It came to where the run was stopped, in the middle of a call.
         _ if journal.is_used_up() && source.recording.is_cut_off() => (then.end.clone(), None),

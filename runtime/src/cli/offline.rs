@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::{Usage, input};
 use crate::backtest::file;
-use crate::backtest::replay::{Options, Replayer, Target};
+use crate::backtest::replay::{MAX_DEPTH, Options, Replayer, Target};
 use crate::backtest::source::{Original, Source};
 use crate::context::AttemptLimits;
 use crate::model::digest::Digest;
@@ -51,7 +51,8 @@ impl Workshop {
         let dir = Scratch::new()?;
         let config = Config {
             max_concurrent_calls: 1,
-            max_concurrent_calls_in_lanes: 0,
+            // Those that are nested in the one.
+            max_concurrent_calls_in_lanes: MAX_DEPTH,
             guest_memory_bytes: GUEST_MEMORY_BYTES,
             max_ready_components: 1,
             code_dir: None,

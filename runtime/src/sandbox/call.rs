@@ -98,9 +98,13 @@ pub(super) async fn run<T>(
 
 pub(super) async fn call(sandbox: &WasmSandbox, call: Call) -> Report {
     let Call { component, entry, task, context, payload, limits, variables, egress, services, .. } = call;
-    let (world, journal, activity, tape) = (call.world, call.journal, call.activity, call.tape);
-    let permit = sandbox.calls.acquire().await;
-    let pre = match (sandbox.cache.get(component).await, permit.is_ok()) {
+    let (world, journal, activity, tape, is_nested) =
+        (call.world, call.journal, call.activity, call.tape, call.is_nested);
+    let place = match is_nested {
+        true => Ok(None),
+        false => sandbox.calls.acquire().await.map(Some),
+    };
+    let pre = match (sandbox.cache.get(component).await, place.is_ok()) {
         (Ok(pre), true) => pre,
         (Err(fault), _) => return not_started(fault, services),
         (Ok(_), false) => return not_started("the sandbox is closed".into(), services),

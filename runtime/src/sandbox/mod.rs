@@ -99,6 +99,9 @@ pub struct Call {
     pub journal: Journal,
     /// Where the call shows what it does.
     pub activity: Activity,
+    /// Whether another call waits for it. Then it stands in that one's place and takes none of its own, so that calls
+    /// that wait for others cannot take the places that those need.
+    pub is_nested: bool,
 }
 
 /// What is called of a component.
@@ -190,7 +193,7 @@ pub trait ComponentSource: Send + Sync {
 pub struct Config {
     /// Most calls at a time; more of them wait. Each reserves 16 GiB of address space, not memory.
     pub max_concurrent_calls: u32,
-    /// Most calls at a time in all [`WasmSandbox::lane`]s together.
+    /// Most calls at a time in all [`WasmSandbox::lane`]s together, those that are nested in others included.
     pub max_concurrent_calls_in_lanes: u32,
     /// Linear memory of all guests together.
     pub guest_memory_bytes: u64,

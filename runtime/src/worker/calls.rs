@@ -60,6 +60,7 @@ impl<'r> Plan<'r> {
             world: Arc::new(world),
             journal: Journal::off(),
             activity: Activity::default(),
+            is_nested: false,
         }
     }
 }

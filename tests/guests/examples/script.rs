@@ -334,19 +334,25 @@ struct Leaf {
     wait_ms: Option<u64>,
     /// Without giving the place in the queue away.
     sleep_ms: Option<u64>,
+    /// Never ends.
+    #[serde(default)]
+    spin: bool,
     fail: Option<String>,
     trap: Option<String>,
     #[serde(default)]
     echo: Value,
 }
 
-/// Waits, sleeps, fails or traps as it is told, and otherwise returns `echo`.
+/// Waits, sleeps, spins, fails or traps as it is told, and otherwise returns `echo`.
 fn leaf(_: &Context, leaf: Leaf) -> Result<Value> {
     if let Some(ms) = leaf.wait_ms {
         wait::sleep(Duration::from_millis(ms));
     }
     if let Some(ms) = leaf.sleep_ms {
         std::thread::sleep(Duration::from_millis(ms));
+    }
+    while leaf.spin {
+        std::hint::spin_loop();
     }
     if let Some(message) = leaf.trap {
         panic!("{message}");
