@@ -21,7 +21,7 @@ pub(crate) use self::code::Failed;
 use self::era::Era;
 pub(crate) use self::gate::{Got, Head, header_map};
 use self::sent::Sending;
-pub(crate) use self::sent::{Request, Sent, is_secret, shown_url};
+pub(crate) use self::sent::{Request, body_digest, is_secret, shown_url};
 use crate::journal::{Journal, Kind, Question};
 use crate::logger::Logger;
 
@@ -66,8 +66,6 @@ pub(crate) struct Hooks {
     /// The resources that belong to a request: futures, responses and bodies, by their numbers in the
     /// table. A number that is used again was named here again.
     parts: HashMap<u32, Part>,
-    /// What the last request sends.
-    last: Option<Sending>,
     /// Since the last wait.
     era: Era,
 }
@@ -81,7 +79,8 @@ pub(crate) struct Exchange(pub(crate) u32);
 pub(crate) struct Part {
     /// The number of the request, from 1.
     pub(crate) exchange: u32,
-    sending: Option<Sending>,
+    /// What the guest writes of its body.
+    sending: Sending,
 }
 
 impl Hooks {
@@ -94,7 +93,6 @@ impl Hooks {
             permits: None,
             exchanges: 0,
             parts: HashMap::new(),
-            last: None,
             era: Era::default(),
         }
     }
@@ -145,7 +143,6 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _processed: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
     ) -> Box<dyn Future<Output = Answered> + Send> {
-        self.last = None;
         if self.was_sent(&request) {
             return Box::new(async { Err(lost()) });
         }
@@ -156,9 +153,7 @@ impl WasiHttpHooks for Hooks {
         };
         request.extensions_mut().insert(Exchange(self.exchanges));
         let era = self.era.clone();
-        let sending = Sending::default();
-        let request = request.map(|body| era.hold(sending.watch(body)));
-        self.last = Some(sending);
+        let request = request.map(|body| era.hold(body));
         let response = self.outbound.send(request, options.unwrap_or_default(), self.logger.clone());
         Box::new(async move {
             let response = response.await?.map(|body| {

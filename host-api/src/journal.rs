@@ -26,6 +26,7 @@ pub(crate) use self::question::Header;
 pub(crate) use self::question::{Kind, PieceDigest, Question, digest_of};
 pub use self::question::{NonDeterministic, UsedUp};
 use crate::context::Context;
+use crate::tape::Notes;
 use crate::world::HostFault;
 
 /// The first byte of a journal.
@@ -67,6 +68,8 @@ struct State {
     /// What the guest was told at its beginning: recorded with its first question, so that an attempt
     /// that asks nothing has no journal.
     context: Option<Context>,
+    /// Where questions are noted instead.
+    notes: Option<Notes>,
 }
 
 /// What was recorded and is not yet kept.
@@ -101,20 +104,17 @@ impl Journal {
         Self::of(journal, Beyond::Nothing, 0)
     }
 
+    /// Has no answers and records none: questions are noted.
+    pub(crate) fn noting(notes: Notes) -> Self {
+        Self::from(State { unwritten: None, notes: Some(notes), ..State::of(Vec::new(), Beyond::Live, 0) })
+    }
+
     fn of(past: Vec<u8>, beyond: Beyond, max_bytes: usize) -> Self {
-        let bytes = past.len();
-        Self(Some(Arc::new(Mutex::new(State {
-            next: 0,
-            is_resuming: bytes > 0 || beyond == Beyond::Nothing,
-            beyond,
-            is_used_up: false,
-            past,
-            calls: 0,
-            bytes,
-            max_bytes,
-            unwritten: (bytes <= max_bytes).then(Vec::new),
-            context: None,
-        }))))
+        Self::from(State::of(past, beyond, max_bytes))
+    }
+
+    fn from(state: State) -> Self {
+        Self(Some(Arc::new(Mutex::new(state))))
     }
 
     /// The guest begins, and is told this; or what an earlier instance of the attempt was told.
@@ -139,11 +139,6 @@ impl Journal {
     /// Whether a guest asked more than [`Self::repeating`] had answers for.
     pub fn is_used_up(&self) -> bool {
         self.state().is_some_and(|state| state.is_used_up)
-    }
-
-    /// Calls so far.
-    pub fn calls(&self) -> u64 {
-        self.state().map_or(0, |state| state.calls)
     }
 
     /// What was recorded and is not yet kept; `None`: nothing.
@@ -228,7 +223,9 @@ impl Journal {
     /// [`Self::keep`] a new one.
     pub(crate) fn past<T: DeserializeOwned>(&self, question: impl FnOnce() -> Question) -> wasmtime::Result<Option<T>> {
         match self.state() {
-            Some(mut state) if state.is_resuming || state.unwritten.is_some() => state.ask(&question()),
+            Some(mut state) if state.is_resuming || state.unwritten.is_some() || state.notes.is_some() => {
+                state.ask(&question())
+            }
             Some(_) | None => Ok(None),
         }
     }
@@ -263,8 +260,29 @@ impl fmt::Debug for Unwritten {
 }
 
 impl State {
+    fn of(past: Vec<u8>, beyond: Beyond, max_bytes: usize) -> Self {
+        let bytes = past.len();
+        Self {
+            next: 0,
+            is_resuming: bytes > 0 || beyond == Beyond::Nothing,
+            beyond,
+            is_used_up: false,
+            past,
+            calls: 0,
+            bytes,
+            max_bytes,
+            unwritten: (bytes <= max_bytes).then(Vec::new),
+            context: None,
+            notes: None,
+        }
+    }
+
     fn ask<T: DeserializeOwned>(&mut self, question: &Question) -> wasmtime::Result<Option<T>> {
         self.calls += 1;
+        if let Some(notes) = &self.notes {
+            notes.asked(&question.header());
+            return Ok(None);
+        }
         if !self.is_resuming {
             self.append(&question.header());
             return Ok(None);

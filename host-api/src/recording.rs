@@ -17,9 +17,12 @@ use serde::de::DeserializeOwned;
 
 pub use self::edit::{beginning, redacted};
 use crate::context::Context;
-use crate::http::{Got, Head, Sent, StreamAnswer};
-use crate::journal::{self, Blob, Header, Kind};
+use crate::http::{Got, Head, StreamAnswer, body_digest};
+use crate::journal::{self, Blob, Header, Kind, PieceDigest};
 use crate::world::HostFault;
+
+/// Stands below a request whose body counts as equal to every other of which as little is known.
+const NOT_WHOLE: &str = "\n(not all of its body was sent: it is not compared)";
 
 /// The calls of an attempt.
 #[derive(Debug, Clone, Default)]
@@ -74,6 +77,10 @@ pub enum ReachKind {
     Tags,
     /// Something was added to a stream.
     Stream,
+    /// Variables were asked for. No call: only tapes say so.
+    Environment,
+    /// Something was waited for. No call: only tapes say so.
+    Wait,
 }
 
 /// A call that reaches beyond the run.
@@ -92,6 +99,43 @@ pub struct Reach {
     pub has_failed: bool,
 }
 
+impl Reach {
+    /// What a guest wanted to know that nobody knows.
+    pub(crate) fn unknown(kind: ReachKind, target: String) -> Self {
+        Self { kind, target, arguments: String::new(), digest: 0, has_failed: true }
+    }
+}
+
+impl Kind {
+    /// How calls of this kind reach beyond the run, if they do.
+    pub(crate) fn reach(self) -> Option<ReachKind> {
+        Some(match self {
+            Self::Http => ReachKind::Http,
+            Self::Trigger | Self::TriggerAndWait => ReachKind::Trigger,
+            Self::BatchTrigger | Self::BatchTriggerAndWait => ReachKind::BatchTrigger,
+            Self::CreateToken => ReachKind::CreateToken,
+            Self::CompleteToken => ReachKind::CompleteToken,
+            Self::ChangeMetadata => ReachKind::Metadata,
+            Self::AddTags => ReachKind::Tags,
+            Self::Append => ReachKind::Stream,
+            _ => return None,
+        })
+    }
+
+    /// Whether calls of this kind change the run's own metadata.
+    pub(crate) fn changes_metadata(self) -> bool {
+        matches!(
+            self,
+            Self::MetadataSet
+                | Self::MetadataDelete
+                | Self::MetadataAppend
+                | Self::MetadataRemove
+                | Self::MetadataIncrement
+                | Self::MetadataUpdate
+        )
+    }
+}
+
 impl Recording {
     /// Reads the whole journal of an attempt.
     ///
@@ -101,11 +145,9 @@ impl Recording {
     pub fn read(journal: &[u8]) -> Result<Self, HostFault> {
         let mut recording = Self::default();
         for entry in journal::entries(journal)? {
-            let (Header { kind, exchange, text, key, detail, digest }, answer) = entry?;
-            let (text, detail) = (text.to_owned(), detail.to_owned());
-            let answer = answer.map(Bytes::copy_from_slice);
-            let call = Call { kind, exchange, text, key, detail, digest, answer };
-            match kind {
+            let (header, answer) = entry?;
+            let call = Call { answer: answer.map(Bytes::copy_from_slice), ..Call::unanswered(&header) };
+            match call.kind {
                 Kind::Context => recording.context = call.answer()?,
                 _ => recording.calls.push(call),
             }
@@ -127,7 +169,7 @@ impl Recording {
     pub fn steps(&self) -> impl Iterator<Item = Step> + '_ {
         (1..).zip(&self.calls).map(|(number, call)| Step {
             number,
-            call: call.name(),
+            call: call.header().to_string(),
             arguments: call.detail.clone(),
             answer: call.answer.is_some().then(|| shown::answer(call)),
         })
@@ -146,18 +188,15 @@ impl Recording {
 
     /// Tells apart what attempts did to their own metadata.
     pub fn metadata_digest(&self) -> u64 {
-        let changes = self.calls.iter().filter(|call| {
-            matches!(
-                call.kind,
-                Kind::MetadataSet
-                    | Kind::MetadataDelete
-                    | Kind::MetadataAppend
-                    | Kind::MetadataRemove
-                    | Kind::MetadataIncrement
-                    | Kind::MetadataUpdate
-            )
-        });
-        journal::digest_of(&changes.map(|call| (call.kind, &*call.text, call.digest)).collect::<Vec<_>>())
+        self.calls.iter().fold(0, |before, call| after_change(before, &call.header()))
+    }
+
+    /// Bytes that it takes in memory, about.
+    pub fn bytes(&self) -> usize {
+        let bytes = |call: &Call| {
+            size_of::<Call>() + call.text.len() + call.detail.len() + call.answer.as_ref().map_or(0, Bytes::len)
+        };
+        self.calls.iter().map(bytes).sum()
     }
 
     /// The requests.
@@ -197,11 +236,47 @@ impl Recording {
     }
 }
 
+/// What tells apart what attempts did to their own metadata, after this call.
+pub(crate) fn after_change(before: u64, call: &Header<'_>) -> u64 {
+    match call.kind.changes_metadata() {
+        true => journal::digest_of(&(before, call.kind, call.text, call.digest)),
+        false => before,
+    }
+}
+
+/// The body of a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// There was none.
+    #[default]
+    Nothing,
+    /// Not all of it is known.
+    Part,
+    /// All of it; tells bodies apart, and is not 0.
+    Whole(u64),
+}
+
+impl Sent {
+    /// As the questions about bodies say it.
+    fn of(key: u64) -> Self {
+        if key == 0 { Self::Part } else { Self::Whole(key) }
+    }
+
+    /// Tells bodies apart; 0: it is not known.
+    pub(crate) fn digest(self) -> u64 {
+        match self {
+            Self::Nothing => body_digest(PieceDigest::default()),
+            Self::Part => 0,
+            Self::Whole(digest) => digest,
+        }
+    }
+}
+
 /// What came of a request, as far as the guest looked.
 #[derive(Default)]
 pub(crate) struct Response {
     pub(crate) got: Option<Got<Head>>,
-    pub(crate) sent: Option<Sent>,
+    pub(crate) sent: Sent,
     pub(crate) body: Vec<Bytes>,
     /// Whether the guest read the body to its end.
     pub(crate) is_whole: bool,
@@ -211,13 +286,11 @@ impl Response {
     fn add(&mut self, call: &Call) -> Result<(), HostFault> {
         match call.kind {
             Kind::Response => {
-                if let Some((got, sent)) = call.answer::<(Got<Head>, Option<Sent>)>()?
-                    && matches!(got, Got::Here(_) | Got::Failed(_))
-                {
+                if let Some(got @ (Got::Here(_) | Got::Failed(_))) = call.answer::<Got<Head>>()? {
                     self.got = Some(got);
-                    self.sent = sent;
                 }
             }
+            Kind::RequestBody | Kind::FinishBody => self.sent = Sent::of(call.key),
             Kind::ReadBody => match call.answer::<StreamAnswer<Blob>>()? {
                 Some(StreamAnswer::Done(Blob(bytes))) => self.body.push(bytes),
                 Some(StreamAnswer::Closed) => self.is_whole = true,
@@ -230,33 +303,28 @@ impl Response {
 }
 
 impl Call {
+    /// A call that has no answer.
+    pub(crate) fn unanswered(header: &Header<'_>) -> Self {
+        let Header { kind, exchange, text, key, detail, digest } = *header;
+        Self { kind, exchange, text: text.into(), key, detail: detail.into(), digest, answer: None }
+    }
+
     /// The answer, of the type that calls of this kind have.
     pub(crate) fn answer<T: DeserializeOwned>(&self) -> Result<Option<T>, HostFault> {
         self.answer.as_deref().map(postcard::from_bytes).transpose().map_err(|_| journal::damaged())
     }
 
-    fn name(&self) -> String {
+    pub(crate) fn header(&self) -> Header<'_> {
         let Self { kind, exchange, text, key, detail, digest, .. } = self;
-        let header = Header { kind: *kind, exchange: *exchange, text, key: *key, detail, digest: *digest };
-        header.to_string()
+        Header { kind: *kind, exchange: *exchange, text, key: *key, detail, digest: *digest }
     }
 
     pub(crate) fn reach(&self) -> Option<ReachKind> {
-        Some(match self.kind {
-            Kind::Http => ReachKind::Http,
-            Kind::Trigger | Kind::TriggerAndWait => ReachKind::Trigger,
-            Kind::BatchTrigger | Kind::BatchTriggerAndWait => ReachKind::BatchTrigger,
-            Kind::CreateToken => ReachKind::CreateToken,
-            Kind::CompleteToken => ReachKind::CompleteToken,
-            Kind::ChangeMetadata => ReachKind::Metadata,
-            Kind::AddTags => ReachKind::Tags,
-            Kind::Append => ReachKind::Stream,
-            _ => return None,
-        })
+        self.kind.reach()
     }
 
     fn to_reach(&self, kind: ReachKind, response: Option<&Response>) -> Result<Reach, HostFault> {
-        let (target, arguments) = match kind {
+        let (target, mut arguments) = match kind {
             // The first line names the request, those below are its headers.
             ReachKind::Http => {
                 let (target, headers) = self.detail.split_once('\n').unwrap_or((&self.detail, ""));
@@ -271,7 +339,11 @@ impl Call {
                     Some(Got::Failed(_)) => true,
                     Some(Got::NotYet | Got::Taken) | None => false,
                 };
-                (response.and_then(|response| response.sent).map_or(0, |sent| sent.digest), has_failed)
+                let sent = response.map(|response| response.sent).unwrap_or_default();
+                if sent == Sent::Part {
+                    arguments.push_str(NOT_WHOLE);
+                }
+                (sent.digest(), has_failed)
             }
             _ => (self.key, self.has_been_refused()?),
         };

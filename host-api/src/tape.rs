@@ -12,11 +12,14 @@
 //! | clocks, random numbers, variables | the sort of question and its order; made up beyond that, the same every time |
 //! | changes of metadata, tags, streams | not at all: they are noted, and nothing else happens |
 //!
-//! What is not found is up to [`Options::unmatched`]. Whom it was that answered a call is noted:
-//! [`Tape::answered`] has these notes in the order in which the guest asked.
+//! What is not found is up to [`Options::unmatched`]. What the guest asks is noted ([`Tape::journal`]), and who answered
+//! it; [`Tape::finish`] has these notes. How much of a replay is kept in memory is bounded by its [`Session`].
 
 mod exchanges;
+mod notes;
 mod pins;
+mod session;
+mod shelf;
 mod world;
 
 use std::collections::HashMap;
@@ -24,11 +27,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::Notify;
 
+pub(crate) use self::notes::Notes;
 pub use self::pins::Pins;
+pub use self::session::{Held, Session, Stop};
+use self::shelf::Shelf;
 use crate::http::{Outbound, shown_url};
-use crate::recording::Recording;
+use crate::journal::{Journal, Kind};
+use crate::recording::{Reach, ReachKind, Recording};
 use crate::services::MetadataChange;
 use crate::world::{Answer, BatchItem, HostFault, Relative, RunResult, World};
 
@@ -38,7 +44,7 @@ pub enum Unmatched {
     /// The guest sees an error.
     #[default]
     Block,
-    /// The replay is over: [`Tape::failed`].
+    /// The replay is over: [`Session::stopped`].
     Fail,
 }
 
@@ -89,14 +95,18 @@ pub enum Stub {
 /// Executes the runs that a replayed run triggers, where that is wanted.
 #[async_trait]
 pub trait Children: Send + Sync {
+    /// Whether it can execute runs of this task. Recorded results are used of others.
+    fn can_execute(&self, task: &str) -> bool;
+
     /// Executes it to its end. `recorded` is the id of the run that was triggered then in its place, where
     /// there was one. The id in the result does not count.
     async fn execute(&self, item: BatchItem, recorded: Option<String>) -> Answer<RunResult>;
 }
 
 /// What a tape does beside answering from the recording.
-#[derive(Default)]
 pub struct Options {
+    /// What it shares with the other tapes of the replay.
+    pub session: Session,
     /// What becomes of calls that nobody answers.
     pub unmatched: Unmatched,
     /// Canned answers, for calls that the recording does not answer; the first that fits.
@@ -121,7 +131,7 @@ struct Inner {
     state: Mutex<State>,
     options: Options,
     pins: Pins,
-    failed: Notify,
+    notes: Notes,
 }
 
 struct State {
@@ -129,10 +139,22 @@ struct State {
     world: world::Recorded,
     /// Who answered, by the numbers of requests.
     requests: HashMap<u32, AnsweredBy>,
+    /// Who answers requests that the recording does not answer, by their numbers.
+    otherwise: HashMap<u32, AnsweredBy>,
     /// Who answered the other calls, in their order.
     calls: Vec<AnsweredBy>,
-    /// The first call for which the replay is over.
-    failure: Option<String>,
+    /// What the guest wanted to know that nobody knows, where it did not call anybody.
+    unknown: Vec<Reach>,
+}
+
+/// What is known of a replay at its end.
+#[derive(Debug)]
+pub struct Finished {
+    /// The calls that reached beyond the run, or would have, in the order in which they were made, and who answered
+    /// them.
+    pub reaches: Vec<(Reach, AnsweredBy)>,
+    /// Tells apart what guests did to their own metadata.
+    pub metadata_digest: u64,
 }
 
 impl Tape {
@@ -147,10 +169,12 @@ impl Tape {
             exchanges: exchanges::Exchanges::new(recording)?,
             world: world::Recorded::new(recording)?,
             requests: HashMap::new(),
+            otherwise: HashMap::new(),
             calls: Vec::new(),
-            failure: None,
+            unknown: Vec::new(),
         };
-        Ok(Self(Arc::new(Inner { state: Mutex::new(state), options, pins, failed: Notify::new() })))
+        let notes = Notes::new(options.session.clone());
+        Ok(Self(Arc::new(Inner { state: Mutex::new(state), options, pins, notes })))
     }
 
     /// What stands in for the network.
@@ -168,37 +192,39 @@ impl Tape {
         self.0.pins.clone()
     }
 
-    /// Resolves when the replay is over because of a call that nobody answers; the text names it.
-    pub async fn failed(&self) -> String {
-        loop {
-            let notified = self.0.failed.notified();
-            if let Some(failure) = self.state().failure.clone() {
-                return failure;
-            }
-            notified.await;
+    /// What stands in for the journal: it has no answers, and keeps none.
+    pub fn journal(&self) -> Journal {
+        Journal::noting(self.0.notes.clone())
+    }
+
+    /// What is known of the replay, once, when it is over.
+    ///
+    /// # Errors
+    ///
+    /// If the notes cannot be read, which is a fault of the host.
+    pub fn finish(&self) -> Result<Finished, HostFault> {
+        let asked = self.0.notes.taken();
+        let mut state = self.state();
+        let mut calls = std::mem::take(&mut state.calls).into_iter();
+        let mut answered = Vec::new();
+        for call in asked.calls.iter().filter(|call| call.reach().is_some()) {
+            answered.push(match call.kind {
+                Kind::Http => state.who_answered(call.exchange, call.key),
+                // The guest was stopped in the middle of it.
+                _ => calls.next().unwrap_or(match self.0.options.children {
+                    Some(_) => AnsweredBy::Executed,
+                    None => AnsweredBy::Unmatched,
+                }),
+            });
         }
-    }
-
-    /// Who answered the calls that reach beyond the run, as [`Recording::reaches`] of the replay lists
-    /// them: given whether each is an HTTP request.
-    pub fn answered(&self, are_requests: impl IntoIterator<Item = bool>) -> Vec<AnsweredBy> {
-        let state = self.state();
-        let (mut exchange, mut calls) = (0, state.calls.iter());
-        let next = |is_request| {
-            if is_request {
-                exchange += 1;
-                state.requests.get(&exchange)
-            } else {
-                calls.next()
-            }
-        };
-        // A call that was refused before it came here reached nobody.
-        are_requests.into_iter().map(next).map(|by| by.copied().unwrap_or(AnsweredBy::Unmatched)).collect()
-    }
-
-    /// Whether the guest asked for variables that the recording does not have.
-    pub fn was_asked_for_variables(&self) -> bool {
-        self.0.pins.was_asked_for_variables()
+        let mut unknown = std::mem::take(&mut state.unknown);
+        drop(state);
+        if self.0.pins.was_asked_for_variables() {
+            unknown.push(Reach::unknown(ReachKind::Environment, "environment variables".into()));
+        }
+        let unknown = unknown.into_iter().map(|reach| (reach, AnsweredBy::Unmatched));
+        let reaches = asked.reaches()?.into_iter().zip(answered).chain(unknown).collect();
+        Ok(Finished { reaches, metadata_digest: self.0.notes.metadata_digest() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -208,42 +234,21 @@ impl Tape {
     /// Nobody answers this.
     fn unmatched(&self, call: impl FnOnce() -> String) {
         if self.0.options.unmatched == Unmatched::Fail {
-            self.state().failure.get_or_insert_with(call);
-            self.0.failed.notify_waiters();
+            self.0.options.session.stop(Stop::Unmatched(call()));
         }
     }
 }
 
-/// The things of a recording that were asked for by one text, each to be given once.
-struct Shelf<T> {
-    by_text: HashMap<String, Vec<Item<T>>>,
-}
-
-struct Item<T> {
-    key: u64,
-    is_taken: bool,
-    thing: T,
-}
-
-impl<T> Default for Shelf<T> {
-    fn default() -> Self {
-        Self { by_text: HashMap::new() }
-    }
-}
-
-impl<T> Shelf<T> {
-    fn put(&mut self, text: String, key: u64, thing: T) {
-        self.by_text.entry(text).or_default().push(Item { key, is_taken: false, thing });
-    }
-
-    /// The first that is left under this text and this key; else the first that is left under this text.
-    fn take(&mut self, text: &str, key: u64) -> Option<(&T, AnsweredBy)> {
-        let items = self.by_text.get_mut(text)?;
-        let same = items.iter().position(|item| !item.is_taken && item.key == key);
-        let by = if same.is_some() { AnsweredBy::Recorded } else { AnsweredBy::Changed };
-        let place = same.or_else(|| items.iter().position(|item| !item.is_taken))?;
-        let item = &mut items[place];
-        item.is_taken = true;
-        Some((&item.thing, by))
+impl State {
+    /// Who answered a request; for one that was still under way, who would have.
+    fn who_answered(&mut self, exchange: u32, key: u64) -> AnsweredBy {
+        if let Some(by) = self.requests.get(&exchange) {
+            return *by;
+        }
+        match self.exchanges.take(key, 0) {
+            Some(_) => AnsweredBy::Recorded,
+            // One that was refused before it came here reached nobody.
+            None => self.otherwise.get(&exchange).copied().unwrap_or(AnsweredBy::Unmatched),
+        }
     }
 }

@@ -43,19 +43,21 @@ pub(crate) struct Waits {
     held_bytes: usize,
 }
 
-/// The bytes of the texts in an outcome, and a little for each run.
+/// The bytes of the texts in what came of a run, and a little for the rest.
+pub(crate) fn bytes_of_run(run: &RunResult) -> usize {
+    64 + match &run.output {
+        Ok(output) => output.len(),
+        Err(error) => error.message.len() + error.stack.as_ref().map_or(0, String::len),
+    }
+}
+
+/// The same of an outcome.
 fn bytes_of(outcome: &Outcome) -> usize {
-    let of_run = |run: &RunResult| {
-        64 + match &run.output {
-            Ok(output) => output.len(),
-            Err(error) => error.message.len() + error.stack.as_ref().map_or(0, String::len),
-        }
-    };
     match outcome {
         Outcome::Elapsed | Outcome::TokenTimedOut | Outcome::Completed(None) => 0,
         Outcome::Completed(Some(value)) => value.len(),
-        Outcome::Ended(run) => of_run(run),
-        Outcome::AllEnded(runs) => runs.iter().map(of_run).sum(),
+        Outcome::Ended(run) => bytes_of_run(run),
+        Outcome::AllEnded(runs) => runs.iter().map(bytes_of_run).sum(),
     }
 }
 

@@ -270,7 +270,7 @@ fn end(report: &Value) -> &Value {
 async fn runs_within_runs_do_not_wait_for_each_others_places() {
     let app = TestApp::start().await;
     app.deploy(guests::SCRIPT).await;
-    let depth = dacapo::backtest::replay::MAX_DEPTH;
+    let depth = dacapo::backtest::children::MAX_DEPTH;
     assert!(depth >= dacapo::backtest::MAX_CONCURRENT_REPLAYS);
     let innermost = json!([{ "return": "at the bottom" }]);
     let payload = (0..depth).fold(innermost, |inner, _| json!([{ "child": { "task": "script", "payload": inner } }]));

@@ -12,6 +12,7 @@ use wasmtime_wasi::p2::{
 
 use super::era::Era;
 use super::lost;
+use super::sent::Sending;
 use crate::journal::{Blob, Journal, Kind, Question};
 
 /// What a call of a stream answered, but for traps.
@@ -122,11 +123,21 @@ impl Pollable for Incoming {
 pub(super) struct Outgoing {
     inner: DynOutputStream,
     journal: Journal,
+    sending: Sending,
 }
 
 impl Outgoing {
-    pub(super) fn new(inner: DynOutputStream, journal: Journal) -> Self {
-        Self { inner, journal }
+    pub(super) fn new(inner: DynOutputStream, journal: Journal, sending: Sending) -> Self {
+        Self { inner, journal, sending }
+    }
+
+    /// What the guest is told of these bytes, or of others before them.
+    fn told<T>(&self, result: StreamResult<T>, bytes: &[u8]) -> StreamResult<T> {
+        match &result {
+            Ok(_) => self.sending.add(bytes),
+            Err(_) => self.sending.breaks(),
+        }
+        result
     }
 
     /// The answer to an earlier write. The bytes are written again: if the request itself is not sent
@@ -151,38 +162,38 @@ impl Outgoing {
 impl OutputStream for Outgoing {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         if let Some(past) = self.written(&bytes)? {
-            return past;
+            return self.told(past, &bytes);
         }
-        let written = self.inner.write(bytes);
-        self.keep(written)
+        let written = self.inner.write(bytes.clone());
+        self.told(self.keep(written), &bytes)
     }
 
     async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
         if let Some(past) = self.written(&bytes)? {
-            return past;
+            return self.told(past, &bytes);
         }
-        let written = self.inner.blocking_write_and_flush(bytes).await;
-        self.keep(written)
+        let written = self.inner.blocking_write_and_flush(bytes.clone()).await;
+        self.told(self.keep(written), &bytes)
     }
 
     fn flush(&mut self) -> StreamResult<()> {
         let past: Option<Answer<()>> =
             self.journal.past(|| Question::new(Kind::FlushBody)).map_err(StreamError::Trap)?;
         if let Some(past) = past {
-            return past.result();
+            return self.told(past.result(), &[]);
         }
         let flushed = self.inner.flush();
-        self.keep(flushed)
+        self.told(self.keep(flushed), &[])
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
         let past: Option<Answer<usize>> =
             self.journal.past(|| Question::new(Kind::RoomInBody)).map_err(StreamError::Trap)?;
         if let Some(past) = past {
-            return past.result();
+            return self.told(past.result(), &[]);
         }
         let room = self.inner.check_write();
-        self.keep(room)
+        self.told(self.keep(room), &[])
     }
 
     async fn cancel(&mut self) {

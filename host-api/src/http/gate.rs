@@ -18,7 +18,7 @@ use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostIncomingResp
 
 use super::bodies::{Incoming, Outgoing};
 use super::code::Failed;
-use super::sent::{Sending, Sent};
+use super::sent::Sending;
 use super::{HttpError, Part, RequestOptions, lost};
 use crate::journal::{Blob, Kind, Question};
 use crate::world::HostFault;
@@ -44,6 +44,9 @@ pub(crate) fn add_to_linker<T: TaskView + 'static>(linker: &mut Linker<T>) -> wa
     types.func_wrap("[method]incoming-body.stream", |mut store, (id,): (Resource<_>,)| {
         Ok((store.data_mut().task().incoming(id)?,))
     })?;
+    types.func_wrap("[method]outgoing-request.body", |mut store, (id,): (Resource<_>,)| {
+        Ok((store.data_mut().task().body(id)?,))
+    })?;
     types.func_wrap("[method]outgoing-body.write", |mut store, (id,): (Resource<_>,)| {
         Ok((store.data_mut().task().outgoing(id)?,))
     })?;
@@ -60,7 +63,7 @@ pub(crate) fn add_to_linker<T: TaskView + 'static>(linker: &mut Linker<T>) -> wa
 /// Headers or trailers.
 pub(crate) type Fields = Vec<(String, Blob)>;
 
-/// The head of a response, and what had been sent to get it.
+/// The head of a response.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Head {
     pub(crate) status: u16,
@@ -112,20 +115,41 @@ impl TaskCtx {
         }
     }
 
+    fn body(
+        &mut self,
+        id: Resource<HostOutgoingRequest>,
+    ) -> wasmtime::Result<Result<Resource<HostOutgoingBody>, ()>> {
+        let request = id.rep();
+        let body = types::HostOutgoingRequest::body(&mut self.http_view(), id)?;
+        if let Ok(body) = &body {
+            let part = Part { exchange: 0, sending: Sending::default() };
+            self.hooks.parts.insert(request, part.clone());
+            self.hooks.parts.insert(body.rep(), part);
+        }
+        Ok(body)
+    }
+
     /// Sends a request. What is recorded is in [`super::Hooks`], where the request is known.
     fn handle(
         &mut self,
         request: Resource<HostOutgoingRequest>,
         options: Option<Resource<RequestOptions>>,
     ) -> wasmtime::Result<Result<Resource<HostFutureIncomingResponse>, ErrorCode>> {
+        // One that has no body could have the number of another one that had.
+        let sending = self.table.get(&request)?.body.is_some().then(|| self.part(&request).sending);
         let handled = outgoing_handler::Host::handle(&mut self.http_view(), request, options);
         if let Some(fault) = self.hooks.fault.take() {
             return Err(fault);
         }
         match handled {
             Ok(response) => {
-                let part = Part { exchange: self.hooks.exchanges, sending: self.hooks.last.take() };
-                self.hooks.parts.insert(response.rep(), part);
+                let exchange = self.hooks.exchanges;
+                if let Some(sending) = sending {
+                    let body = sending.sets_out(exchange);
+                    let question = || Question::new(Kind::RequestBody).exchange(exchange).found_by(body, "");
+                    self.journal.ask_now(question, || Ok(()))?;
+                }
+                self.hooks.parts.insert(response.rep(), Part { exchange, ..Part::default() });
                 Ok(Ok(response))
             }
             Err(error) => Ok(Err(error.downcast()?)),
@@ -142,9 +166,8 @@ impl TaskCtx {
     ) -> wasmtime::Result<Getting<Resource<HostIncomingResponse>>> {
         let part = self.part(&id);
         let question = || Question::new(Kind::Response).exchange(part.exchange);
-        let past: Option<(Got<Head>, Option<Sent>)> = self.journal.past(question)?;
-        let getting = match past {
-            Some((got, _)) => {
+        let getting = match self.journal.past::<Got<Head>>(question)? {
+            Some(got) => {
                 if matches!(got, Got::Here(_) | Got::Failed(_)) {
                     *self.table.get_mut(&id)? = HostFutureIncomingResponse::Consumed;
                 }
@@ -161,7 +184,7 @@ impl TaskCtx {
                         let response = self.table.get(response)?;
                         Ok(Head { status: response.status, headers: fields(&response.headers) })
                     })?;
-                    self.journal.keep(&(got, part.sending.as_ref().and_then(Sending::sent)));
+                    self.journal.keep(&got);
                 }
                 getting
             }
@@ -221,7 +244,7 @@ impl TaskCtx {
 
     fn outgoing(&mut self, id: Resource<HostOutgoingBody>) -> wasmtime::Result<Result<Resource<DynOutputStream>, ()>> {
         let Some(stream) = self.table.get_mut(&id)?.take_output_stream() else { return Ok(Err(())) };
-        let stream: DynOutputStream = Box::new(Outgoing::new(stream, self.journal.clone()));
+        let stream: DynOutputStream = Box::new(Outgoing::new(stream, self.journal.clone(), self.part(&id).sending));
         Ok(Ok(self.table.push_child(stream, &id)?))
     }
 
@@ -230,7 +253,9 @@ impl TaskCtx {
         id: Resource<HostOutgoingBody>,
         trailers: Option<Resource<FieldMap>>,
     ) -> wasmtime::Result<Result<(), ErrorCode>> {
-        let past: Option<Result<(), Failed>> = self.journal.past(|| Question::new(Kind::FinishBody))?;
+        let sending = self.part(&id).sending;
+        let question = || Question::new(Kind::FinishBody).exchange(sending.exchange()).found_by(sending.finish(), "");
+        let past: Option<Result<(), Failed>> = self.journal.past(question)?;
         let finished = match types::HostOutgoingBody::finish(&mut self.http_view(), id, trailers) {
             Ok(()) => Ok(()),
             Err(error) => Err(Failed(error.downcast()?)),

@@ -1,14 +1,8 @@
 //! What a guest sends: what a replay finds a request by, and what people are shown of it.
 
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http_body_util::BodyExt;
-use hyper::body::{Bytes, Frame, SizeHint};
-use serde::{Deserialize, Serialize};
-
-use super::{Body, HttpError};
+use super::Body;
 use crate::journal::{PieceDigest, digest_of};
 
 /// Headers of requests and responses, and parameters of URLs, whose values are nobody's business, by
@@ -87,103 +81,62 @@ pub(crate) fn shown_url(url: &str) -> String {
     shown
 }
 
-/// The body of a request, once it was sent as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Sent {
-    /// Tells bodies apart.
-    pub(crate) digest: u64,
-    pub(crate) bytes: u64,
-}
-
-/// The body of a request that is being sent. Clones share it.
+/// The body of a request, as the guest writes it. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct Sending(Arc<Mutex<Progress>>);
 
 #[derive(Default)]
 struct Progress {
     digest: PieceDigest,
-    bytes: u64,
-    sent: Option<Sent>,
+    /// Whether some of what the guest wrote was not taken: then nobody knows what a whole body would have been.
+    is_broken: bool,
+    finished: Option<u64>,
+    exchange: u32,
 }
 
 impl Sending {
-    /// What was sent, if that was all. Nothing at all is all: who sends a request does not look for the end
-    /// of a body that is known to be empty.
-    pub(crate) fn sent(&self) -> Option<Sent> {
-        let progress = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let nothing = || Sent { digest: PieceDigest::default().finish(), bytes: 0 };
-        progress.sent.or_else(|| (progress.bytes == 0).then(nothing))
+    /// The guest has written this.
+    pub(super) fn add(&self, piece: &[u8]) {
+        self.lock().digest.add(piece);
     }
 
-    /// The body, whose bytes are counted as they leave.
-    pub(crate) fn watch(&self, body: Body) -> Body {
-        if body.is_end_stream() {
-            self.end();
-            return body;
-        }
-        Watched { body, sending: self.clone() }.boxed_unsync()
+    /// The guest could not write.
+    pub(super) fn breaks(&self) {
+        self.lock().is_broken = true;
     }
 
-    fn add(&self, piece: &[u8]) {
-        let mut progress = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.bytes += piece.len() as u64;
-        progress.digest.add(piece);
+    /// The guest says that this was all. Tells whole bodies apart; 0: it is not known as a whole.
+    pub(super) fn finish(&self) -> u64 {
+        let mut progress = self.lock();
+        let digest = std::mem::take(&mut progress.digest);
+        let digest = if progress.is_broken { 0 } else { body_digest(digest) };
+        *progress.finished.get_or_insert(digest)
     }
 
-    fn end(&self) {
-        let mut progress = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if progress.sent.is_none() {
-            let digest = std::mem::take(&mut progress.digest).finish();
-            progress.sent = Some(Sent { digest, bytes: progress.bytes });
-        }
+    /// It belongs to this request, which is sent now. The same digest, if the guest has finished it before.
+    pub(super) fn sets_out(&self, exchange: u32) -> u64 {
+        let mut progress = self.lock();
+        progress.exchange = exchange;
+        progress.finished.unwrap_or_default()
+    }
+
+    /// The request to which it belongs, from 1; 0: it has not been sent.
+    pub(super) fn exchange(&self) -> u32 {
+        self.lock().exchange
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-use hyper::body::Body as _;
-
-struct Watched {
-    body: Body,
-    sending: Sending,
-}
-
-impl hyper::body::Body for Watched {
-    type Data = Bytes;
-    type Error = HttpError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        match &frame {
-            Poll::Ready(Some(Ok(frame))) => {
-                if let Some(piece) = frame.data_ref() {
-                    self.sending.add(piece);
-                }
-                // A client that knows the length does not ask for the end.
-                if self.body.is_end_stream() {
-                    self.sending.end();
-                }
-            }
-            Poll::Ready(None) => self.sending.end(),
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+/// Tells bodies of requests apart; never 0.
+pub(crate) fn body_digest(pieces: PieceDigest) -> u64 {
+    pieces.finish().max(1)
 }
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::Full;
-
     use super::*;
 
     #[track_caller]
@@ -202,22 +155,26 @@ mod tests {
         check("http://a.example/x@y", "http://a.example/x@y");
     }
 
-    #[tokio::test]
-    async fn bodies_are_told_apart_however_they_are_cut() {
-        let sent = async |body: &[u8]| {
+    #[test]
+    fn bodies_are_told_apart_however_they_are_cut() {
+        let sent = |pieces: &[&[u8]]| {
             let sending = Sending::default();
-            let body = Full::new(Bytes::copy_from_slice(body)).map_err(|never| match never {}).boxed_unsync();
-            sending.watch(body).collect().await.expect("a body");
-            sending.sent().expect("all of it")
+            pieces.iter().for_each(|piece| sending.add(piece));
+            sending.finish()
         };
-        let one = sent(b"twelve bytes").await;
-        assert_eq!(one.bytes, 12);
-        assert_ne!(sent(b"twelve byte").await.digest, one.digest);
-        assert_ne!(sent(b"").await, sent(b"\0").await);
-        let mut pieces = PieceDigest::default();
-        for piece in [&b"twe"[..], b"lve byt", b"", b"es"] {
-            pieces.add(piece);
-        }
-        assert_eq!(pieces.finish(), one.digest);
+        let one = sent(&[b"twelve bytes"]);
+        assert_eq!(sent(&[b"twe", b"lve byt", b"", b"es"]), one);
+        assert_ne!(sent(&[b"twelve byte"]), one);
+        assert_ne!(sent(&[]), sent(&[b"\0"]));
+        assert_eq!(sent(&[]), body_digest(PieceDigest::default()));
+    }
+
+    #[test]
+    fn a_body_that_could_not_be_written_is_not_known() {
+        let sending = Sending::default();
+        sending.add(b"half");
+        assert_eq!(sending.sets_out(3), 0, "it goes on");
+        sending.breaks();
+        assert_eq!((sending.finish(), sending.exchange()), (0, 3));
     }
 }

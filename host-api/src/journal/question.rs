@@ -74,6 +74,8 @@ kinds! {
     ChangeMetadata = "relatives.change-metadata",
     AddTags = "relatives.add-tags",
     Append = "streams.append",
+    RequestBody = "outgoing-request.body",
+    AwaitResponse = "future-incoming-response.subscribe",
 }
 
 /// A question.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::context::Context;
-use crate::http::{Got, Head, Sent, is_secret, shown_url};
+use crate::http::{Got, Head, is_secret, shown_url};
 use crate::journal::{self, Blob, Header, Kind, Question};
 use crate::world::{HostFault, Token};
 
@@ -57,7 +57,7 @@ fn without_secrets(kind: Kind, answer: &[u8]) -> Result<Cow<'_, [u8]>, HostFault
         Kind::Environment => rewritten(answer, |variables: &mut Vec<(String, String)>| {
             variables.iter_mut().for_each(|(_, value)| *value = REDACTED.into());
         }),
-        Kind::Response => rewritten(answer, |(got, _): &mut (Got<Head>, Option<Sent>)| {
+        Kind::Response => rewritten(answer, |got: &mut Got<Head>| {
             let Got::Here(Head { headers, .. }) = got else { return };
             for (name, Blob(value)) in headers {
                 if is_secret(name) {

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 
 use super::Call;
 use crate::generated::dacapo::task::metadata::MetadataError;
-use crate::http::{Got, Head, Sent, StreamAnswer, is_secret};
+use crate::http::{Got, Head, StreamAnswer, is_secret};
 use crate::journal::{Blob, Kind};
 use crate::wait::Waited;
 use crate::world::{BatchHandle, HostFault, Outcome, RunHandle, RunResult, Token, TriggerError};
@@ -28,7 +28,7 @@ fn of_kind(call: &Call) -> Result<Option<String>, HostFault> {
         Kind::RandomBytes | Kind::InsecureBytes => call.answer::<Blob>()?.map(|Blob(bytes)| hex(&bytes)),
         Kind::RandomNumber | Kind::InsecureNumber => call.answer::<u64>()?.map(|number| number.to_string()),
         Kind::Environment => call.answer::<Vec<(String, String)>>()?.map(|variables| names(&variables)),
-        Kind::Response => call.answer::<(Got<Head>, Option<Sent>)>()?.map(|(got, _)| response(&got)),
+        Kind::Response => call.answer::<Got<Head>>()?.map(|got| response(&got)),
         Kind::ReadBody => call.answer::<StreamAnswer<Blob>>()?.map(|read| body(&read)),
         Kind::Trigger | Kind::TriggerAndWait => {
             result(call, |RunHandle { id, is_cached }: &RunHandle| handle(id, *is_cached), trigger_error)?

@@ -11,7 +11,7 @@ use crate::generated::dacapo::task::metadata::MetadataError as GuestError;
 use crate::journal::{Kind, digest_of};
 use crate::recording::{Call, Recording};
 use crate::services::{MetadataChange, MetadataError};
-use crate::wait::Waited;
+use crate::wait::{Waited, bytes_of_run};
 use crate::world::{
     Answer, Awaited, BatchHandle, BatchItem, CallNumber, FailedStatus, HostFault, Outcome, Relative, RunError,
     RunHandle, RunResult, Token, TokenOptions, TriggerError, Wait, World,
@@ -135,9 +135,9 @@ impl Tape {
         let recorded = {
             let mut state = self.state();
             let found = state.world.triggers.take(&triggers_of(&item.task_id, awaited), key);
-            found.map(|(answer, by)| (by, answer.clone()))
+            found.map(|(answer, by)| (by, answer))
         };
-        if self.0.options.children.is_some() {
+        if self.executes(&item.task_id) {
             let then = match recorded {
                 Some((_, Ok(handle))) => Some(handle.id),
                 // It was refused then, and would be now.
@@ -158,6 +158,18 @@ impl Tape {
         Ok((AnsweredBy::Unmatched, Err(refused)))
     }
 
+    /// Whether runs of this task are executed.
+    fn executes(&self, task: &str) -> bool {
+        self.0.options.children.as_ref().is_some_and(|children| children.can_execute(task))
+    }
+
+    /// What came of a run, for whoever waits for it.
+    fn learn(&self, run: RunResult) {
+        if self.0.options.session.take(bytes_of_run(&run)) {
+            self.state().world.learn_run(run);
+        }
+    }
+
     /// Executes a run, under the name that it had `then`.
     async fn execute(
         &self,
@@ -170,7 +182,7 @@ impl Tape {
         };
         let id = then.clone().unwrap_or_else(|| made_up(call, place));
         let result = children.execute(item, then).await?;
-        self.state().world.learn_run(RunResult { id: id.clone(), ..result });
+        self.learn(RunResult { id: id.clone(), ..result });
         Ok(RunHandle { id, is_cached: false })
     }
 
@@ -183,7 +195,7 @@ impl Tape {
 
     /// A run that nobody executed has ended so.
     fn ended(&self, id: String, task_id: String, output: Result<String, RunError>) -> RunHandle {
-        self.state().world.learn_run(RunResult { id: id.clone(), task_id, output, cpu: 0 });
+        self.learn(RunResult { id: id.clone(), task_id, output, cpu: 0 });
         RunHandle { id, is_cached: false }
     }
 
@@ -198,34 +210,34 @@ impl Tape {
         let recorded = {
             let mut state = self.state();
             let found = state.world.batches.take(&triggers_of(&items.len().to_string(), awaited), key);
-            found.map(|(answer, by)| (by, answer.clone()))
+            found.map(|(answer, by)| (by, answer))
         };
-        if self.0.options.children.is_none()
-            && let Some(recorded) = recorded
-        {
-            return Ok(recorded);
-        }
-        let mut batch = match recorded {
-            Some((_, Ok(batch))) => batch,
+        let executes = items.iter().any(|item| self.executes(&item.task_id));
+        let (mut batch, by) = match recorded {
+            Some(recorded) if !executes => return Ok(recorded),
             Some((by, Err(refused))) => return Ok((by, Err(refused))),
-            None => BatchHandle { id: format!("batch_sandbox{}", call.0), runs: Vec::new() },
+            Some((_, Ok(batch))) => (batch, AnsweredBy::Executed),
+            None => {
+                let by = if executes { AnsweredBy::Executed } else { AnsweredBy::Stub };
+                (BatchHandle { id: format!("batch_sandbox{}", call.0), runs: Vec::new() }, by)
+            }
         };
-        let mut runs = Vec::with_capacity(items.len());
+        let mut then = std::mem::take(&mut batch.runs).into_iter();
         for (place, item) in items.into_iter().enumerate() {
-            let then = batch.runs.get(place).map(|run| run.id.clone());
-            runs.push(match (&self.0.options.children, self.stub_of(&item.task_id)) {
-                (Some(_), _) => self.execute((call, place), then, item).await?,
-                (None, Some(output)) => self.ended(made_up(call, place), item.task_id, output),
-                (None, None) => {
-                    let line = format!("a batch with a run of {}", item.task_id);
-                    let refused = TriggerError::Invalid(format!("not in the recording: {line}"));
-                    self.unmatched(|| line);
-                    return Ok((AnsweredBy::Unmatched, Err(refused)));
-                }
+            let then = then.next();
+            batch.runs.push(if self.executes(&item.task_id) {
+                self.execute((call, place), then.map(|run| run.id), item).await?
+            } else if let Some(then) = then {
+                then
+            } else if let Some(output) = self.stub_of(&item.task_id) {
+                self.ended(made_up(call, place), item.task_id, output)
+            } else {
+                let line = format!("a batch with a run of {}", item.task_id);
+                let refused = TriggerError::Invalid(format!("not in the recording: {line}"));
+                self.unmatched(|| line);
+                return Ok((AnsweredBy::Unmatched, Err(refused)));
             });
         }
-        batch.runs = runs;
-        let by = if self.0.options.children.is_some() { AnsweredBy::Executed } else { AnsweredBy::Stub };
         Ok((by, Ok(batch)))
     }
 
@@ -234,7 +246,7 @@ impl Tape {
     }
 
     /// A call whose answer does not depend on the world: what was recorded, or that it worked.
-    fn captured<T: Clone>(&self, found: Option<(T, AnsweredBy)>, done: T) -> T {
+    fn captured<T>(&self, found: Option<(T, AnsweredBy)>, done: T) -> T {
         match found {
             Some((answer, AnsweredBy::Recorded)) => {
                 self.note(AnsweredBy::Recorded);
@@ -303,11 +315,6 @@ fn made_up(call: CallNumber, place: usize) -> String {
     format!("run_sandbox{}x{place}", call.0)
 }
 
-/// A copy of what is found, so that nothing stays locked.
-fn copied<T: Clone>(found: Option<(&T, AnsweredBy)>) -> Option<(T, AnsweredBy)> {
-    found.map(|(thing, by)| (thing.clone(), by))
-}
-
 #[async_trait]
 impl World for Tape {
     fn now(&self) -> u64 {
@@ -341,7 +348,7 @@ impl World for Tape {
     }
 
     async fn create_token(&self, call: CallNumber, options: TokenOptions) -> Answer<Result<Token, String>> {
-        let found = copied(self.state().world.tokens.take("", digest_of(&options)));
+        let found = self.state().world.tokens.take("", digest_of(&options));
         if let Some((answer, by)) = found {
             self.note(by);
             return Ok(answer);
@@ -353,8 +360,10 @@ impl World for Tape {
     }
 
     async fn complete_token(&self, id: String, value: Option<String>) -> Answer<Result<(), String>> {
-        let found = copied(self.state().world.completions.take(&id, digest_of(&(&id, &value))));
-        self.state().world.token_outcomes.entry(id).or_insert(Outcome::Completed(value));
+        let found = self.state().world.completions.take(&id, digest_of(&(&id, &value)));
+        if self.0.options.session.take(id.len() + value.as_ref().map_or(0, String::len)) {
+            self.state().world.token_outcomes.entry(id).or_insert(Outcome::Completed(value));
+        }
         Ok(self.captured(found, Ok(())))
     }
 
@@ -369,7 +378,7 @@ impl World for Tape {
     }
 
     async fn change_metadata(&self, of: Relative, change: MetadataChange) -> Answer<Result<(), MetadataError>> {
-        let found = copied(self.state().world.changes.take(crate::relatives::name(of), digest_of(&change)));
+        let found = self.state().world.changes.take(crate::relatives::name(of), digest_of(&change));
         let answer = self.captured(found, Ok(())).map_err(MetadataError::from);
         if let (Ok(()), Some(changes)) = (&answer, &self.0.options.changes) {
             changes(of, change);
@@ -378,18 +387,18 @@ impl World for Tape {
     }
 
     async fn add_tags(&self, to: Relative, tags: Vec<String>) -> Answer<Result<(), String>> {
-        let found = copied(self.state().world.tags.take(crate::relatives::name(to), digest_of(&tags)));
+        let found = self.state().world.tags.take(crate::relatives::name(to), digest_of(&tags));
         Ok(self.captured(found, Ok(())))
     }
 
     async fn append(&self, of: Relative, name: String, chunks: Vec<String>) -> Answer<Result<(), String>> {
         let text = format!("{}, {name}", crate::relatives::name(of));
-        let found = copied(self.state().world.streams.take(&text, digest_of(&chunks)));
+        let found = self.state().world.streams.take(&text, digest_of(&chunks));
         Ok(self.captured(found, Ok(())))
     }
 
     async fn wait(&self, wait: Wait) -> Answer<Vec<(u32, Outcome)>> {
-        let recorded = copied(self.state().world.waits.take(&waited_for(wait.all, digest_of(&wait.of)), 0));
+        let recorded = self.state().world.waits.take(&waited_for(wait.all, digest_of(&wait.of)), 0);
         // What was executed ends as it ended now.
         let recorded = recorded.filter(|_| self.0.options.children.is_none());
         let outcomes = recorded.map_or_else(|| self.composed(&wait), |(outcomes, _)| outcomes);

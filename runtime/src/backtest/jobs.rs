@@ -86,7 +86,9 @@ impl From<ReplayError> for BacktestError {
     fn from(error: ReplayError) -> Self {
         match error {
             ReplayError::Host(_) => Self::Host(error.to_string()),
-            ReplayError::NoSuchTask { .. } | ReplayError::Recording(_) => Self::NotReplayable(error.to_string()),
+            ReplayError::NoSuchTask { .. } | ReplayError::Recording(_) | ReplayError::Limit(_) => {
+                Self::NotReplayable(error.to_string())
+            }
         }
     }
 }

@@ -99,7 +99,9 @@ impl Backtests {
             (Err(error), _) | (_, Err(error)) => {
                 let verdict = match error {
                     ReplayError::NoSuchTask { .. } => Verdict::PayloadRejected,
-                    ReplayError::Recording(_) | ReplayError::Host(_) => Verdict::NotReplayable,
+                    ReplayError::Recording(_) | ReplayError::Limit(_) | ReplayError::Host(_) => {
+                        Verdict::NotReplayable
+                    }
                 };
                 Ok(Judged::without(task, verdict, error.to_string()))
             }

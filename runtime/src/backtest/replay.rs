@@ -5,17 +5,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use jiff::Timestamp;
-use tokio::task::JoinSet;
 
+use super::children::{Nested, Place, Tree};
 use super::services::Said;
 use super::source::{Source, Sources};
 use crate::context::{AttemptLimits, limits_with};
-use crate::model::attempt::{AttemptFacts, Outcome, Settlement, Usage, settle};
+use crate::model::attempt::{AttemptFacts, Outcome, Settlement, settle};
 use crate::model::digest::Digest;
 use crate::model::egress::EgressPolicy;
 use crate::model::replay::{AnsweredBy, Effect, EffectKind, Mode, Observed, ObservedEnd, Unmatched};
@@ -24,16 +22,13 @@ use crate::model::run::{ErrorKind, RunError};
 use crate::model::task::TaskDefinition;
 use crate::sandbox::context::{Context, Deployment as DeploymentContext};
 use crate::sandbox::recording::{Reach, ReachKind, Recording};
-use crate::sandbox::tape::{self, Children, Stub};
-use crate::sandbox::world::{Answer, BatchItem, FailedStatus, HostFault, NoWorld, Relative, RunError as GuestError, RunResult};
+use crate::sandbox::tape::{self, Children, Stop, Stub};
+use crate::sandbox::world::{HostFault, NoWorld, Relative};
 use crate::sandbox::{Activity, Call, Entry, Journal, Limits, Sandbox, Tape};
 
-/// Most runs that one replay executes in place of those that it triggers, theirs included.
-pub const MAX_CHILDREN: u32 = 1_000;
-/// How deep such runs trigger others.
-pub const MAX_DEPTH: u32 = 16;
-/// Most bytes of the journal of a replay: beyond it, its later effects are not compared.
-const MAX_JOURNAL_BYTES: usize = 64 << 20;
+/// Most bytes that are kept of a replay while it is under way: its calls, those of the runs that are executed in it, and
+/// what these are answered from. One that passes them is none.
+const MAX_KEPT_BYTES: usize = 64 << 20;
 
 /// On what it is executed.
 #[derive(Debug, Clone)]
@@ -110,6 +105,9 @@ pub enum ReplayError {
     /// The recording cannot be used.
     #[error("the recording cannot be used: {0}")]
     Recording(String),
+    /// The replay passes a limit that its source run did not have.
+    #[error("the replay passes a limit: {0}")]
+    Limit(String),
     /// The host failed.
     #[error("the server could not execute the replay: {0}")]
     Host(String),
@@ -135,69 +133,75 @@ impl Replayer {
     ///
     /// If there is nothing to be compared.
     pub async fn replay(&self, source: &Source, payload: Option<Arc<String>>) -> Result<Observed, ReplayError> {
-        let budget = Arc::new(AtomicU32::new(MAX_CHILDREN));
-        self.execute(source, payload.unwrap_or_else(|| source.payload.clone()), (0, budget)).await
+        let tree = Tree::new(MAX_KEPT_BYTES);
+        let payload = payload.unwrap_or_else(|| source.payload.clone());
+        let observed = self.execute(source, payload, Place::root(tree.clone())).await?;
+        Ok(Observed { children: tree.effects()?, ..observed })
     }
 
-    async fn execute(
+    /// Whether the version has this task.
+    pub(super) fn has(&self, task: &str) -> bool {
+        self.target.tasks.contains_key(task)
+    }
+
+    /// Executes a run in its place. What those wanted that are executed in it is known by the place's tree.
+    pub(super) async fn execute(
         &self,
         source: &Source,
         payload: Arc<String>,
-        (depth, budget): (u32, Arc<AtomicU32>),
+        mut place: Place,
     ) -> Result<Observed, ReplayError> {
         let deployment = &self.target.deployment;
         let mut context = source.context.clone();
         context.run.version.clone_from(&deployment.version);
         context.deployment = Some(deployment.clone());
-        let (said, journal) = (Said::new(source.metadata.as_deref()), Journal::recording(MAX_JOURNAL_BYTES));
-        let call = self.target.call(source, context, journal.clone())?;
-        let tape = self.tape(source, (&said, &call.activity), (depth, budget))?;
+        let said = Said::new(source.metadata.as_deref());
+        let call = self.target.call(source, context, Journal::off())?;
+        let activity = call.activity.clone();
+        let tape = self.tape(source, (&said, &activity), &place)?;
+        place.begins(&source.context.task.id, &tape);
         let call = Call {
             payload,
             egress: self.options.egress.clone().into(),
             tape: Some(tape.clone()),
             services: Box::new(said.clone()),
             world: tape.world(),
-            is_nested: depth > 0,
+            journal: tape.journal(),
+            is_nested: place.depth > 0,
             ..call
         };
-        let report = tokio::select! {
+        let session = place.tree.session();
+        let outcome = tokio::select! {
             biased;
-            unmatched = tape.failed() => Err(unmatched),
-            report = self.sandbox.call(call) => Ok(report),
+            _ = session.stopped() => None,
+            report = self.sandbox.call(call) => Some(report.outcome),
         };
-        let (end, usage) = match report {
-            Ok(report) => (end_of(report.outcome)?, report.usage),
-            Err(unmatched) => (stopped_at(unmatched), Usage::default()),
+        // Its last call may have been the one.
+        let end = match (session.stop_so_far(), outcome) {
+            (Some(Stop::Unmatched(call)), _) => stopped_at(call),
+            (Some(Stop::Limit(why)), _) => return Err(ReplayError::Limit(why)),
+            (None, Some(outcome)) => end_of(outcome)?,
+            (None, None) => return Err(ReplayError::Host("the replay was stopped".into())),
         };
-        let segment = journal.unwritten().map(|unwritten| unwritten.segment).unwrap_or_default();
-        let recording = Recording::read(&segment).map_err(|fault| ReplayError::Host(fault.to_string()))?;
-        let mut effects = effects_of(&recording).map_err(|fault| ReplayError::Host(fault.to_string()))?;
-        let answered = tape.answered(effects.iter().map(|effect| effect.kind == EffectKind::Http));
-        for (effect, by) in effects.iter_mut().zip(answered) {
-            effect.answered_by = answered_by(by);
-        }
-        effects.extend(tape.was_asked_for_variables().then(variables));
-        let metadata_digest = recording.metadata_digest();
-        let (children, logs, metadata) = (Vec::new(), said.logs(), said.metadata());
-        Ok(Observed { end, effects, children, logs, metadata, metadata_digest, usage })
+        let finished = tape.finish().map_err(|fault| ReplayError::Host(fault.to_string()))?;
+        let (effects, metadata_digest) = (effects_of_reaches(finished.reaches), finished.metadata_digest);
+        let usage = activity.usage();
+        place.ends(&effects, usage.cpu);
+        let (logs, metadata) = (said.logs(), said.metadata());
+        Ok(Observed { end, effects, children: Vec::new(), logs, metadata, metadata_digest, usage })
     }
 
-    fn tape(
-        &self,
-        source: &Source,
-        (said, activity): (&Said, &Activity),
-        (depth, budget): (u32, Arc<AtomicU32>),
-    ) -> Result<Tape, ReplayError> {
+    fn tape(&self, source: &Source, (said, activity): (&Said, &Activity), place: &Place) -> Result<Tape, ReplayError> {
         let Options { mode, unmatched, stubs, egress, children } = &self.options;
         let live = || self.sandbox.outbound(&source.context.environment.id, egress.clone());
         let nested = |sources: &Arc<dyn Sources>| -> Arc<dyn Children> {
             let (replayer, parent, activity) = (self.clone(), source.clone(), activity.clone());
-            Arc::new(Nested { replayer, parent, activity, sources: sources.clone(), depth, budget: budget.clone() })
+            Arc::new(Nested { replayer, parent, activity, sources: sources.clone(), place: place.clone() })
         };
         // A run without a parent is its own.
         let (said, is_root) = (said.clone(), source.context.run.parent_run_id.is_none());
         let options = tape::Options {
+            session: place.tree.session().clone(),
             changes: Some(Arc::new(move |of, change| {
                 if of == Relative::ThisRun || is_root {
                     said.change(change);
@@ -214,77 +218,6 @@ impl Replayer {
             started_ms: source.context.attempt.started_at,
         };
         Tape::new(&source.recording, options).map_err(|fault| ReplayError::Recording(fault.to_string()))
-    }
-}
-
-/// Executes the runs that a replayed run triggers.
-struct Nested {
-    replayer: Replayer,
-    parent: Source,
-    /// That of the parent, whose time stands still while it waits for another run.
-    activity: Activity,
-    sources: Arc<dyn Sources>,
-    depth: u32,
-    /// How many more may be executed.
-    budget: Arc<AtomicU32>,
-}
-
-#[async_trait]
-impl Children for Nested {
-    async fn execute(&self, item: BatchItem, recorded: Option<String>) -> Answer<RunResult> {
-        let refused = |name: &str, message: String| GuestError {
-            status: FailedStatus::SystemFailure,
-            name: name.into(),
-            message,
-            stack: None,
-        };
-        let BatchItem { task_id, payload, options } = item;
-        let result = |output, cpu| RunResult { id: String::new(), task_id: task_id.clone(), output, cpu };
-        let left = self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        if left.is_err() || self.depth >= MAX_DEPTH {
-            let message = format!("a replay executes {MAX_CHILDREN} runs at most, {MAX_DEPTH} deep");
-            return Ok(result(Err(refused("TooManyChildren", message)), 0));
-        }
-        let recorded = match recorded {
-            Some(id) => self.sources.source(&id).await.map_err(HostFault)?,
-            None => None,
-        };
-        let source = recorded.unwrap_or_else(|| self.parent.child(&task_id, options.metadata));
-        let (replayer, next) = (self.replayer.clone(), (self.depth + 1, self.budget.clone()));
-        // A task of its own, so that what it uses is not counted as the parent's; it goes with the parent.
-        let mut child = JoinSet::new();
-        child.spawn(async move { replayer.execute(&source, Arc::new(payload), next).await });
-        self.activity.pause();
-        let executed = child.join_next().await;
-        self.activity.resume();
-        let executed = executed.unwrap_or(Ok(Err(ReplayError::Host("a replay was lost".into()))));
-        match executed.map_err(|error| HostFault(error.to_string()))? {
-            Ok(observed) => {
-                let cpu = u64::try_from(observed.usage.cpu.as_millis()).unwrap_or(u64::MAX);
-                Ok(result(output_of(observed.end), cpu))
-            }
-            Err(ReplayError::Host(fault)) => Err(HostFault(fault)),
-            Err(error @ (ReplayError::NoSuchTask { .. } | ReplayError::Recording(_))) => {
-                Ok(result(Err(refused("NotReplayable", error.to_string())), 0))
-            }
-        }
-    }
-}
-
-fn output_of(end: ObservedEnd) -> Result<String, GuestError> {
-    match end {
-        ObservedEnd::Completed(output) => Ok(output),
-        ObservedEnd::Failed { kind, name, message, stack } => {
-            let status = match kind {
-                ErrorKind::Task => FailedStatus::Failed,
-                ErrorKind::Crash | ErrorKind::OutOfMemory => FailedStatus::Crashed,
-                ErrorKind::TimeLimit => FailedStatus::TimedOut,
-                ErrorKind::Canceled => FailedStatus::Canceled,
-                ErrorKind::Expired => FailedStatus::Expired,
-                ErrorKind::System => FailedStatus::SystemFailure,
-            };
-            Err(GuestError { status, name, message, stack })
-        }
     }
 }
 
@@ -318,25 +251,18 @@ fn stopped_at(call: String) -> ObservedEnd {
 
 /// What a recorded attempt wanted of the world outside.
 pub(super) fn effects_of(recording: &Recording) -> Result<Vec<Effect>, HostFault> {
-    let effect = |Reach { kind, target, arguments, digest, .. }: Reach| Effect {
-        kind: kind_of(kind),
-        target,
-        arguments,
-        digest,
-        answered_by: AnsweredBy::Live,
-    };
+    let effect = |reach| effect(reach, AnsweredBy::Live);
     Ok(recording.reaches()?.into_iter().map(effect).collect())
 }
 
-/// It looked for variables that the source run had not looked for.
-fn variables() -> Effect {
-    Effect {
-        kind: EffectKind::Environment,
-        target: "environment variables".into(),
-        arguments: String::new(),
-        digest: 0,
-        answered_by: AnsweredBy::Unmatched,
-    }
+/// What a replayed one wanted.
+pub(super) fn effects_of_reaches(reaches: Vec<(Reach, tape::AnsweredBy)>) -> Vec<Effect> {
+    reaches.into_iter().map(|(reach, by)| effect(reach, answered_by(by))).collect()
+}
+
+fn effect(reach: Reach, answered_by: AnsweredBy) -> Effect {
+    let Reach { kind, target, arguments, digest, .. } = reach;
+    Effect { kind: kind_of(kind), target, arguments, digest, answered_by }
 }
 
 fn kind_of(kind: ReachKind) -> EffectKind {
@@ -349,6 +275,8 @@ fn kind_of(kind: ReachKind) -> EffectKind {
         ReachKind::Metadata => EffectKind::Metadata,
         ReachKind::Tags => EffectKind::Tags,
         ReachKind::Stream => EffectKind::Stream,
+        ReachKind::Environment => EffectKind::Environment,
+        ReachKind::Wait => EffectKind::Wait,
     }
 }
 

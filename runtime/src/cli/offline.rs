@@ -11,7 +11,8 @@ use bytes::Bytes;
 
 use super::{Usage, input};
 use crate::backtest::file;
-use crate::backtest::replay::{MAX_DEPTH, Options, Replayer, Target};
+use crate::backtest::children::MAX_DEPTH;
+use crate::backtest::replay::{Options, Replayer, Target};
 use crate::backtest::source::{Original, Source};
 use crate::context::AttemptLimits;
 use crate::model::digest::Digest;

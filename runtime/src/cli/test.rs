@@ -189,7 +189,7 @@ fn test(workshop: &Workshop, path: &Path, rules: &Rules) -> Result<Tested, Strin
             Ok(Tested { file: path.display().to_string(), run_id, verdict, comparison: Some(comparison), note })
         }
         Err(error @ ReplayError::NoSuchTask { .. }) => Ok(rejected(error.to_string())),
-        Err(error @ (ReplayError::Recording(_) | ReplayError::Host(_))) => Err(error.to_string()),
+        Err(error @ (ReplayError::Recording(_) | ReplayError::Limit(_) | ReplayError::Host(_))) => Err(error.to_string()),
     }
 }
 
