@@ -112,7 +112,7 @@ impl StoredRuns {
         match stored.is_recorded {
             Some(true) => {}
             Some(false) => {
-                let why = "its journal passed the limit (--max-journal), or recording was off";
+                let why = "its journal passed the limit (--max-journal), was not wanted, or is forgotten";
                 return Err(NotReplayable::because(why));
             }
             None => return Err(NotReplayable::because("it ended without an attempt that is on record")),

@@ -1,6 +1,7 @@
 //! Runs that go on where another one failed: they begin with a journal.
 
 use super::insert::{Inserted, insert_run};
+use super::journals::keep_journal;
 use super::sql::values;
 use super::{Error, Storage};
 use crate::model::run::NewRun;
@@ -16,7 +17,6 @@ impl Storage {
         journal: Vec<u8>,
         max_waiting: u64,
     ) -> Result<Inserted, Error> {
-        let keep = "INSERT INTO run_journals (run_id, attempt, seq, data) VALUES (?1, ?2, 1, ?3)";
         let resume = "UPDATE runs SET journaled_attempt = ?2 WHERE id = ?1 AND attempt = 0";
         let listeners = self.listeners.clone();
         self.writer
@@ -24,7 +24,7 @@ impl Storage {
                 let waiting = listeners.waiting(run.environment, &tx.effects);
                 let inserted = insert_run(tx, &run, waiting, max_waiting)?;
                 if inserted == Inserted::New {
-                    tx.execute(keep, values![run.id, FIRST_ATTEMPT, journal.as_slice()])?;
+                    keep_journal(tx, run.id, FIRST_ATTEMPT, (Some(&journal), true))?;
                     tx.execute(resume, values![run.id, FIRST_ATTEMPT])?;
                 }
                 Ok(inserted)

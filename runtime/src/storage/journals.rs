@@ -20,8 +20,7 @@ const MAX_FORGOTTEN: u32 = 50;
 impl Storage {
     /// What is stored of the journal of an attempt: its segments, in order, as they were given.
     pub async fn journal(&self, run: RunId, attempt: u32) -> Result<Vec<Vec<u8>>, Error> {
-        let sql = "SELECT data FROM run_journals WHERE run_id = ?1 AND attempt = ?2 ORDER BY seq";
-        self.read(move |tx| tx.rows(sql, values![run, attempt], |row| row.column())).await
+        self.read(move |tx| segments(tx, run, attempt)).await
     }
 
     /// Forgets the journals of runs that ended at `ended_by` or before, the oldest first, a bounded
@@ -41,6 +40,12 @@ impl Storage {
         self.writer.write(move |tx| old.iter().try_for_each(|run| forget_journals(tx, *run))).await?;
         Ok(is_full)
     }
+}
+
+/// The segments of a journal, in order.
+pub(super) fn segments(tx: &Tx<'_>, run: RunId, attempt: u32) -> Result<Vec<Vec<u8>>, Error> {
+    let sql = "SELECT data FROM run_journals WHERE run_id = ?1 AND attempt = ?2 ORDER BY seq";
+    tx.rows(sql, values![run, attempt], |row| row.column())
 }
 
 /// Adds what was recorded to the journal of an attempt, which is complete with it; forgets one that is

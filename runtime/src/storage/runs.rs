@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::effects::RunEnd;
-use super::list::list;
+use super::list::{ids, list};
 use super::page::{Page, Place};
 use super::queue::expiry;
 use super::sql::{Row, Tx, values};
@@ -102,8 +102,7 @@ impl Storage {
 
     /// What a run was given: its payload, and its metadata at the trigger.
     pub async fn payload(&self, run: RunId) -> Result<Option<(Packet, Option<String>)>, Error> {
-        let sql = "SELECT data, format, metadata FROM run_payloads WHERE run_id = ?1";
-        self.read(move |tx| tx.row(sql, values![run], |row| Ok((packet(row)?, row.column()?)))).await
+        self.read(move |tx| given(tx, run)).await
     }
 
     /// The runs that replay `run`, oldest first, 100 at most.
@@ -147,10 +146,27 @@ impl Storage {
         self.read(move |tx| list(tx, environment, &filter, place, limit)).await
     }
 
+    /// The same, their names only.
+    pub async fn run_ids(
+        &self,
+        environment: EnvironmentId,
+        filter: RunFilter,
+        place: Place,
+        limit: u32,
+    ) -> Result<Page<RunId>, Error> {
+        self.read(move |tx| ids(tx, environment, &filter, place, limit)).await
+    }
+
     /// Resolves with how `run` ends. Ask before you look whether it has ended.
     pub fn end_of(&self, run: RunId) -> RunEnd {
         self.listeners.end_of(run)
     }
+}
+
+/// What a run was given.
+pub(super) fn given(tx: &Tx<'_>, run: RunId) -> Result<Option<(Packet, Option<String>)>, Error> {
+    let sql = "SELECT data, format, metadata FROM run_payloads WHERE run_id = ?1";
+    tx.row(sql, values![run], |row| Ok((packet(row)?, row.column()?)))
 }
 
 /// The newest deployment with the label that a run waits for, if there is one with its task.

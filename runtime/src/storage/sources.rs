@@ -1,6 +1,7 @@
 //! What is stored of a run that is to be replayed, read at once.
 
-use super::runs::{packet, read_run, run_columns};
+use super::journals::segments;
+use super::runs::{given, read_run, run_columns};
 use super::sql::values;
 use super::{Error, Storage};
 use crate::model::id::{EnvironmentId, RunId};
@@ -28,21 +29,23 @@ pub struct StoredSource {
 impl Storage {
     /// What is stored of a run of an environment; `None`: there is no such run.
     pub async fn source(&self, environment: EnvironmentId, run: RunId) -> Result<Option<StoredSource>, Error> {
-        let find = concat!("SELECT ", run_columns!(), " FROM runs WHERE id = ?1 AND environment_id = ?2");
-        let given = "SELECT data, format, metadata FROM run_payloads WHERE run_id = ?1";
-        let recorded = "SELECT is_replayable FROM runs WHERE id = ?1";
-        let journal = "SELECT data FROM run_journals WHERE run_id = ?1 AND attempt = ?2 ORDER BY seq";
+        // A journal that nobody wanted, or that was forgotten, is no recording.
+        let find = concat!(
+            "SELECT ",
+            run_columns!(),
+            ", CASE WHEN is_replayable = 1 AND journaled_attempt <> attempt THEN 0 ELSE is_replayable END AS is_recorded
+              FROM runs WHERE id = ?1 AND environment_id = ?2"
+        );
         let logs = "SELECT COUNT(CASE WHEN level = 'trace' THEN 1 END), COUNT(CASE WHEN level = 'debug' THEN 1 END),
                            COUNT(CASE WHEN level = 'info' THEN 1 END), COUNT(CASE WHEN level = 'warn' THEN 1 END),
                            COUNT(CASE WHEN level = 'error' THEN 1 END)
                     FROM   run_logs
                     WHERE  run_id = ?1 AND attempt = ?2 AND kind = 'line' AND source <> 'host'";
         self.read(move |tx| {
-            let Some(run) = tx.row(find, values![run, environment], read_run)? else { return Ok(None) };
-            let given = tx.row(given, values![run.id], |row| Ok((packet(row)?, row.column()?)))?;
-            let Some((payload, metadata)) = given else { return Ok(None) };
-            let is_recorded = tx.row(recorded, values![run.id], |row| row.column::<Option<bool>>())?.flatten();
-            let journal = tx.rows(journal, values![run.id, run.attempt], |row| row.column())?;
+            let found = tx.row(find, values![run, environment], |row| Ok((read_run(row)?, row.column()?)))?;
+            let Some((run, is_recorded)) = found else { return Ok(None) };
+            let Some((payload, metadata)) = given(tx, run.id)? else { return Ok(None) };
+            let journal = segments(tx, run.id, run.attempt)?;
             let logs = tx.row(logs, values![run.id, run.attempt], |row| {
                 let (trace, debug, info) = (row.column()?, row.column()?, row.column()?);
                 Ok(LogCounts { trace, debug, info, warn: row.column()?, error: row.column()? })
