@@ -9,10 +9,10 @@ use axum::http::StatusCode;
 use super::auth::Caller;
 use super::body::{Body, Params, Segments, json};
 use super::error::{ApiError, Result};
-use super::list::page_size;
+use super::list::{behind_run, cut, page_size};
 use super::openapi::{ChangeErrors, Pages, ReadErrors};
 use super::{Server, cursor};
-use crate::api::{self, BulkCounts, BulkItem, BulkList, BulkMember, BulkMembers, BulkRequest, Pagination, RunStatus};
+use crate::api::{self, BulkCounts, BulkItem, BulkList, BulkMember, BulkMembers, BulkRequest, RunStatus};
 use crate::bulk::BulkError;
 use crate::model::bulk::BulkKind;
 use crate::model::id::BulkId;
@@ -130,15 +130,11 @@ pub(super) async fn members(
 ) -> Result<Json<BulkMembers>> {
     params.only(&["page[size]", "page[after]"])?;
     let bulk = find(&server, &caller, &bulk).await?;
-    let limit = page_size(&params)?;
-    let bad = |_| ApiError::bad_request("`page[after]` must be the id of a run: the `next` of the page before");
-    let after = params.get("page[after]").map(str::parse).transpose().map_err(bad)?;
+    let (limit, after) = behind_run(&params)?;
     let mut members = server.storage.members(bulk.id, after, limit + 1).await?;
-    let more = members.len() > limit as usize;
-    members.truncate(limit as usize);
-    let next = members.last().filter(|_| more).map(|last| last.source.to_string());
+    let pagination = cut(&mut members, limit, |member| member.source);
     let data = members.into_iter().map(member).collect();
-    json(BulkMembers { data, pagination: Pagination { next, previous: None } })
+    json(BulkMembers { data, pagination })
 }
 
 async fn find(server: &Server, caller: &Caller, bulk: &str) -> Result<Bulk> {

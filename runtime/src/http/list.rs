@@ -7,8 +7,9 @@ use serde::de::DeserializeOwned;
 use super::body::Params;
 use super::cursor;
 use super::error::{ApiError, Result};
-use crate::api::RunStatus;
+use crate::api::{Pagination, RunStatus};
 use crate::model::admission::stored_queue_name;
+use crate::model::id::RunId;
 use crate::model::version::Version;
 use crate::model::{Timestamp, duration, limits};
 use crate::storage::{Place, RunFilter};
@@ -86,6 +87,19 @@ pub(super) fn page_size(params: &Params) -> Result<u32> {
         Some(size @ 1..=100) => Ok(u32::try_from(size).unwrap_or(limits::MAX_PAGE_ITEMS)),
         Some(_) => Err(ApiError::bad_request("`page[size]` must be 1 to 100")),
     }
+}
+
+/// How many of the things on a page there may be that belong to a source run each, and behind which run.
+pub(super) fn behind_run(params: &Params) -> Result<(u32, Option<RunId>)> {
+    let bad = |_| ApiError::bad_request("`page[after]` must be the id of a run: the `next` of the page before");
+    Ok((page_size(params)?, params.get("page[after]").map(str::parse).transpose().map_err(bad)?))
+}
+
+/// Cuts off what was found beyond a page of such things, and says where the next one begins.
+pub(super) fn cut<T>(found: &mut Vec<T>, limit: u32, source: impl Fn(&T) -> RunId) -> Pagination {
+    let more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    Pagination { next: found.last().filter(|_| more).map(|last| source(last).to_string()), previous: None }
 }
 
 /// The values of a condition, each once.

@@ -36,15 +36,6 @@ impl From<ForwardError> for ApiError {
     }
 }
 
-/// Whether `true` was asked for.
-fn flag(params: &Params, name: &str) -> Result<bool> {
-    match params.get(name) {
-        None | Some("false") => Ok(false),
-        Some("true" | "") => Ok(true),
-        Some(_) => Err(ApiError::bad_request(format!("`{name}` must be true or false"))),
-    }
-}
-
 /// The recording of a run, as a file: with it and the component, the run can be executed again anywhere.
 ///
 /// All that the run was told is in it: payload, variables, bodies of responses. With `redact=true`, the values of
@@ -67,7 +58,7 @@ pub(super) async fn recording(
     params.only(&["redact"])?;
     let run = find(&server, &caller, &run).await?;
     let original = server.backtests.original(caller.environment.id, run.id).await?;
-    json(file::write(&original, flag(&params, "redact")?)?)
+    json(file::write(&original, params.flag("redact")?)?)
 }
 
 /// Executes a run again on its own version, with what it was answered then, and says whether it did the same.
@@ -88,7 +79,7 @@ pub(super) async fn rerun(
     params: Params,
 ) -> Result<Json<RerunReport>> {
     params.only(&["steps"])?;
-    let steps = flag(&params, "steps")?;
+    let steps = params.flag("steps")?;
     let run = find(&server, &caller, &run).await?;
     json(server.backtests.rerun(caller.environment.id, run.id, steps).await?)
 }
