@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::artifacts::Artifacts;
 use crate::backtest;
-use crate::backtest::jobs::Backtests;
+use crate::backtest::jobs::{Backtests, ReplayLimits};
 use crate::bulk::Bulks;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -141,7 +141,8 @@ impl App {
         let schedules = Schedules::new(storage.clone(), clock.clone(), defaults);
         let runs = Runs::new(storage.clone(), clock.clone(), defaults);
         let bulks = Bulks::new(storage.clone(), runs.clone(), clock.clone(), config.max_waiting_runs);
-        let keyed = (server_key.clone(), attempt_limits(&config));
+        let replays = ReplayLimits { attempts: attempt_limits(&config), recordings_kept: config.journal_retention };
+        let keyed = (server_key.clone(), replays);
         let backtests = Backtests::new(storage.clone(), lane, runs.clone(), clock.clone(), keyed);
         let (stop_serving, stop_listening) = watch::channel(false);
         let server = Arc::new(Server {
@@ -312,6 +313,7 @@ fn worker_limits(config: &Config) -> worker::Limits {
         attempts: attempt_limits(config),
         max_journal_bytes: config.max_journal_bytes,
         journal_retention: config.journal_retention,
+        backtest_retention: config.backtest_retention,
         parked: worker::ParkLimits {
             max_instances: config.max_concurrent_runs as usize,
             max_bytes: config.parked_memory_bytes,

@@ -66,6 +66,9 @@ pub struct ServerArgs {
     /// How long the journal of a run is kept after its end; 0 for not at all [default: 30d]
     #[arg(long, env = "DACAPO_JOURNAL_RETENTION", value_name = "DURATION")]
     pub journal_retention: Option<String>,
+    /// How long a backtest is kept after its end, with excerpts of what differed [default: 30d]
+    #[arg(long, env = "DACAPO_BACKTEST_RETENTION", value_name = "DURATION")]
+    pub backtest_retention: Option<String>,
     /// Where others reach this server: the beginning of the URLs that tasks are given
     /// [default: http:// and the address it listens on]
     #[arg(long, env = "DACAPO_PUBLIC_URL", value_name = "URL")]
@@ -129,6 +132,8 @@ pub struct Config {
     pub max_journal_bytes: usize,
     /// How long a journal is kept after the end of its run; 0: not at all.
     pub journal_retention: Duration,
+    /// How long a backtest is kept after its end.
+    pub backtest_retention: Duration,
     /// `http` or `https`, a host, perhaps a port and a path, without a slash at the end. `None`: where it
     /// listens.
     pub public_url: Option<String>,
@@ -223,7 +228,8 @@ impl ServerArgs {
             replay_memory_bytes: size("replay-memory", args.replay_memory, 1 << 30)?,
             parked_time: length("parked-time", args.parked_time, 30)?,
             max_journal_bytes: usize::try_from(size("max-journal", args.max_journal, 16 << 20)?).unwrap_or(usize::MAX),
-            journal_retention: journal_retention(args.journal_retention)?,
+            journal_retention: retention("journal-retention", args.journal_retention)?,
+            backtest_retention: retention("backtest-retention", args.backtest_retention)?,
             public_url: args.public_url.map(public_url).transpose()?,
             rate_limit: rate_limit(args.rate_limit, args.rate_limit_burst)?,
             shutdown_grace: length("shutdown-grace", args.shutdown_grace, 30)?,
@@ -250,6 +256,7 @@ impl ServerArgs {
             parked_time: self.parked_time.or(other.parked_time),
             max_journal: self.max_journal.or(other.max_journal),
             journal_retention: self.journal_retention.or(other.journal_retention),
+            backtest_retention: self.backtest_retention.or(other.backtest_retention),
             public_url: self.public_url.or(other.public_url),
             rate_limit: self.rate_limit.or(other.rate_limit),
             rate_limit_burst: self.rate_limit_burst.or(other.rate_limit_burst),
@@ -269,7 +276,7 @@ impl Config {
             "listen = \"{}\"\ndata-dir = \"{}\"\nmax-concurrent-runs = {}\nmax-waiting-runs = {}\n\
              default-ttl = \"{}\"\ndefault-max-duration = \"{}s\"\nmax-host-wait = \"{}s\"\nscratch-quota = \"{}B\"\n\
              max-task-memory = \"{}B\"\nparked-memory = \"{}B\"\nreplay-memory = \"{}B\"\nparked-time = \"{}s\"\nmax-journal = \"{}B\"\n\
-             journal-retention = \"{}\"\n{}shutdown-grace = \"{}s\"\nrate-limit = {}\n{}# server-key {}\n# admin-key {}\n",
+             journal-retention = \"{}\"\nbacktest-retention = \"{}\"\n{}shutdown-grace = \"{}s\"\nrate-limit = {}\n{}# server-key {}\n# admin-key {}\n",
             self.listen,
             self.data_dir.display(),
             self.max_concurrent_runs,
@@ -284,6 +291,7 @@ impl Config {
             self.parked_time.as_secs(),
             self.max_journal_bytes,
             duration::text(self.journal_retention),
+            duration::text(self.backtest_retention),
             public_url,
             self.shutdown_grace.as_secs(),
             self.rate_limit.map_or(0, |limit| limit.per_second),
@@ -353,8 +361,8 @@ fn default_ttl(text: Option<String>) -> Result<DefaultTtl, Error> {
     Ok(DefaultTtl { in_development: given, elsewhere: given })
 }
 
-fn journal_retention(text: Option<String>) -> Result<Duration, Error> {
-    length("journal-retention", text.map(|text| if text == "0" { "0s".into() } else { text }), 30 * 86_400)
+fn retention(name: &'static str, text: Option<String>) -> Result<Duration, Error> {
+    length(name, text.map(|text| if text == "0" { "0s".into() } else { text }), 30 * 86_400)
 }
 
 fn length(name: &'static str, text: Option<String>, default_seconds: u64) -> Result<Duration, Error> {

@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
+use dacapo::clock::Clock;
 use dacapo::config::ServerArgs;
+use dacapo::model::id::BacktestId;
 use dacapo::sandbox::scripted::{ScriptedSandbox, Step};
+use dacapo::storage::Storage;
 use dacapo_tests::guests;
 use serde_json::{Value, json};
 use tracing::field::{Field, Visit};
@@ -222,6 +225,11 @@ fn walk() {
         // What a crash would leave behind: in the copy the run executes, and nobody knows of it.
         dacapo::app::backup(app.data_dir(), &crashed).await.expect("the backup is made");
         (lost, left)
+    });
+    live().block_on(async {
+        let storage = Storage::open(&crashed, &Clock::system()).unwrap();
+        storage.backtest_faltered(BacktestId::from_bits(7)).await.unwrap();
+        storage.close().await;
     });
     live().block_on(send_to_a_full_queue());
     live().block_on(crate::waits::walk(&dir.path().join("waits")));
@@ -525,7 +533,8 @@ async fn backtests(app: &TestApp) {
     let version = text(&current, "version");
     let path = "/api/v1/backtests";
     for (place, last) in [3, 1_000].into_iter().enumerate() {
-        let made = app.post(path, json!({ "version": version, "last": last })).await.ok();
+        let asked = json!({ "version": version, "last": last, "against": "current" });
+        let made = app.post(path, asked).await.ok();
         let path = format!("{path}/{}", text(&made, "id"));
         if place == 1 {
             app.post_empty(&format!("{path}/abort")).await;
@@ -539,6 +548,14 @@ async fn backtests(app: &TestApp) {
     let page = app.get("/api/v1/backtests?page[size]=1").await.ok();
     let cursor = text(&page["pagination"], "next").to_owned();
     app.get(&format!("/api/v1/backtests?page[before]={cursor}")).await.ok();
+    let newest = format!("{path}/{}", text(&page["data"][0], "id"));
+    app.send(&app.key, Request::delete(&newest), Body::empty()).await.ok();
+    app.send(&app.key, Request::delete(&newest), Body::empty()).await.error(404);
+    let left = "SELECT COUNT(*) FROM backtests WHERE is_deleted = 1";
+    let connection = rusqlite::Connection::open(app.data_dir().join("dacapo.db")).unwrap();
+    while connection.query_row(left, [], |row| row.get::<_, u32>(0)).unwrap() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 async fn bulk(app: &TestApp) {

@@ -60,7 +60,11 @@ async fn a_policy_lets_through_what_is_clean_and_keeps_back_what_is_not() {
     let second = upload(&app, guests::SAMPLE_ORDER_IMPORTER_V2, "").await;
     let backtest = decided(&app, &second).await;
     assert_eq!(backtest["verdicts"], json!({ "same": 1, "fixed": 1 }), "{backtest}");
-    assert_eq!((&backtest["isOpen"], &backtest["gate"]), (&json!(true), &json!({ "allow": 0 })), "{backtest}");
+    assert_eq!(
+        (&backtest["isOpen"], &backtest["gate"]),
+        (&json!(true), &json!({ "allow": 0, "minKnown": 50 })),
+        "{backtest}"
+    );
     assert_eq!(current(&app).await, second["deployment"]["version"]);
 
     assert_eq!(import(&app, "1,299.00").await["isSuccess"], true);

@@ -10,6 +10,7 @@ mod postgres;
 mod program;
 
 mod api;
+mod backtests;
 mod batches;
 mod branches;
 mod bulk;

@@ -9,7 +9,7 @@ use crate::dialect::{empty_database, statements};
 /// Tables that are small, whatever happens.
 const SMALL: [&str; 5] = ["workers", "environments", "e", "api_keys", "schema_migrations"];
 /// What runs and tokens that wait or execute are in, and nothing else: there is a limit to them.
-const OF_THE_LIVING: [&str; 9] = [
+const OF_THE_LIVING: [&str; 10] = [
     "runs_ready",
     "runs_parked",
     "runs_awaiting",
@@ -18,6 +18,7 @@ const OF_THE_LIVING: [&str; 9] = [
     "runs_held_in_environment",
     "waitpoints_waiting",
     "backtests_pending",
+    "backtests_pending_of",
     "bulk_actions_pending",
 ];
 /// Tables, or their short names, of which an environment has few.

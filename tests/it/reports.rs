@@ -31,7 +31,7 @@ fn comparison(then: &str, now: &str) -> Comparison {
 
 fn row(run_id: &str, verdict: Verdict, comparison: Option<Comparison>) -> ReportRow {
     let (run_id, task, note) = (run_id.to_owned(), "greet".to_owned(), None);
-    ReportRow { run_id, task, verdict, comparison, note }
+    ReportRow { run_id, task, verdict, differs: !verdict.is_clean(), comparison, note }
 }
 
 fn summary(rows: &[ReportRow]) -> Summary {
@@ -136,7 +136,7 @@ fn a_junit_report_has_a_case_for_each_run() {
 #[test]
 fn a_junit_report_of_many_runs_has_a_case_for_each_task() {
     let mut rows: Vec<ReportRow> = (0..3_000).map(|n| row(&format!("run_{n}"), Verdict::Same, None)).collect();
-    rows[7].verdict = Verdict::NewlyFailing;
+    (rows[7].verdict, rows[7].differs) = (Verdict::NewlyFailing, true);
     for row in &mut rows[1_000..2_000] {
         row.task = "mail".to_owned();
     }

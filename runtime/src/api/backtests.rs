@@ -29,7 +29,8 @@ pub struct BacktestRequest {
     /// These runs, 500 at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_ids: Option<Vec<String>>,
-    /// Of the runs that fit, so many of the newest: 1 to 100,000. Default: 1,000.
+    /// Of the runs that fit, so many of the newest: 1 to 100,000. Default: 1,000. With a gate, tasks share them evenly; what
+    /// one has too few runs for goes to the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<u32>,
     /// Of those, so many that are spread evenly.
@@ -50,8 +51,13 @@ pub struct BacktestRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Gate {
-    /// Most runs that may differ: with a verdict other than `same`, `fixed` and `not-replayable`.
+    /// Most runs that may differ: with a verdict other than `same`, `fixed` and `not-replayable`, or with one on which the
+    /// server could not execute the version.
     pub allow: u64,
+    /// The least share of the runs of each task, in percent, that must be replayable: otherwise too little is known of the
+    /// version, and it stays unpromoted. Tasks that want no recordings kept do not count. Default: 50.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub min_known: Option<u32>,
 }
 
 /// Where a backtest is.
@@ -98,7 +104,8 @@ pub struct BacktestItem {
     pub done: u64,
     /// How many came to each verdict; verdicts to which none came are left out.
     pub verdicts: BTreeMap<String, u64>,
-    /// Runs with a verdict other than `same`, `fixed` and `not-replayable`.
+    /// Runs with a verdict other than `same`, `fixed` and `not-replayable`, and those that are not replayable because the
+    /// server could not execute the version on them.
     pub differences: u64,
     /// When it was asked for.
     #[serde(serialize_with = "serialize_instant")]
@@ -115,6 +122,10 @@ pub struct BacktestItem {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
+    /// Of a gate that was decided: tasks of which nothing is known, because none of their runs has ended in the time for
+    /// which recordings are kept, or none could be replayed.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub untested: Vec<String>,
 }
 
 /// `GET /api/v1/backtests`
@@ -152,6 +163,9 @@ pub struct BacktestReplay {
     pub task_identifier: String,
     /// In a word.
     pub verdict: String,
+    /// Whether it speaks against the version. A run that is `not-replayable` does where the server could not execute the
+    /// version on it, alone and several times, because that may be the version's doing.
+    pub differs: bool,
     /// What differs.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub comparison: Option<Comparison>,
@@ -165,11 +179,14 @@ pub struct BacktestReplay {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct BacktestPolicy {
-    /// So many of the newest runs: 1 to 100,000. Default: 1,000.
+    /// So many of the newest runs, which tasks share evenly: 1 to 100,000. Default: 1,000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<u32>,
     /// Most runs that may differ. Default: 0.
     pub allow: u64,
+    /// The least share of the runs of each task, in percent, that must be replayable. Default: 50.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_known: Option<u32>,
     /// Of those runs, so many that are spread evenly.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample: Option<u32>,

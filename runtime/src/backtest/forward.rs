@@ -74,19 +74,17 @@ impl Backtests {
         if overrides.max_attempts.is_some_and(|attempts| attempts > 1) {
             return refuse("with `fromFailure` there is one attempt: another would begin from the start");
         }
+        let _inside = self.door.enter_from_outside().await?;
         let original = self.original(environment, run).await?;
         if !matches!(original.source.observed.end, ObservedEnd::Failed { .. }) {
             return refuse("the run did not fail: there is nothing to be fixed");
         }
-        let deployment = match overrides.locked {
-            Some(locked) => self.deployment(locked).await?,
-            None => {
-                let task = &original.source.context.task.id;
-                let current = self.storage.current_deployment_of(environment, task).await?;
-                let missing = || ForwardError::Refused(format!("no current version has the task `{task}`"));
-                self.deployment(current.ok_or_else(missing)?).await?
-            }
-        };
+        let task = &original.source.context.task.id;
+        let deployment = self.named_or_current(environment, overrides.locked, task).await;
+        let deployment = deployment.map_err(|error| match error {
+            BacktestError::Refused(text) => ForwardError::Refused(text),
+            error => error.into(),
+        })?;
         overrides.locked = Some(deployment.id);
         overrides.max_attempts = Some(1);
         // What it had made of them before it failed is not made again.

@@ -1,33 +1,29 @@
-//! The verbs: replay one run and compare, and do the same to many, step by step.
+//! The verbs: replay one run and compare, and ask for the same of many.
 //!
-//! A backtest is stored and then done by a loop that calls [`Backtests::step`], newest run first.
-//! What came of runs is written with the place to go on from, so that each counts once, whatever
-//! dies in between. At the end a gate is open, and the version made current, or it is not.
+//! A backtest is stored and then done by a loop that calls [`Backtests::step`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use jiff::Timestamp;
-
+use super::door::Door;
 use super::judge::{Bench, Judged};
+use super::plan::{Amount, Plan, Scope, check_how, check_min_known, rules_of};
 use super::replay::ReplayError;
-use super::rules::{Rules, RulesError};
+use super::rules::RulesError;
 use super::stored::{NotReplayable, StoredRuns};
-use super::stubs;
-use crate::api::{BacktestRequest, BulkFilter, ReplayMode, ReplayOptions};
+use crate::api::{BacktestRequest, Gate, ReplayMode, ReplayOptions};
 use crate::clock::Clock;
 use crate::context::AttemptLimits;
 use crate::model::id::{BacktestId, DeploymentId, EnvironmentId, RunId};
 use crate::model::limits;
-use crate::model::run::Status;
-use crate::model::verdict::Verdict;
 use crate::runs::Runs;
 use crate::sandbox::Sandbox;
 use crate::secrets;
-use crate::selection::{self, SelectionError};
-use crate::storage::{self, Backtest, BacktestEnd, Deployment, NewBacktest, Place, RunFilter, Storage};
+use crate::selection::SelectionError;
+use crate::storage::{self, BacktestDeleted, BacktestEnd, Deployment, GateRule, NewBacktest, Storage};
 
 /// Runs that are replayed before their results are written together.
-const PAGE: u32 = 128;
+pub(super) const STEP_RUNS: u32 = 128;
 
 /// Replays runs of this server. Clones share everything.
 #[derive(Clone)]
@@ -38,6 +34,9 @@ pub struct Backtests {
     pub(super) runs: Runs,
     pub(super) clock: Clock,
     pub(super) limits: AttemptLimits,
+    /// How long the recording of a run is kept after its end.
+    pub(super) recordings_kept: Duration,
+    pub(super) door: Door,
 }
 
 /// Why nothing is replayed.
@@ -64,6 +63,18 @@ pub enum BacktestError {
     /// It is over.
     #[error("the backtest is over already")]
     Over,
+    /// It is not over.
+    #[error("the backtest is under way: abort it first")]
+    Pending,
+    /// The environment has so many that are not over.
+    #[error(
+        "{} backtests of the environment are under way already; abort one, or try again when one is over",
+        limits::MAX_PENDING_BACKTESTS
+    )]
+    TooMany,
+    /// So many replays wait for a place.
+    #[error("{} replays wait already; try again in a moment", limits::MAX_WAITING_REPLAYS)]
+    Full,
     /// The server cannot do it now. The text is for people.
     #[error("{0}")]
     Host(String),
@@ -93,14 +104,13 @@ impl From<ReplayError> for BacktestError {
     }
 }
 
-/// Among which runs those of a backtest are looked for.
+/// What replays may use, and what they are made from.
 #[derive(Debug, Clone, Copy)]
-struct Scope {
-    environment: EnvironmentId,
-    /// The version that is tested.
-    deployment: DeploymentId,
-    /// When the backtest was asked for.
-    made_at: Timestamp,
+pub struct ReplayLimits {
+    /// What an attempt may use where neither run nor task say.
+    pub attempts: AttemptLimits,
+    /// How long the recording of a run is kept after its end.
+    pub recordings_kept: Duration,
 }
 
 impl Backtests {
@@ -110,17 +120,18 @@ impl Backtests {
         sandbox: Arc<dyn Sandbox>,
         runs: Runs,
         clock: Clock,
-        (server_key, limits): (Arc<secrets::ServerKey>, AttemptLimits),
+        (server_key, limits): (Arc<secrets::ServerKey>, ReplayLimits),
     ) -> Self {
-        let sources = StoredRuns::new(storage.clone(), server_key, limits);
-        Self { storage, sources, sandbox, runs, clock, limits }
+        let ReplayLimits { attempts, recordings_kept } = limits;
+        let sources = StoredRuns::new(storage.clone(), server_key, attempts);
+        Self { storage, sources, sandbox, runs, clock, limits: attempts, recordings_kept, door: Door::new() }
     }
 
     /// Replays one run on a version, by default the current one, and compares.
     ///
     /// # Errors
     ///
-    /// If the request cannot be met. That the run cannot be replayed is a verdict.
+    /// If the request cannot be met, or too many are waiting. That the run cannot be replayed is a verdict.
     pub async fn replay_one(
         &self,
         environment: EnvironmentId,
@@ -128,16 +139,14 @@ impl Backtests {
         wanted: Wanted,
     ) -> Result<(Judged, Arc<Deployment>), BacktestError> {
         let Wanted { version, payload, mode, options } = wanted;
+        let rules = Arc::new(rules_of(&options)?);
+        let _inside = self.door.enter_from_outside().await?;
         let source = self.storage.run(environment, run).await?.ok_or(BacktestError::NoSuchRun)?;
-        let deployment = match version {
-            Some(version) => self.deployment_of(environment, &version).await?,
-            None => {
-                let current = self.storage.current_deployment_of(environment, &source.task).await?;
-                let missing = || BacktestError::Refused(format!("no current version has the task `{}`", source.task));
-                self.deployment(current.ok_or_else(missing)?).await?
-            }
+        let named = match version {
+            Some(version) => Some(self.deployment_of(environment, &version).await?.id),
+            None => None,
         };
-        let rules = Arc::new(Rules::check(options.rules.clone().unwrap_or_default())?);
+        let deployment = self.named_or_current(environment, named, &source.task).await?;
         let version = self.version(environment, deployment.clone(), (mode, &options)).await?;
         let bench = Bench { environment, version, against: None, rules };
         let judged = self.judge(&bench, run, payload.map(Arc::new)).await?;
@@ -155,72 +164,56 @@ impl Backtests {
         request: BacktestRequest,
     ) -> Result<BacktestId, BacktestError> {
         let now = self.clock.now();
-        let refuse = |text: &str| Err(BacktestError::Refused(text.into()));
-        let last = request.last.unwrap_or(limits::DEFAULT_BACKTEST_RUNS);
-        if !(1..=limits::MAX_BACKTEST_RUNS).contains(&last) || request.sample == Some(0) {
-            return refuse("`last` must be 1 to 100,000, and `sample` at least 1");
-        }
-        if request.mode == Some(ReplayMode::Live) {
-            return refuse("`mode` of a backtest is `sandbox` or `shadow`; for new runs use a bulk action");
-        }
+        let amount = Amount::check(request.last, request.sample)?;
+        check_how(request.mode, &request.options)?;
+        let gate = match request.gate {
+            Some(Gate { allow, min_known }) => {
+                Some(GateRule { allowed: allow, min_known: check_min_known(min_known)? })
+            }
+            None => None,
+        };
         let deployment = self.deployment_of(environment, &request.version).await?;
         let against = match request.against.as_deref() {
             None | Some("recorded") => None,
-            Some("current") => {
-                let current = self.storage.current_deployment(environment).await?;
-                let missing = || BacktestError::Refused("no version is current: compare with `recorded`".into());
-                Some(current.ok_or_else(missing)?.0.id)
-            }
+            Some("current") => Some(self.current_for(&deployment).await?),
             Some(version) => Some(self.deployment_of(environment, version).await?.id),
         };
-        Rules::check(request.options.rules.clone().unwrap_or_default())?;
-        stubs::read(request.options.stubs.as_ref()).map_err(BacktestError::Refused)?;
         let id = secrets::backtest_id(now);
-        let allowed = request.gate.map(|gate| gate.allow);
         let scope = Scope { environment, deployment: deployment.id, made_at: now };
-        let (request, planned) = self.select(&scope, request, last).await?;
-        let text = serde_json::to_string(&request).expect("texts and numbers can be written as JSON");
+        let Plan { request, planned, pages } = self.plan(&scope, request, amount).await?;
         let new = NewBacktest {
             id,
             environment,
             deployment: deployment.id,
             against,
-            request: text,
-            planned: planned.into(),
-            allowed,
+            request: serde_json::to_string(&request).expect("texts and numbers can be written as JSON"),
+            planned: planned as u64,
+            pages,
+            gate,
             created_at: now,
         };
-        self.storage.insert_backtest(new).await?;
-        Ok(id)
+        match self.storage.insert_backtest(new, limits::MAX_PENDING_BACKTESTS).await? {
+            true => Ok(id),
+            false => Err(BacktestError::TooMany),
+        }
     }
 
-    /// Says which runs: with a sample, one by one.
-    async fn select(
-        &self,
-        scope: &Scope,
-        mut request: BacktestRequest,
-        last: u32,
-    ) -> Result<(BacktestRequest, u32), BacktestError> {
-        match (request.filter.take(), request.run_ids.take()) {
-            (Some(_), Some(_)) => {
-                return Err(BacktestError::Refused("name either a `filter` or `runIds`".into()));
-            }
-            (None, Some(ids)) => request.run_ids = Some(selection::run_ids(ids)?),
-            (Some(filter), None) => {
-                request.filter = Some(selection::fixed(filter, self.clock.now())?);
-            }
-            (None, None) => request.filter = Some(BulkFilter { to: Some(self.clock.now()), ..BulkFilter::default() }),
+    /// What is current where a version would be: of its component, or else of one of its tasks.
+    async fn current_for(&self, tested: &Deployment) -> Result<DeploymentId, BacktestError> {
+        let (environment, component) = (tested.environment, tested.component.clone());
+        if let Some(current) = self.storage.current_deployment_of_component(environment, component).await? {
+            return Ok(current);
         }
-        let Some(sample) = request.sample else {
-            let planned = request.run_ids.as_ref().map_or(last, |ids| u32::try_from(ids.len()).unwrap_or(last));
-            return Ok((request, planned));
-        };
-        let all = self.next_runs(scope, &request, (None, last)).await?;
-        let step = all.len().div_ceil(sample as usize).max(1);
-        let spread: Vec<String> = all.iter().step_by(step).map(ToString::to_string).collect();
-        let planned = u32::try_from(spread.len()).unwrap_or(last);
-        (request.filter, request.run_ids) = (None, Some(spread));
-        Ok((request, planned))
+        for task in self.storage.tasks(tested.id).await? {
+            if let Some(current) = self.storage.current_deployment_of(environment, &task.id).await? {
+                return Ok(current);
+            }
+        }
+        let text = format!(
+            "no version of `{}` is current, and no other has its tasks: compare with `recorded`",
+            tested.component
+        );
+        Err(BacktestError::Refused(text))
     }
 
     /// Ends a backtest where it is.
@@ -236,90 +229,17 @@ impl Backtests {
         }
     }
 
-    /// Replays the next runs of the oldest pending backtest. `false`: there is none.
+    /// Deletes a backtest that is over, with all that it has found.
     ///
     /// # Errors
     ///
-    /// If storage fails; the step can be taken again.
-    pub async fn step(&self) -> Result<bool, storage::Error> {
-        let Some(backtest) = self.storage.pending_backtest().await? else { return Ok(false) };
-        let failed = match self.step_of(&backtest).await {
-            Ok(()) => return Ok(true),
-            Err(BacktestError::Storage(error)) => return Err(error),
-            Err(error) => error.to_string(),
-        };
-        tracing::warn!(backtest.id = %backtest.id, error = failed, "a backtest cannot go on");
-        self.storage.end_backtest(&backtest, BacktestEnd::Failed(failed), self.clock.now()).await?;
-        Ok(true)
-    }
-
-    async fn step_of(&self, backtest: &Backtest) -> Result<(), BacktestError> {
-        let request: BacktestRequest = serde_json::from_str(&backtest.request)
-            .map_err(|error| BacktestError::Host(format!("the request of the backtest: {error}")))?;
-        let left = u32::try_from(backtest.planned.saturating_sub(backtest.done)).unwrap_or(u32::MAX);
-        let next = (backtest.last_run, left.min(PAGE));
-        let (environment, deployment) = (backtest.environment, backtest.deployment);
-        let runs =
-            self.next_runs(&Scope { environment, deployment, made_at: backtest.created_at }, &request, next).await?;
-        let Some(last) = runs.last().copied() else { return self.complete(backtest).await };
-        let bench = self.bench(backtest, &request).await?;
-        let replays = self.replay_all(&bench, runs).await?;
-        self.storage.keep_replays(backtest.id, last, replays).await?;
-        Ok(())
-    }
-
-    async fn complete(&self, backtest: &Backtest) -> Result<(), BacktestError> {
-        let counts = self.storage.backtest_counts(backtest.id).await?;
-        // Where nothing could be replayed, nothing is known of the version.
-        let is_known = counts.total() > counts.of(Verdict::NotReplayable);
-        let is_open = backtest.allowed.map(|allowed| is_known && counts.differences() <= allowed);
-        let end = match (backtest.allowed, is_known) {
-            (Some(_), false) => BacktestEnd::Failed("no run could be replayed, so that nothing is known".into()),
-            _ => BacktestEnd::Completed { is_open },
-        };
-        self.storage.end_backtest(backtest, end, self.clock.now()).await?;
-        Ok(())
-    }
-
-    /// The next runs, newest first, older than the last one that was looked at. Where no task is named, those of the
-    /// component are meant: what the version has, and what its predecessor has and it may have lost.
-    async fn next_runs(
-        &self,
-        scope: &Scope,
-        request: &BacktestRequest,
-        (last, most): (Option<RunId>, u32),
-    ) -> Result<Vec<RunId>, BacktestError> {
-        if let Some(ids) = &request.run_ids {
-            let mut ids: Vec<RunId> = ids.iter().filter_map(|id| id.parse().ok()).collect();
-            ids.retain(|id| last.is_none_or(|last| *id < last));
-            ids.sort_unstable_by(|one, other| other.cmp(one));
-            ids.truncate(most as usize);
-            return Ok(ids);
+    /// If there is none of this name, or it is not over.
+    pub async fn delete(&self, environment: EnvironmentId, id: BacktestId) -> Result<(), BacktestError> {
+        match self.storage.delete_backtest(environment, id).await? {
+            BacktestDeleted::Now => Ok(()),
+            BacktestDeleted::Pending => Err(BacktestError::Pending),
+            BacktestDeleted::Missing => Err(BacktestError::NoSuchBacktest),
         }
-        let environment = scope.environment;
-        let mut filter = match &request.filter {
-            Some(filter) => selection::run_filter(&self.storage, environment, filter).await?,
-            None => RunFilter { to: Some(scope.made_at), ..RunFilter::default() },
-        };
-        if filter.tasks.is_empty() {
-            let deployment = self.deployment(scope.deployment).await?;
-            let component = deployment.component.clone();
-            filter.tasks = self.storage.component_tasks(environment, component, deployment.id).await?;
-        }
-        let filter = with_ended(filter);
-        let mut found = Vec::new();
-        let mut place = last.map_or(Place::Start, Place::After);
-        while found.len() < most as usize {
-            let limit = (most - u32::try_from(found.len()).unwrap_or(most)).min(limits::MAX_PAGE_RUNS);
-            let page = self.storage.runs(environment, filter.clone(), place, limit).await?;
-            found.extend(page.items.iter().map(|run| run.id));
-            place = match (page.go_on, page.items.last()) {
-                (Some(on), _) => on,
-                (None, Some(oldest)) if page.has_older => Place::After(oldest.id),
-                (None, _) => break,
-            };
-        }
-        Ok(found)
     }
 }
 
@@ -334,12 +254,4 @@ pub struct Wanted {
     pub mode: Option<ReplayMode>,
     /// The rest.
     pub options: ReplayOptions,
-}
-
-/// Those whose code came to an end, unless statuses are named.
-pub(super) fn with_ended(mut filter: RunFilter) -> RunFilter {
-    if filter.statuses.is_empty() {
-        filter.statuses = vec![Status::Completed, Status::Failed, Status::Crashed, Status::TimedOut];
-    }
-    filter
 }

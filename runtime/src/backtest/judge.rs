@@ -1,11 +1,13 @@
 //! One run after the other: what is needed to replay it on a version, and what comes of it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
 use super::compare::{compare, to_stored};
 use super::jobs::{BacktestError, Backtests};
+use super::plan::rules_of;
 use super::replay::{Options, ReplayError, Replayer, Target};
 use super::rules::Rules;
 use super::source::{Source, Sources};
@@ -14,10 +16,14 @@ use super::{MAX_CONCURRENT_REPLAYS, stubs};
 use crate::api::{BacktestRequest, Comparison, ReplayMode, ReplayOptions};
 use crate::model::id::{DeploymentId, EnvironmentId, RunId};
 use crate::model::replay::{Children, Unmatched};
+use crate::model::task::TaskDefinition;
 use crate::model::verdict::Verdict;
 use crate::runs::TriggerError;
 use crate::sandbox::context::Deployment as DeploymentContext;
-use crate::storage::{Backtest, Deployment, StoredReplay};
+use crate::storage::{self, Backtest, Deployment, StoredReplay};
+
+/// How often the replay of a run is tried alone on which the server could not execute the version.
+const TRIES_ALONE: u32 = 2;
 
 /// What came of one run.
 #[derive(Debug, Clone)]
@@ -30,12 +36,16 @@ pub struct Judged {
     pub comparison: Option<Comparison>,
     /// Why there is no comparison.
     pub note: Option<String>,
+    /// Whether there is none because the server could not execute the version.
+    pub is_troubled: bool,
 }
 
 /// A version, ready to be replayed on.
 #[derive(Clone)]
 pub(super) struct Version {
     pub(super) deployment: Arc<Deployment>,
+    /// Its tasks.
+    pub(super) tasks: Arc<HashMap<String, Arc<TaskDefinition>>>,
     pub(super) replayer: Replayer,
 }
 
@@ -50,7 +60,8 @@ pub(super) struct Bench {
 }
 
 impl Backtests {
-    /// Replays runs, a few at a time.
+    /// Replays runs, a few at a time. Those on which the server could not execute the version are tried again
+    /// afterwards, each alone: what they lack may be what the others took.
     pub(super) async fn replay_all(&self, bench: &Bench, runs: Vec<RunId>) -> Result<Vec<StoredReplay>, BacktestError> {
         let (mut waiting, mut under_way) = (runs.into_iter(), JoinSet::new());
         let mut replays = Vec::new();
@@ -59,15 +70,25 @@ impl Backtests {
                 && let Some(run) = waiting.next()
             {
                 let (backtests, bench) = (self.clone(), bench.clone());
-                under_way.spawn(async move { backtests.judge(&bench, run, None).await.map(|judged| (run, judged)) });
+                under_way.spawn(async move {
+                    let _inside = backtests.door.enter().await;
+                    backtests.judge(&bench, run, None).await.map(|judged| (run, judged))
+                });
             }
-            let Some(judged) = under_way.join_next().await else { return Ok(replays) };
+            let Some(judged) = under_way.join_next().await else { break };
             let (source, judged) = judged.map_err(|error| BacktestError::Host(error.to_string()))??;
             replays.push(stored(source, judged));
         }
+        for _ in 0..TRIES_ALONE {
+            for replay in replays.iter_mut().filter(|replay| replay.is_troubled) {
+                let _alone = self.door.enter_alone().await;
+                *replay = stored(replay.source, self.judge(bench, replay.source, None).await?);
+            }
+        }
+        Ok(replays)
     }
 
-    /// Replays a run and compares.
+    /// Replays a run and compares. Who calls this is inside the door.
     pub(super) async fn judge(
         &self,
         bench: &Bench,
@@ -76,6 +97,11 @@ impl Backtests {
     ) -> Result<Judged, BacktestError> {
         let source = match self.sources.load(bench.environment, run).await {
             Ok(source) => source,
+            Err(NotReplayable::Storage(storage::Error::Corrupt(problem))) => {
+                tracing::error!(run.id = %run, problem, "a run cannot be replayed");
+                let text = "what is stored of it cannot be read; the log of the server says why";
+                return Ok(Judged::without(String::new(), Verdict::NotReplayable, text.into()));
+            }
             Err(NotReplayable::Storage(error)) => return Err(error.into()),
             Err(error @ (NotReplayable::NoSuchRun | NotReplayable::NoRecording(_))) => {
                 let task = self.storage.run(bench.environment, run).await?.map(|run| run.task).unwrap_or_default();
@@ -90,22 +116,31 @@ impl Backtests {
             Some(version) => version.replayer.replay(&source, payload.clone()).await,
             None => Ok(source.observed.clone()),
         };
-        let now = bench.version.replayer.replay(&source, payload).await;
-        match (then, now) {
-            (Ok(then), Ok(now)) => {
+        // What the other version does not do says nothing about this one.
+        let then = match (then, &bench.against) {
+            (Ok(then), _) => then,
+            (Err(error), against) => {
+                let version = against.as_ref().map(|version| version.deployment.version.to_string());
+                let text = format!("there is nothing to compare with on {}: {error}", version.unwrap_or_default());
+                return Ok(Judged::without(task, Verdict::NotReplayable, text));
+            }
+        };
+        let error = match bench.version.replayer.replay(&source, payload).await {
+            Ok(now) => {
                 let comparison = compare(&then, &now, bench.rules.task(&task));
-                Ok(Judged { task, verdict: comparison.verdict, comparison: Some(comparison), note: None })
+                let verdict = comparison.verdict;
+                return Ok(Judged { task, verdict, comparison: Some(comparison), note: None, is_troubled: false });
             }
-            (Err(error), _) | (_, Err(error)) => {
-                let verdict = match error {
-                    ReplayError::NoSuchTask { .. } => Verdict::PayloadRejected,
-                    ReplayError::Recording(_) | ReplayError::Limit(_) | ReplayError::Host(_) => {
-                        Verdict::NotReplayable
-                    }
-                };
-                Ok(Judged::without(task, verdict, error.to_string()))
+            Err(error) => error,
+        };
+        let text = error.to_string();
+        Ok(match error {
+            ReplayError::NoSuchTask { .. } => Judged::without(task, Verdict::PayloadRejected, text),
+            ReplayError::Recording(_) => Judged::without(task, Verdict::NotReplayable, text),
+            ReplayError::Limit(_) | ReplayError::Host(_) => {
+                Judged { is_troubled: true, ..Judged::without(task, Verdict::NotReplayable, text) }
             }
-        }
+        })
     }
 
     /// Why the version does not take the payload.
@@ -115,12 +150,10 @@ impl Backtests {
         source: &Source,
         payload: Option<&String>,
     ) -> Result<Option<String>, BacktestError> {
-        let deployment = &bench.version.deployment;
-        let Some(definition) = self.storage.task(deployment.id, &source.context.task.id).await? else {
-            return Ok(None);
-        };
+        let Version { deployment, tasks, .. } = &bench.version;
+        let Some(definition) = tasks.get(&source.context.task.id) else { return Ok(None) };
         let payload = payload.unwrap_or(&source.payload).clone();
-        match self.runs.payload_problems(deployment.id, &definition, payload).await {
+        match self.runs.payload_problems(deployment.id, definition, payload).await {
             Ok(problems) if problems.is_empty() => Ok(None),
             Ok(problems) => Ok(Some(problems.join("; "))),
             Err(TriggerError::Storage(error)) => Err(error.into()),
@@ -136,7 +169,7 @@ impl Backtests {
             Some(against) => Some(self.version(environment, self.deployment(against).await?, how).await?),
             None => None,
         };
-        let rules = Arc::new(Rules::check(request.options.rules.clone().unwrap_or_default())?);
+        let rules = Arc::new(rules_of(&request.options)?);
         Ok(Bench { environment, version, against, rules })
     }
 
@@ -167,7 +200,9 @@ impl Backtests {
             egress: settings.egress.clone(),
             children,
         };
-        Ok(Version { deployment, replayer: Replayer::new(self.sandbox.clone(), target, options) })
+        let tasks = target.tasks.iter().map(|(id, task)| (id.clone(), Arc::new(task.clone())));
+        let tasks = Arc::new(tasks.collect());
+        Ok(Version { deployment, tasks, replayer: Replayer::new(self.sandbox.clone(), target, options) })
     }
 
     /// What is executed of a version.
@@ -198,6 +233,21 @@ impl Backtests {
         found.map(Arc::new).ok_or_else(missing)
     }
 
+    /// A deployment that is named, or else the one on which a task runs now.
+    pub(super) async fn named_or_current(
+        &self,
+        environment: EnvironmentId,
+        named: Option<DeploymentId>,
+        task: &str,
+    ) -> Result<Arc<Deployment>, BacktestError> {
+        let found = match named {
+            Some(named) => Some(named),
+            None => self.storage.current_deployment_of(environment, task).await?,
+        };
+        let missing = || BacktestError::Refused(format!("no current version has the task `{task}`"));
+        self.deployment(found.ok_or_else(missing)?).await
+    }
+
     pub(super) async fn deployment(&self, id: DeploymentId) -> Result<Arc<Deployment>, BacktestError> {
         let found = self.sources.settings().deployment(id).await?;
         found.ok_or_else(|| BacktestError::Host("the version is gone".into()))
@@ -206,11 +256,11 @@ impl Backtests {
 
 impl Judged {
     fn without(task: String, verdict: Verdict, note: String) -> Self {
-        Self { task, verdict, comparison: None, note: Some(note) }
+        Self { task, verdict, comparison: None, note: Some(note), is_troubled: false }
     }
 }
 
 fn stored(source: RunId, judged: Judged) -> StoredReplay {
-    let Judged { task, verdict, comparison, note } = judged;
-    StoredReplay { source, task, verdict, comparison: comparison.as_ref().map(to_stored), note }
+    let Judged { task, verdict, comparison, note, is_troubled } = judged;
+    StoredReplay { source, task, verdict, is_troubled, comparison: comparison.as_ref().map(to_stored), note }
 }

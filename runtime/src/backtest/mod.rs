@@ -13,10 +13,13 @@
 
 pub mod children;
 pub mod compare;
+mod door;
 pub mod file;
 pub mod forward;
+mod gate;
 pub mod jobs;
 pub mod judge;
+mod plan;
 pub mod policy;
 pub mod replay;
 pub mod report;
@@ -24,6 +27,7 @@ pub mod rerun;
 pub mod rules;
 mod services;
 pub mod source;
+mod steps;
 pub mod stored;
 mod stubs;
 

@@ -2,10 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::jobs::{BacktestError, Backtests, with_ended};
-use super::rules::Rules;
-use super::stubs;
-use crate::api::{BacktestPolicy, BacktestRequest, BulkFilter, Gate, ReplayMode, StringOrList};
+use super::jobs::{BacktestError, Backtests};
+use super::plan::{Amount, check_how, check_min_known, with_ended};
+use crate::api::{BacktestPolicy, BacktestRequest, BulkFilter, Gate, StringOrList};
 use crate::model::id::{BacktestId, EnvironmentId};
 use crate::model::limits;
 use crate::storage::{self, Deployment, Place, RunFilter, Storage};
@@ -26,19 +25,13 @@ pub enum Gating {
 /// If no backtest can be done as it says.
 pub fn check(policy: &BacktestPolicy) -> Result<(), BacktestError> {
     let refuse = |text: &str| Err(BacktestError::Refused(text.into()));
-    let last = policy.last.unwrap_or(limits::DEFAULT_BACKTEST_RUNS);
-    if !(1..=limits::MAX_BACKTEST_RUNS).contains(&last) || policy.sample == Some(0) {
-        return refuse("`last` must be 1 to 100,000, and `sample` at least 1");
-    }
-    if policy.mode == Some(ReplayMode::Live) {
-        return refuse("`mode` of a backtest is `sandbox` or `shadow`");
-    }
+    Amount::check(policy.last, policy.sample)?;
+    check_min_known(policy.min_known)?;
+    check_how(policy.mode, &policy.options)?;
     let is_name = |task: &String| (1..=limits::MAX_TASK_ID_CHARS).contains(&task.chars().count());
     if policy.tasks.len() > limits::MAX_FILTER_VALUES || !policy.tasks.iter().all(is_name) {
         return refuse("`tasks` can name 20 tasks at most");
     }
-    stubs::read(policy.options.stubs.as_ref()).map_err(BacktestError::Refused)?;
-    Rules::check(policy.options.rules.clone().unwrap_or_default())?;
     Ok(())
 }
 
@@ -109,7 +102,7 @@ pub async fn gate(
         sample: policy.sample,
         mode: policy.mode,
         options: policy.options,
-        gate: Some(Gate { allow: policy.allow }),
+        gate: Some(Gate { allow: policy.allow, min_known: policy.min_known }),
     };
     Ok(Gating::Backtest(backtests.create(environment, request).await?))
 }

@@ -131,6 +131,7 @@ impl Backtests {
         run: RunId,
         steps: bool,
     ) -> Result<RerunReport, BacktestError> {
+        let _inside = self.door.enter_from_outside().await?;
         let original = self.original(environment, run).await?;
         let deployment = self.deployment_of(environment, &original.version).await?;
         let target = self.target(&deployment).await?;

@@ -27,7 +27,7 @@ pub(super) struct Arguments {
     /// Only upload; `dacapo promote VERSION` makes it current later
     #[arg(long)]
     skip_promotion: bool,
-    /// Make it current only if it does the same as old runs did: last=1000,allow=0 (and task=TASK, sample=N,
+    /// Make it current only if it does the same as old runs did: last=1000,allow=0 (and known=PERCENT, task=TASK, sample=N,
     /// mode=shadow, rules=FILE). Waits; exits with 1 if it differs, and with 2 if that cannot be told
     #[arg(long, value_name = "GATE", value_parser = Gated::parse, conflicts_with = "skip_promotion")]
     backtest: Option<Gated>,

@@ -41,7 +41,7 @@ enum Command {
         /// The environment
         #[arg(value_name = "ENV")]
         slug: Slug,
-        /// A backtest on the newest runs: last=1000,allow=0 (and task=TASK, sample=N, mode=shadow, rules=FILE);
+        /// A backtest on the newest runs: last=1000,allow=0 (and known=PERCENT, task=TASK, sample=N, mode=shadow, rules=FILE);
         /// without any, shows what is
         #[arg(value_name = "GATE", value_parser = Gated::parse)]
         gate: Option<Gated>,

@@ -1,6 +1,6 @@
 //! Backtests, and replays in the sandbox: asking for them, and what came of them.
 
-use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,11 +16,11 @@ use tokio::sync::mpsc;
 use super::auth::Caller;
 use super::body::{Body, Params, Segments, json};
 use super::error::{ApiError, Result};
-use super::list::page_size;
+use super::list::{behind_run, cut, page_size};
 use super::openapi::{ChangeErrors, Pages, ReadErrors};
 use super::{Server, cursor};
 use crate::api::{
-    self, BacktestItem, BacktestList, BacktestReplay, BacktestReplays, BacktestRequest, Gate, Pagination, ReplayMode,
+    self, BacktestItem, BacktestList, BacktestReplay, BacktestReplays, BacktestRequest, Gate, ReplayMode,
     ReplayOptions, ReplayReport,
 };
 use crate::backtest::compare::from_stored;
@@ -29,7 +29,7 @@ use crate::backtest::judge::Judged;
 use crate::backtest::report::{Format, Report, ReportRow, Summary};
 use crate::model::id::{BacktestId, DeploymentId, RunId};
 use crate::model::limits::MAX_PAGE_RUNS;
-use crate::model::verdict::{Counts, Verdict};
+use crate::model::verdict::Verdict;
 use crate::storage::{self, Backtest, Storage, StoredReplay};
 
 /// Pieces of a report that may wait to be sent.
@@ -48,7 +48,9 @@ impl From<BacktestError> for ApiError {
             BacktestError::NoSuchRun => Self::not_found("Run not found"),
             BacktestError::NoSuchBacktest => not_found(),
             error @ BacktestError::NotReplayable(_) => Self::unprocessable(error.to_string()),
-            BacktestError::Over => Self::conflict(error.to_string()),
+            BacktestError::Over | BacktestError::Pending => Self::conflict(error.to_string()),
+            BacktestError::TooMany => Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_backtests", error.to_string()),
+            BacktestError::Full => Self::busy("too_many_replays", error.to_string()),
             error @ BacktestError::Host(_) => Self::internal(error),
             BacktestError::Storage(error) => error.into(),
         }
@@ -123,6 +125,23 @@ pub(super) async fn abort(
     json(api::BacktestId { id: id.to_string() })
 }
 
+/// Deletes a backtest that is over, and all that it has found.
+///
+/// Backtests are deleted by themselves some time after their end (`--backtest-retention`).
+#[utoipa::path(
+    delete, path = "/api/v1/backtests/{backtest}", tag = "Backtests",
+    responses((status = 200, body = api::BacktestId, description = "Nobody sees it any more"), ChangeErrors),
+)]
+pub(super) async fn delete(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(backtest): Segments<String>,
+) -> Result<Json<api::BacktestId>> {
+    let id: BacktestId = backtest.parse().map_err(|_| not_found())?;
+    server.backtests.delete(caller.environment.id, id).await?;
+    json(api::BacktestId { id: id.to_string() })
+}
+
 /// What came of each run of a backtest.
 #[utoipa::path(
     get, path = "/api/v1/backtests/{backtest}/replays", tag = "Backtests",
@@ -141,16 +160,12 @@ pub(super) async fn replays(
 ) -> Result<Json<BacktestReplays>> {
     params.only(&["verdict", "page[size]", "page[after]"])?;
     let backtest = find(&server, &caller, &backtest).await?;
-    let limit = page_size(&params)?;
+    let (limit, after) = behind_run(&params)?;
     let verdict = params.get("verdict").map(verdict).transpose()?;
-    let bad = |_| ApiError::bad_request("`page[after]` must be the id of a run: the `next` of the page before");
-    let after = params.get("page[after]").map(str::parse).transpose().map_err(bad)?;
     let mut found = server.storage.backtest_replays(backtest.id, verdict, after, limit + 1).await?;
-    let more = found.len() > limit as usize;
-    found.truncate(limit as usize);
-    let next = found.last().filter(|_| more).map(|last| last.source.to_string());
+    let pagination = cut(&mut found, limit, |replay| replay.source);
     let data = found.into_iter().map(replay).collect::<Result<_>>()?;
-    json(BacktestReplays { data, pagination: Pagination { next, previous: None } })
+    json(BacktestReplays { data, pagination })
 }
 
 /// The report of a backtest, as far as it has come.
@@ -176,7 +191,7 @@ pub(super) async fn report(
         .ok_or_else(|| ApiError::bad_request("`format` must be json, junit or html"))?;
     let report = Report::new(format, summary(&server, &backtest).await?);
     let (send, pieces) = mpsc::channel(PIECES);
-    tokio::spawn(write(server.storage.clone(), backtest.id, report, send));
+    tokio::spawn(write(server.storage.clone(), backtest, report, send));
     let body = HttpBody::new(Pieces(pieces));
     Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
 }
@@ -190,7 +205,7 @@ pub(super) async fn replay_one(
 ) -> Result<ReplayReport> {
     let wanted = Wanted { version, payload, mode: Some(mode), options };
     let (judged, deployment) = server.backtests.replay_one(caller.environment.id, run, wanted).await?;
-    let Judged { task, verdict, comparison, note } = judged;
+    let Judged { task, verdict, comparison, note, is_troubled: _ } = judged;
     Ok(ReplayReport {
         source_run_id: run.to_string(),
         task_identifier: task,
@@ -220,7 +235,7 @@ async fn version_of(storage: &Storage, deployment: DeploymentId) -> Result<Strin
 }
 
 async fn item(storage: &Storage, backtest: Backtest) -> Result<BacktestItem> {
-    let counts = storage.backtest_counts(backtest.id).await?;
+    let counts = backtest.counts;
     let named = |verdict: Verdict| (verdict.as_str().to_owned(), counts.of(verdict));
     let against = match backtest.against {
         Some(against) => version_of(storage, against).await?,
@@ -237,9 +252,10 @@ async fn item(storage: &Storage, backtest: Backtest) -> Result<BacktestItem> {
         differences: counts.differences(),
         created_at: backtest.created_at,
         completed_at: backtest.completed_at,
-        gate: backtest.allowed.map(|allow| Gate { allow }),
+        gate: backtest.gate.map(|gate| Gate { allow: gate.allowed, min_known: Some(gate.min_known) }),
         is_open: backtest.is_open,
         reason: backtest.reason,
+        untested: backtest.untested,
     })
 }
 
@@ -249,20 +265,22 @@ fn replay(stored: StoredReplay) -> Result<BacktestReplay> {
         run_id: row.run_id,
         task_identifier: row.task,
         verdict: row.verdict.as_str().into(),
+        differs: row.differs,
         comparison: row.comparison,
         note: row.note,
     })
 }
 
 fn row(stored: StoredReplay) -> std::result::Result<ReportRow, storage::Error> {
-    let StoredReplay { source, task, verdict, comparison, note } = stored;
+    let StoredReplay { source, task, verdict, is_troubled, comparison, note } = stored;
     let comparison = comparison.as_deref().map(from_stored).transpose();
     let comparison = comparison.map_err(|error| storage::Error::Corrupt(error.to_string()))?;
-    Ok(ReportRow { run_id: source.to_string(), task, verdict, comparison, note })
+    let differs = is_troubled || !verdict.is_clean();
+    Ok(ReportRow { run_id: source.to_string(), task, verdict, differs, comparison, note })
 }
 
 async fn summary(server: &Server, backtest: &Backtest) -> Result<Summary> {
-    let counts: Counts = server.storage.backtest_counts(backtest.id).await?;
+    let counts = backtest.counts;
     let end = backtest.completed_at.unwrap_or_else(|| server.runs.now());
     let seconds = end.duration_since(backtest.created_at).as_secs_f64();
     let against = match backtest.against {
@@ -278,50 +296,58 @@ async fn summary(server: &Server, backtest: &Backtest) -> Result<Summary> {
         started_at: backtest.created_at,
         finished_at: backtest.completed_at,
         replays_per_second: if seconds > 0.0 { counts.total() as f64 / seconds } else { 0.0 },
-        allowed: backtest.allowed.unwrap_or(0),
+        allowed: backtest.gate.map_or(0, |gate| gate.allowed),
         is_gate_open: backtest.is_open,
     })
 }
 
-/// Writes a report, row by row, until it is whole or nobody reads it.
-async fn write(storage: Storage, backtest: BacktestId, mut report: Report, send: mpsc::Sender<Bytes>) {
-    if send.send(report.head().into()).await.is_err() {
-        return;
+/// Writes a report, row by row, until it is whole or nobody reads it. One that breaks off ends with an error, so that
+/// nobody takes it for whole.
+async fn write(storage: Storage, backtest: Backtest, report: Report, send: mpsc::Sender<io::Result<Bytes>>) {
+    if let Err(error) = write_to(&storage, &backtest, report, &send).await {
+        tracing::error!(backtest.id = %backtest.id, %error, "the report of a backtest broke off");
+        let _ = send.send(Err(io::Error::other("the report broke off"))).await;
     }
+}
+
+async fn write_to(
+    storage: &Storage,
+    backtest: &Backtest,
+    mut report: Report,
+    send: &mpsc::Sender<io::Result<Bytes>>,
+) -> std::result::Result<(), storage::Error> {
+    let mut piece = report.head();
     let mut after = None;
-    loop {
-        let page = match storage.backtest_replays(backtest, None, after, MAX_PAGE_RUNS).await {
-            Ok(page) if page.is_empty() => break,
-            Ok(page) => page,
-            // What was sent is no whole report, and nobody can take it for one.
-            Err(error) => return tracing::error!(%error, "the report of a backtest broke off"),
-        };
-        after = page.last().map(|last| last.source);
-        let mut piece = String::new();
-        for replay in page {
-            match row(replay) {
-                Ok(row) => piece.push_str(&report.row(&row)),
-                Err(error) => return tracing::error!(%error, "the report of a backtest broke off"),
+    // Where nobody reads any more, there is nothing left to do.
+    while send.send(Ok(piece.into())).await.is_ok() {
+        let page = storage.backtest_replays(backtest.id, None, after, MAX_PAGE_RUNS).await?;
+        let Some(last) = page.last() else {
+            if storage.backtest(backtest.environment, backtest.id).await?.is_none() {
+                return Err(storage::Error::Corrupt("the backtest was deleted meanwhile".into()));
             }
-        }
-        if send.send(piece.into()).await.is_err() {
-            return;
+            let _ = send.send(Ok(report.tail().into())).await;
+            return Ok(());
+        };
+        after = Some(last.source);
+        piece = String::new();
+        for replay in page {
+            piece.push_str(&report.row(&row(replay)?));
         }
     }
-    let _ = send.send(report.tail().into()).await;
+    Ok(())
 }
 
 /// A body that is written by a task.
-struct Pieces(mpsc::Receiver<Bytes>);
+struct Pieces(mpsc::Receiver<io::Result<Bytes>>);
 
 impl hyper::body::Body for Pieces {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<std::result::Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, io::Error>>> {
+        self.0.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
 }

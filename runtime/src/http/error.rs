@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use axum::Json;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::api::ErrorBody;
@@ -21,6 +21,8 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 pub(super) struct ApiError {
     status: StatusCode,
     body: Box<ErrorBody>,
+    /// Seconds after which it may be otherwise.
+    retry_after: Option<u32>,
 }
 
 /// The answer of every handler.
@@ -29,7 +31,7 @@ pub(super) type Result<T> = std::result::Result<T, ApiError>;
 impl ApiError {
     pub(super) fn new(status: StatusCode, code: &str, error: impl Into<String>) -> Self {
         let body = ErrorBody { error: error.into(), code: Some(code.into()), ..ErrorBody::default() };
-        Self { status, body: Box::new(body) }
+        Self { status, body: Box::new(body), retry_after: None }
     }
 
     /// 400: the request cannot be understood.
@@ -67,6 +69,11 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "forbidden", error)
     }
 
+    /// 429: not now; perhaps in a second.
+    pub(super) fn busy(code: &str, error: impl Into<String>) -> Self {
+        Self { retry_after: Some(1), ..Self::new(StatusCode::TOO_MANY_REQUESTS, code, error) }
+    }
+
     /// 422: the request is understood and cannot be done.
     pub(super) fn unprocessable(error: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unprocessable", error)
@@ -96,6 +103,9 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body)).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
         if self.status == StatusCode::CONFLICT {
             // The client would try four times more, with what does not change.
             response.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));

@@ -118,7 +118,7 @@ fn queues_and_bulk() -> Router<Arc<Server>> {
         .route("/api/v1/queues/{queue}/concurrency/override", post(queues::override_limit))
         .route("/api/v1/queues/{queue}/concurrency/reset", post(queues::reset_limit))
         .route("/api/v1/backtests", get(backtests::list).post(backtests::create))
-        .route("/api/v1/backtests/{backtest}", get(backtests::retrieve))
+        .route("/api/v1/backtests/{backtest}", get(backtests::retrieve).delete(backtests::delete))
         .route("/api/v1/backtests/{backtest}/abort", post(backtests::abort))
         .route("/api/v1/backtests/{backtest}/replays", get(backtests::replays))
         .route("/api/v1/backtests/{backtest}/report", get(backtests::report))

@@ -219,6 +219,12 @@ const MIB: usize = 1024 * KIB;
 pub const MAX_BACKTEST_RUNS: u32 = 100_000;
 /// Runs of a backtest that does not say.
 pub const DEFAULT_BACKTEST_RUNS: u32 = 1_000;
+/// Backtests of an environment that may be pending.
+pub const MAX_PENDING_BACKTESTS: u64 = 50;
+/// The least share of the runs of each task, in percent, about which a gate must know something when nobody says.
+pub const DEFAULT_MIN_KNOWN: u32 = 50;
+/// Replays and reruns that may wait for a place.
+pub const MAX_WAITING_REPLAYS: usize = 32;
 /// Runs that are looked for at once.
 pub const MAX_PAGE_RUNS: u32 = 100;
 /// Most canned answers of a replay.

@@ -56,40 +56,67 @@ impl Verdict {
 
 /// How many replays came to each verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts([u64; Verdict::ALL.len()]);
+pub struct Counts {
+    of: [u64; Verdict::ALL.len()],
+    troubled: u64,
+}
 
 impl Counts {
     /// One more of these.
     pub fn add(&mut self, verdict: Verdict) {
-        self.0[verdict as usize] += 1;
+        self.of[verdict as usize] += 1;
+    }
+
+    /// One more on which the server could not execute the version. That it could not may be the version's doing, so
+    /// that it speaks against a promotion.
+    pub fn add_troubled(&mut self) {
+        self.add(Verdict::NotReplayable);
+        self.troubled += 1;
     }
 
     /// How many of these.
     pub fn of(&self, verdict: Verdict) -> u64 {
-        self.0[verdict as usize]
+        self.of[verdict as usize]
+    }
+
+    /// Of those that are not replayable: on how many the server could not execute the version.
+    pub fn troubled(&self) -> u64 {
+        self.troubled
     }
 
     /// Sets how many there are of these.
     pub fn set(&mut self, verdict: Verdict, count: u64) {
-        self.0[verdict as usize] = count;
+        self.of[verdict as usize] = count;
+    }
+
+    /// Sets on how many the server could not execute the version; they are among those that are not replayable.
+    pub fn set_troubled(&mut self, count: u64) {
+        self.troubled = count;
     }
 
     /// All.
     pub fn total(&self) -> u64 {
-        self.0.iter().sum()
+        self.of.iter().sum()
+    }
+
+    /// Those about which something is known.
+    pub fn known(&self) -> u64 {
+        self.total() - self.of(Verdict::NotReplayable)
     }
 
     /// Those that speak against a promotion.
     pub fn differences(&self) -> u64 {
-        Verdict::ALL.into_iter().filter(|verdict| !verdict.is_clean()).map(|verdict| self.of(verdict)).sum()
+        let unclean = Verdict::ALL.into_iter().filter(|verdict| !verdict.is_clean());
+        unclean.map(|verdict| self.of(verdict)).sum::<u64>() + self.troubled
     }
 }
 
 impl AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
         for verdict in Verdict::ALL {
-            self.0[verdict as usize] += other.of(verdict);
+            self.of[verdict as usize] += other.of(verdict);
         }
+        self.troubled += other.troubled;
     }
 }
 
@@ -105,5 +132,7 @@ mod tests {
         }
         counts += counts;
         assert_eq!((counts.total(), counts.differences(), counts.of(Verdict::Fixed)), (16, 10, 2));
+        counts.add_troubled();
+        assert_eq!((counts.of(Verdict::NotReplayable), counts.differences(), counts.known()), (3, 11, 14));
     }
 }

@@ -1,13 +1,12 @@
 //! Backtests: what was asked for, how far they have come, and what came of each run.
 //!
-//! The results of a few replays are written in one transaction with the place to go on from: what a
-//! server had not written when it died is done again, and counted once.
+//! How they go on is in [`super::backtest_steps`].
 
 use jiff::Timestamp;
 
-use super::deployments::promote;
+use super::backtest_steps::last_decision;
 use super::page::{Page, Place};
-use super::sql::{Row, Tx, values};
+use super::sql::{Row, values};
 use super::{Error, Storage};
 use crate::model::backtest::BacktestStatus;
 use crate::model::id::{BacktestId, DeploymentId, EnvironmentId, Id, RunId};
@@ -28,10 +27,21 @@ pub struct NewBacktest {
     pub request: String,
     /// Most runs that it replays.
     pub planned: u64,
-    /// Most differences with which the version is promoted at the end; `None`: it is not.
-    pub allowed: Option<u64>,
+    /// Its runs, newest first, in the portions of its steps; `None`: they are looked for with each step.
+    pub pages: Option<Vec<Vec<RunId>>>,
+    /// Whether the version is promoted at the end.
+    pub gate: Option<GateRule>,
     /// When it was asked for.
     pub created_at: Timestamp,
+}
+
+/// When a version is promoted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GateRule {
+    /// Most differences.
+    pub allowed: u64,
+    /// The least share of the runs of each task, in percent, about which something must be known.
+    pub min_known: u32,
 }
 
 /// A backtest.
@@ -47,8 +57,6 @@ pub struct Backtest {
     pub deployment: DeploymentId,
     /// The version that it is compared with; `None`: what was recorded.
     pub against: Option<DeploymentId>,
-    /// What was asked for, as JSON.
-    pub request: String,
     /// Most runs that it replays.
     pub planned: u64,
     /// When it was asked for.
@@ -59,12 +67,16 @@ pub struct Backtest {
     pub last_run: Option<RunId>,
     /// Runs that were looked at.
     pub done: u64,
-    /// Most differences with which the version is promoted at the end; `None`: it is not.
-    pub allowed: Option<u64>,
+    /// How many of them came to each verdict.
+    pub counts: Counts,
+    /// When the version is promoted at the end; `None`: it is not.
+    pub gate: Option<GateRule>,
     /// Whether that gate was open, once that is decided.
     pub is_open: Option<bool>,
     /// Why it failed.
     pub reason: Option<String>,
+    /// Of a gate that was decided: tasks of which nothing is known.
+    pub untested: Vec<String>,
 }
 
 /// What came of one run.
@@ -76,45 +88,78 @@ pub struct StoredReplay {
     pub task: String,
     /// In a word.
     pub verdict: Verdict,
+    /// Whether it is not replayable because the server could not execute the version on it.
+    pub is_troubled: bool,
     /// The comparison, as JSON, where there is one.
     pub comparison: Option<String>,
     /// Why there is none.
     pub note: Option<String>,
 }
 
-/// How a backtest ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BacktestEnd {
-    /// Every run was looked at. A gate is open or not.
-    Completed {
-        /// Of a gate.
-        is_open: Option<bool>,
-    },
-    /// Somebody stopped it.
-    Aborted,
-    /// It could not go on, for this reason.
-    Failed(String),
+/// What became of a backtest that was to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BacktestDeleted {
+    /// Nobody sees it any more.
+    Now,
+    /// It is not over.
+    Pending,
+    /// There is none of this name.
+    Missing,
 }
 
 macro_rules! backtest_columns {
     () => {
-        "id, environment_id, status, deployment_id, against_id, request, planned, created_at, completed_at, last_run,
-         done, allowed, is_open, reason"
+        "id, environment_id, status, deployment_id, against_id, planned, created_at, completed_at, last_run, done,
+         same, fixed, output_changed, effects_changed, newly_failing, over_budget, payload_rejected, not_replayable,
+         troubled, allowed, min_known, is_open, reason, untested"
     };
 }
+pub(super) use backtest_columns;
 
 impl Storage {
-    /// Stores a backtest that is to be done.
-    pub async fn insert_backtest(&self, new: NewBacktest) -> Result<(), Error> {
-        let sql = "INSERT INTO backtests (id, environment_id, status, deployment_id, against_id, request, planned,
-                                          created_at, allowed)
-                   VALUES (?1, ?2, 'pending', ?3, ?4, ?5, ?6, ?7, ?8)";
+    /// Stores a backtest that is to be done, with what was decided last about its component. `false`: `most_pending`
+    /// of the environment are to be done already.
+    pub async fn insert_backtest(&self, new: NewBacktest, most_pending: u64) -> Result<bool, Error> {
+        let pending = "SELECT COUNT(*) FROM backtests WHERE environment_id = ?1 AND status = 'pending'";
+        let insert = "INSERT INTO backtests (id, environment_id, status, deployment_id, against_id, request, planned,
+                                             is_planned, created_at, allowed, min_known, decided_seq)
+                      VALUES (?1, ?2, 'pending', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+        let add_page = "INSERT INTO backtest_pages (backtest_id, oldest, runs) VALUES (?1, ?2, ?3)";
         self.writer
             .write(move |tx| {
-                let NewBacktest { id, environment, deployment, against, request, planned, allowed, created_at } = &new;
+                let NewBacktest { id, environment, deployment, against, request, planned, pages, gate, created_at } =
+                    &new;
+                let count: u64 = tx.row(pending, values![*environment], |row| row.column())?.unwrap_or(0);
+                if count >= most_pending {
+                    return Ok(false);
+                }
+                let decided = match gate {
+                    Some(_) => Some(last_decision(tx, *environment, *deployment)?.map_or(0, |(seq, _)| seq)),
+                    None => None,
+                };
                 tx.effects.backtest_added();
-                let what = values![*id, *environment, *deployment, *against, request, *planned, *created_at, *allowed];
-                tx.execute(sql, what).map(drop)
+                let is_planned = pages.is_some();
+                let (allowed, min_known) = (gate.map(|gate| gate.allowed), gate.map(|gate| gate.min_known));
+                let what = values![
+                    *id,
+                    *environment,
+                    *deployment,
+                    *against,
+                    request,
+                    *planned,
+                    is_planned,
+                    *created_at,
+                    allowed,
+                    min_known,
+                    decided,
+                ];
+                tx.execute(insert, what)?;
+                for page in pages.iter().flatten() {
+                    let Some(oldest) = page.last() else { continue };
+                    let runs: Vec<String> = page.iter().map(ToString::to_string).collect();
+                    tx.execute(add_page, values![*id, *oldest, runs.join("\n")])?;
+                }
+                Ok(true)
             })
             .await
     }
@@ -126,7 +171,11 @@ impl Storage {
 
     /// A backtest of an environment.
     pub async fn backtest(&self, environment: EnvironmentId, id: BacktestId) -> Result<Option<Backtest>, Error> {
-        let sql = concat!("SELECT ", backtest_columns!(), " FROM backtests WHERE id = ?1 AND environment_id = ?2");
+        let sql = concat!(
+            "SELECT ",
+            backtest_columns!(),
+            " FROM backtests WHERE id = ?1 AND environment_id = ?2 AND is_deleted = 0"
+        );
         self.read(move |tx| tx.row(sql, values![id, environment], read_backtest)).await
     }
 
@@ -140,88 +189,19 @@ impl Storage {
         let newest_first = concat!(
             "SELECT ",
             backtest_columns!(),
-            " FROM backtests WHERE environment_id = ?1 AND id > ?2 AND id < ?3 ORDER BY id DESC LIMIT ?4"
+            " FROM backtests WHERE environment_id = ?1 AND id > ?2 AND id < ?3 AND is_deleted = 0
+              ORDER BY id DESC LIMIT ?4"
         );
         let oldest_first = concat!(
             "SELECT ",
             backtest_columns!(),
-            " FROM backtests WHERE environment_id = ?1 AND id > ?2 AND id < ?3 ORDER BY id LIMIT ?4"
+            " FROM backtests WHERE environment_id = ?1 AND id > ?2 AND id < ?3 AND is_deleted = 0 ORDER BY id LIMIT ?4"
         );
         let sql = if place.is_backward() { oldest_first } else { newest_first };
         let (above, below) = place.range(None, None);
         self.read(move |tx| {
             let found = tx.rows(sql, values![environment, above, below, limit + 1], read_backtest)?;
             Ok(Page::found(found, place, limit))
-        })
-        .await
-    }
-
-    /// The oldest backtest that is to be done, of all environments.
-    pub async fn pending_backtest(&self) -> Result<Option<Backtest>, Error> {
-        let sql =
-            concat!("SELECT ", backtest_columns!(), " FROM backtests WHERE status = 'pending' ORDER BY id LIMIT 1");
-        self.read(move |tx| tx.row(sql, &[], read_backtest)).await
-    }
-
-    /// Records what came of these runs, and that everything down to `last` was looked at. `false`: the
-    /// backtest is over.
-    pub async fn keep_replays(
-        &self,
-        backtest: BacktestId,
-        last: RunId,
-        replays: Vec<StoredReplay>,
-    ) -> Result<bool, Error> {
-        let go_on = "UPDATE backtests SET last_run = ?2 WHERE id = ?1 AND status = 'pending'";
-        let count = "UPDATE backtests SET done = done + ?2 WHERE id = ?1";
-        self.writer
-            .write(move |tx| {
-                if tx.execute(go_on, values![backtest, last])? == 0 {
-                    return Ok(false);
-                }
-                let mut new = 0_u64;
-                for replay in &replays {
-                    new += u64::from(keep(tx, backtest, replay)?);
-                }
-                tx.execute(count, values![backtest, new])?;
-                Ok(true)
-            })
-            .await
-    }
-
-    /// Ends a backtest that is pending; one with an open gate makes its version current with that.
-    /// `false`: it is over already.
-    pub async fn end_backtest(&self, of: &Backtest, end: BacktestEnd, now: Timestamp) -> Result<bool, Error> {
-        let sql = "UPDATE backtests SET status = ?2, completed_at = ?3, is_open = ?4, reason = ?5
-                   WHERE  id = ?1 AND status = 'pending'";
-        let (id, environment, deployment) = (of.id, of.environment, of.deployment);
-        self.writer
-            .write(move |tx| {
-                let (status, is_open, reason) = match &end {
-                    BacktestEnd::Completed { is_open } => (BacktestStatus::Completed, *is_open, None),
-                    BacktestEnd::Aborted => (BacktestStatus::Aborted, None, None),
-                    BacktestEnd::Failed(reason) => (BacktestStatus::Failed, None, Some(reason)),
-                };
-                if tx.execute(sql, values![id, status.as_str(), now, is_open, reason])? == 0 {
-                    return Ok(false);
-                }
-                if is_open == Some(true) {
-                    promote(tx, environment, deployment, now)?;
-                }
-                Ok(true)
-            })
-            .await
-    }
-
-    /// How many replays came to each verdict.
-    pub async fn backtest_counts(&self, backtest: BacktestId) -> Result<Counts, Error> {
-        let sql = "SELECT verdict, COUNT(*) FROM backtest_replays WHERE backtest_id = ?1 GROUP BY verdict";
-        self.read(move |tx| {
-            let mut counts = Counts::default();
-            let read = |row: &mut Row<'_>| Ok((row.parsed(Verdict::parse)?, row.column()?));
-            for (verdict, count) in tx.rows(sql, values![backtest], read)? {
-                counts.set(verdict, count);
-            }
-            Ok(counts)
         })
         .await
     }
@@ -234,12 +214,12 @@ impl Storage {
         after: Option<RunId>,
         limit: u32,
     ) -> Result<Vec<StoredReplay>, Error> {
-        let all = "SELECT source_id, task_id, verdict, comparison, note
+        let all = "SELECT source_id, task_id, verdict, is_troubled, comparison, note
                    FROM   backtest_replays
                    WHERE  backtest_id = ?1 AND source_id > ?2
                    ORDER BY source_id
                    LIMIT  ?3";
-        let some = "SELECT source_id, task_id, verdict, comparison, note
+        let some = "SELECT source_id, task_id, verdict, is_troubled, comparison, note
                     FROM   backtest_replays
                     WHERE  backtest_id = ?1 AND source_id > ?2 AND verdict = ?4
                     ORDER BY source_id
@@ -251,35 +231,57 @@ impl Storage {
         })
         .await
     }
+
+    /// Lets nobody see a backtest any more that is over; what it has found is deleted by and by
+    /// ([`Storage::forget_old_backtests`]).
+    pub async fn delete_backtest(&self, environment: EnvironmentId, id: BacktestId) -> Result<BacktestDeleted, Error> {
+        let delete = "UPDATE backtests SET is_deleted = 1, completed_at = 0
+                      WHERE  id = ?1 AND environment_id = ?2 AND status <> 'pending' AND is_deleted = 0";
+        let is_there = "SELECT 1 FROM backtests WHERE id = ?1 AND environment_id = ?2 AND is_deleted = 0";
+        self.writer
+            .write(move |tx| {
+                if tx.execute(delete, values![id, environment])? == 1 {
+                    tx.effects.timer_set(Timestamp::MIN);
+                    return Ok(BacktestDeleted::Now);
+                }
+                let found: Option<u32> = tx.row(is_there, values![id, environment], |row| row.column())?;
+                Ok(found.map_or(BacktestDeleted::Missing, |_| BacktestDeleted::Pending))
+            })
+            .await
+    }
 }
 
-/// Records what came of a run. `false`: it is on record.
-fn keep(tx: &Tx<'_>, backtest: BacktestId, replay: &StoredReplay) -> Result<bool, Error> {
-    let sql = "INSERT INTO backtest_replays (backtest_id, source_id, task_id, verdict, comparison, note)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-               ON CONFLICT (backtest_id, source_id) DO NOTHING";
-    let StoredReplay { source, task, verdict, comparison, note } = replay;
-    let what = values![backtest, *source, task, verdict.as_str(), comparison.as_ref(), note.as_ref()];
-    Ok(tx.execute(sql, what)? == 1)
-}
-
-fn read_backtest(row: &mut Row<'_>) -> Result<Backtest, Error> {
+pub(super) fn read_backtest(row: &mut Row<'_>) -> Result<Backtest, Error> {
     Ok(Backtest {
         id: row.column()?,
         environment: row.column()?,
         status: row.parsed(BacktestStatus::parse)?,
         deployment: row.column()?,
         against: row.column()?,
-        request: row.column()?,
         planned: row.column()?,
         created_at: row.column()?,
         completed_at: row.column()?,
         last_run: row.column()?,
         done: row.column()?,
-        allowed: row.column()?,
+        counts: read_counts(row)?,
+        gate: {
+            let (allowed, min_known): (Option<u64>, Option<u32>) = (row.column()?, row.column()?);
+            allowed.map(|allowed| GateRule { allowed, min_known: min_known.unwrap_or(0) })
+        },
         is_open: row.column()?,
         reason: row.column()?,
+        untested: row.parsed_option(|text| serde_json::from_str(text).ok())?.unwrap_or_default(),
     })
+}
+
+/// The counts; their columns are in the order of [`Verdict::ALL`].
+fn read_counts(row: &mut Row<'_>) -> Result<Counts, Error> {
+    let mut counts = Counts::default();
+    for verdict in Verdict::ALL {
+        counts.set(verdict, row.column()?);
+    }
+    counts.set_troubled(row.column()?);
+    Ok(counts)
 }
 
 fn read_replay(row: &mut Row<'_>) -> Result<StoredReplay, Error> {
@@ -287,6 +289,7 @@ fn read_replay(row: &mut Row<'_>) -> Result<StoredReplay, Error> {
         source: row.column()?,
         task: row.column()?,
         verdict: row.parsed(Verdict::parse)?,
+        is_troubled: row.column()?,
         comparison: row.column()?,
         note: row.column()?,
     })

@@ -255,6 +255,19 @@ impl Storage {
         .await
     }
 
+    /// The deployment of a component on which its tasks run now, if any do.
+    pub async fn current_deployment_of_component(
+        &self,
+        environment: EnvironmentId,
+        component: String,
+    ) -> Result<Option<DeploymentId>, Error> {
+        let sql = "SELECT c.deployment_id FROM current_tasks c JOIN deployments d ON d.id = c.deployment_id
+                   WHERE  c.environment_id = ?1 AND d.component = ?2
+                   ORDER BY c.task_id
+                   LIMIT  1";
+        self.read(move |tx| tx.row(sql, values![environment, &component], |row| row.column())).await
+    }
+
     /// A task of a deployment. Cached: a deployment never changes.
     pub async fn task(&self, deployment: DeploymentId, task: &str) -> Result<Option<Arc<TaskDefinition>>, Error> {
         if let Some(known) = self.catalog.task(deployment, task) {

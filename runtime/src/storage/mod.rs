@@ -8,6 +8,7 @@
 //!
 //! Start with [`queue`], [`waits`] and [`upkeep`] for the life of a run, with `migrations/` for what there is.
 
+mod backtest_steps;
 mod backtests;
 mod backup;
 mod batches;
@@ -55,7 +56,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use backtests::{Backtest, BacktestEnd, NewBacktest, StoredReplay};
+pub use backtest_steps::{BacktestEnd, BacktestStep, PendingBacktest, TaskCount};
+pub use backtests::{Backtest, BacktestDeleted, GateRule, NewBacktest, StoredReplay};
 pub use backup::backup;
 pub use batches::{Announced, Arrived, Batch, BatchItem, ItemInserted, NewBatch, NewBatchItem};
 pub use bulk::{Acted, Bulk, Member, MemberAction, NewBulk};

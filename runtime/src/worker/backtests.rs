@@ -1,4 +1,4 @@
-//! The loop that takes the steps of backtests, one backtest at a time.
+//! The loop that takes the steps of backtests, one step at a time.
 //!
 //! Replays have a lane of their own in the sandbox: runs go on beside them.
 
@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::backtest::jobs::Backtests;
+use crate::backtest::jobs::{BacktestError, Backtests};
 use crate::storage::{Error, Storage};
 
 /// The loop looks at least this often, because another process may have stored something.
 const MAX_SLEEP: Duration = Duration::from_secs(5);
-/// Pause after storage failed.
+/// Pause after a step failed.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Takes steps until `shutdown` becomes true. A step that is cut off is taken again later.
@@ -24,9 +24,9 @@ pub async fn run(storage: Storage, backtests: Backtests, mut shutdown: watch::Re
         let pause = match step {
             Ok(true) => continue,
             Ok(false) => MAX_SLEEP,
-            Err(Error::Closed) => return,
+            Err(BacktestError::Storage(Error::Closed)) => return,
             Err(error) => {
-                tracing::error!(%error, "a backtest failed; it goes on later");
+                tracing::error!(%error, "the step of a backtest failed; it is tried again later");
                 RETRY
             }
         };

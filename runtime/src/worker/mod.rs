@@ -94,6 +94,8 @@ pub struct Limits {
     pub max_journal_bytes: usize,
     /// How long journals are kept after the end of their runs; 0: not at all.
     pub journal_retention: Duration,
+    /// How long a backtest is kept after its end.
+    pub backtest_retention: Duration,
     /// What of waiting runs stays in memory.
     pub parked: ParkLimits,
     /// How long a shutdown waits for attempts.
@@ -179,7 +181,8 @@ impl Worker {
     /// What does what time demands, beside this loop.
     pub fn upkeep(&self, schedules: Schedules) -> Upkeep {
         let (storage, clock) = (self.storage.clone(), self.clock.clone());
-        Upkeep { storage, schedules, clock, worker: self.id, journal_retention: self.limits.journal_retention }
+        let Limits { journal_retention, backtest_retention, .. } = self.limits;
+        Upkeep { storage, schedules, clock, worker: self.id, journal_retention, backtest_retention }
     }
 
     /// Works until `shutdown` becomes true, then lets its attempts end as the module says.

@@ -1,5 +1,5 @@
 //! The loop that does what time demands: schedules fire, delayed runs become due, queued runs
-//! expire, runs of dead workers are queued again, old journals are forgotten.
+//! expire, runs of dead workers are queued again, old journals and backtests are forgotten.
 
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub struct Upkeep {
     pub worker: WorkerId,
     /// How long journals are kept after the end of their runs.
     pub journal_retention: Duration,
+    /// How long backtests are kept after their end.
+    pub backtest_retention: Duration,
 }
 
 impl Upkeep {
@@ -54,9 +56,10 @@ impl Upkeep {
         let now = self.clock.now();
         let left = self.schedules.fire_due(now).await?;
         let next = self.storage.upkeep(now, self.worker).await?;
-        // Where there is no time so long ago, there is no journal either.
-        let too_old = now.checked_sub(self.journal_retention).unwrap_or(jiff::Timestamp::MIN);
-        let has_more = self.storage.forget_old_journals(too_old).await?;
+        // Where there is no time so long ago, there is nothing of it either.
+        let too_old = |kept| now.checked_sub(kept).unwrap_or(jiff::Timestamp::MIN);
+        let has_more = self.storage.forget_old_journals(too_old(self.journal_retention)).await?
+            | self.storage.forget_old_backtests(too_old(self.backtest_retention)).await?;
         let until = |next: jiff::Timestamp| next.duration_since(self.clock.now());
         let sleep = next.map_or(MAX_SLEEP, |next| Duration::try_from(until(next)).unwrap_or(Duration::ZERO));
         Ok(match left {

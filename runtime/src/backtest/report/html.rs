@@ -45,9 +45,9 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn row(&mut self, row: &ReportRow) -> String {
-        let (shown, most) = match row.verdict.is_clean() {
-            true => (&mut self.named, MAX_NAMED),
-            false => (&mut self.detailed, MAX_DETAILED),
+        let (shown, most) = match row.differs {
+            false => (&mut self.named, MAX_NAMED),
+            true => (&mut self.detailed, MAX_DETAILED),
         };
         if *shown == most {
             self.left_out += 1;

@@ -44,7 +44,7 @@ impl Writer {
             return String::new();
         }
         let counts = &summary.counts;
-        let (failed, skipped) = (counts.differences(), counts.of(Verdict::NotReplayable));
+        let (failed, skipped) = (counts.differences(), counts.of(Verdict::NotReplayable) - counts.troubled());
         head(summary, &Cases { all: counts.total(), failed, skipped })
     }
 
@@ -58,15 +58,18 @@ impl Writer {
             }
             let end = match row.verdict {
                 Verdict::Same | Verdict::Fixed => String::new(),
-                Verdict::NotReplayable => skipped(&details),
+                Verdict::NotReplayable if !row.differs => skipped(&details),
                 verdict => failure(verdict.as_str(), &message(row), &details),
             };
             return case(&row.task, &row.run_id, wall_us, &end);
         };
         let task = tasks.entry(row.task.clone()).or_default();
-        task.counts.add(row.verdict);
+        match row.verdict {
+            Verdict::NotReplayable if row.differs => task.counts.add_troubled(),
+            verdict => task.counts.add(verdict),
+        }
         task.wall_us = task.wall_us.saturating_add(wall_us);
-        if !row.verdict.is_clean() && task.examples.len() < MAX_EXAMPLES {
+        if row.differs && task.examples.len() < MAX_EXAMPLES {
             task.examples.push(format!("{}: {}", row.run_id, row.verdict.as_str()));
         }
         String::new()

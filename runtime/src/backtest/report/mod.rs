@@ -50,6 +50,8 @@ pub struct ReportRow {
     pub task: String,
     /// What it came to.
     pub verdict: Verdict,
+    /// Whether it speaks against the version.
+    pub differs: bool,
     /// What differs; none where there was no replay.
     pub comparison: Option<Comparison>,
     /// Why there was none, or something else to say.

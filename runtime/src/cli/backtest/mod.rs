@@ -263,6 +263,7 @@ mod tests {
             gate: None,
             is_open: None,
             reason: None,
+            untested: Vec::new(),
         }
     }
 
@@ -289,7 +290,7 @@ mod tests {
         check(&changed, None, Exit::Failed);
         check(&changed, Some(1), Exit::Failed);
         check(&changed, Some(2), Exit::Done);
-        let gated = BacktestItem { gate: Some(Gate { allow: 2 }), ..changed };
+        let gated = BacktestItem { gate: Some(Gate { allow: 2, min_known: None }), ..changed };
         check(&gated, None, Exit::Done);
         check(&gated, Some(0), Exit::Failed);
     }

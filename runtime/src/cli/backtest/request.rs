@@ -178,6 +178,7 @@ fn condition(text: &str) -> Result<(&'static str, Value), Usage> {
 pub(in crate::cli) struct Gated {
     last: Option<u32>,
     allow: u64,
+    known: Option<u32>,
     sample: Option<u32>,
     tasks: Vec<String>,
     mode: Option<Mode>,
@@ -185,13 +186,13 @@ pub(in crate::cli) struct Gated {
 }
 
 impl Gated {
-    /// Reads `last=1000,allow=0,task=t,sample=100,mode=shadow,rules=FILE`, all of which may be left out.
+    /// Reads `last=1000,allow=0,known=50,task=t,sample=100,mode=shadow,rules=FILE`, all of which may be left out.
     pub(in crate::cli) fn parse(text: &str) -> Result<Self, String> {
         let mut gate = Self::default();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             let bad = || {
                 format!(
-                    "`{part}` is none of last=N, allow=N, sample=N, task=TASK, mode=sandbox, mode=shadow and \
+                    "`{part}` is none of last=N, allow=N, known=PERCENT, sample=N, task=TASK, mode=sandbox, mode=shadow and \
                      rules=FILE: write for example last=1000,allow=0"
                 )
             };
@@ -199,6 +200,7 @@ impl Gated {
             match key {
                 "last" => gate.last = Some(value.parse().map_err(|_| bad())?),
                 "allow" => gate.allow = value.parse().map_err(|_| bad())?,
+                "known" => gate.known = Some(value.parse().map_err(|_| bad())?),
                 "sample" => gate.sample = Some(value.parse().map_err(|_| bad())?),
                 "task" => gate.tasks.push(value.into()),
                 "mode" => gate.mode = Some(sandbox_mode(value)?),
@@ -215,6 +217,7 @@ impl Gated {
         Ok(BacktestPolicy {
             last: self.last,
             allow: self.allow,
+            min_known: self.known,
             sample: self.sample,
             tasks: self.tasks.clone(),
             mode: self.mode.map(Into::into),
@@ -278,8 +281,9 @@ mod tests {
 
     #[test]
     fn a_gate_is_read_from_one_word() {
-        let expected = Gated { last: Some(1000), sample: Some(5), tasks: vec!["t".into()], ..Default::default() };
-        assert_eq!(Gated::parse("last=1000, allow=0,task=t,sample=5").unwrap(), expected);
+        let tasks = vec!["t".into()];
+        let expected = Gated { last: Some(1000), known: Some(80), sample: Some(5), tasks, ..Default::default() };
+        assert_eq!(Gated::parse("last=1000, allow=0,known=80,task=t,sample=5").unwrap(), expected);
         assert_eq!(Gated::parse("").unwrap(), Gated::default());
         for bad in ["last", "last=x", "allow=-1", "mode=live", "colour=red"] {
             assert!(Gated::parse(bad).is_err(), "{bad}");

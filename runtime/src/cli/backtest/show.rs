@@ -179,6 +179,10 @@ fn row(replay: &BacktestReplay) -> Vec<Field> {
 
 fn show_gate(item: &BacktestItem, output: Output) -> std::io::Result<()> {
     let (version, Some(gate)) = (clean(&item.version), item.gate) else { return Ok(()) };
+    if !item.untested.is_empty() {
+        let tasks = item.untested.join(", ");
+        output.line(format_args!("{WARN}nothing is known of:{WARN:#} {}", clean(&tasks)))?;
+    }
     match item.is_open {
         Some(true) => output.line(format_args!("{GOOD}the gate is open:{GOOD:#} {version} was made current")),
         Some(false) => output.line(format_args!(

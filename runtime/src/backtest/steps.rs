@@ -1,0 +1,76 @@
+//! How backtests go on, step by step, newest run first.
+//!
+//! What came of runs is written with the place to go on from, so that each counts once, whatever dies in between. At
+//! the end a gate is open, and the version made current, or it is not. A run that cannot be read is not replayable; a
+//! step that fails otherwise is tried again when the others have had their turn, and a few times at most.
+
+use super::gate::{Found, decide};
+use super::jobs::{BacktestError, Backtests, STEP_RUNS};
+use crate::api::BacktestRequest;
+use crate::storage::{self, Backtest, BacktestEnd, BacktestStep, PendingBacktest};
+
+/// Steps of a backtest that may fail, one after the other.
+const MAX_FAILURES: u32 = 5;
+
+impl Backtests {
+    /// Replays the next runs of the backtest whose turn it is. `false`: there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the step failed; it is taken again later.
+    pub async fn step(&self) -> Result<bool, BacktestError> {
+        let Some(pending) = self.storage.pending_backtest().await? else { return Ok(false) };
+        let backtest = &pending.backtest;
+        let failed = match self.step_of(&pending).await {
+            Ok(()) => return Ok(true),
+            Err(BacktestError::Storage(error @ (storage::Error::Closed | storage::Error::Busy))) => {
+                return Err(error.into());
+            }
+            Err(error @ (BacktestError::Storage(_) | BacktestError::Host(_))) => {
+                if self.storage.backtest_faltered(backtest.id).await? < MAX_FAILURES {
+                    return Err(error);
+                }
+                // What went wrong inside is for the log of the server.
+                tracing::error!(backtest.id = %backtest.id, %error, "a backtest has failed");
+                format!("{MAX_FAILURES} steps failed, one after the other: the log of the server says why")
+            }
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(backtest.id = %backtest.id, error = failed, "a backtest cannot go on");
+        self.storage.end_backtest(backtest, BacktestEnd::Failed(failed), self.clock.now()).await?;
+        Ok(true)
+    }
+
+    async fn step_of(&self, pending: &PendingBacktest) -> Result<(), BacktestError> {
+        let backtest = &pending.backtest;
+        let request: BacktestRequest = serde_json::from_str(&pending.request)
+            .map_err(|error| BacktestError::Refused(format!("the request of the backtest: {error}")))?;
+        let left = u32::try_from(backtest.planned.saturating_sub(backtest.done)).unwrap_or(u32::MAX);
+        let runs = self.next_runs(pending, &request, left.min(STEP_RUNS)).await?;
+        let Some(to) = runs.last().copied() else { return self.complete(backtest, &request).await };
+        let bench = self.bench(backtest, &request).await?;
+        let replays = self.replay_all(&bench, runs).await?;
+        self.storage.keep_replays(BacktestStep { backtest: backtest.id, from: backtest.last_run, to, replays }).await?;
+        Ok(())
+    }
+
+    async fn complete(&self, backtest: &Backtest, request: &BacktestRequest) -> Result<(), BacktestError> {
+        let end = match backtest.gate {
+            None => BacktestEnd::Completed { is_open: None, untested: Vec::new() },
+            Some(rule) => {
+                let named = request.filter.as_ref().and_then(|filter| filter.task_identifier.clone());
+                let tasks = match named {
+                    Some(named) => named.into_list(),
+                    None => self.tasks_of(backtest.environment, backtest.deployment).await?,
+                };
+                let definitions = self.storage.tasks(backtest.deployment).await?;
+                let unrecorded = definitions.into_iter().filter(|task| !task.keeps_journals).map(|task| task.id);
+                let looked_at = self.storage.backtest_tasks(backtest.id).await?;
+                let unrecorded = unrecorded.collect();
+                decide(rule, &Found { counts: &backtest.counts, looked_at: &looked_at, tasks, unrecorded })
+            }
+        };
+        self.storage.end_backtest(backtest, end, self.clock.now()).await?;
+        Ok(())
+    }
+}
