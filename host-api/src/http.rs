@@ -19,9 +19,9 @@ use wasmtime_wasi_http::WasiHttpHooks;
 pub(crate) use self::bodies::Answer as StreamAnswer;
 pub(crate) use self::code::Failed;
 use self::era::Era;
-pub(crate) use self::gate::{Got, Head, header_map};
+pub(crate) use self::gate::{Fields, Got, Head, header_map};
 use self::sent::Sending;
-pub(crate) use self::sent::{Request, body_digest, is_secret, shown_url};
+pub(crate) use self::sent::{REDACTED, Request, body_digest, shown_header, shown_url};
 use crate::journal::{Journal, Kind, Question};
 use crate::logger::Logger;
 

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-pub use self::edit::{beginning, redacted};
+pub use self::edit::{Censor, beginning, redacted};
 use crate::context::Context;
 use crate::http::{Got, Head, StreamAnswer, body_digest};
 use crate::journal::{self, Blob, Header, Kind, PieceDigest};
@@ -92,7 +92,8 @@ pub struct Reach {
     pub target: String,
     /// The arguments, for people.
     pub arguments: String,
-    /// Tells arguments apart. Headers of requests do not count.
+    /// Tells all arguments apart: the whole URL and body of a request, but not its headers; payload and options of a
+    /// trigger. 0: not known.
     pub digest: u64,
     /// Whether the answer was bad news for the guest: no response or one with a status from 400, a
     /// refusal.
@@ -184,6 +185,16 @@ impl Recording {
         let responses = self.responses()?;
         let reaches = self.calls.iter().filter_map(|call| Some((call, call.reach()?)));
         reaches.map(|(call, kind)| call.to_reach(kind, responses.get(&call.exchange))).collect()
+    }
+
+    /// The variables that the guest saw, with their values; none if it did not look.
+    ///
+    /// # Errors
+    ///
+    /// If the journal is damaged.
+    pub fn variables(&self) -> Result<Vec<(String, String)>, HostFault> {
+        let seen = self.calls.iter().rfind(|call| call.kind == Kind::Environment);
+        Ok(seen.map(Call::answer).transpose()?.flatten().unwrap_or_default())
     }
 
     /// Tells apart what attempts did to their own metadata.
@@ -340,12 +351,17 @@ impl Call {
                     Some(Got::NotYet | Got::Taken) | None => false,
                 };
                 let sent = response.map(|response| response.sent).unwrap_or_default();
-                if sent == Sent::Part {
-                    arguments.push_str(NOT_WHOLE);
-                }
-                (sent.digest(), has_failed)
+                // The target is shown without secrets, and cut; the key is of all of it.
+                let digest = match sent {
+                    Sent::Part => {
+                        arguments.push_str(NOT_WHOLE);
+                        0
+                    }
+                    Sent::Nothing | Sent::Whole(_) => journal::digest_of(&(self.key, sent.digest())).max(1),
+                };
+                (digest, has_failed)
             }
-            _ => (self.key, self.has_been_refused()?),
+            _ => (journal::digest_of(&(self.key, self.digest)), self.has_been_refused()?),
         };
         Ok(Reach { kind, target, arguments, digest, has_failed })
     }

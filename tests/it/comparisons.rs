@@ -7,6 +7,7 @@ use dacapo::backtest::compare::{compare, diff, from_stored, headline, printable,
 use dacapo::backtest::rules::{Rules, TaskRules};
 use dacapo::model::attempt::Usage;
 use dacapo::model::limits::MAX_COMPARISON_BYTES;
+use dacapo::model::mask::Mask;
 use dacapo::model::replay::{AnsweredBy, Effect, EffectKind, LogCounts, Observed, ObservedEnd};
 use dacapo::model::run::ErrorKind;
 use dacapo::model::verdict::Verdict;
@@ -22,7 +23,7 @@ fn rules(task: Value) -> TaskRules {
 /// Paths with what was and what is there.
 fn differences(then: &Value, now: &Value, task: Value) -> Vec<(String, Option<String>, Option<String>)> {
     let rules = rules(task);
-    let changes = diff(&then.to_string(), &now.to_string(), &rules.ignore_output, &rules);
+    let changes = diff(&then.to_string(), &now.to_string(), &rules.ignore_output, &rules, &Mask::default());
     assert_eq!(changes.more, 0);
     changes.items.into_iter().map(|Change { path, before, after }| (path, before, after)).collect()
 }
@@ -101,17 +102,18 @@ fn rules_overlook_what_they_name() {
 fn hostile_outputs_are_compared_too() {
     let deep = |inside: &str| format!("{}{inside}{}", "[".repeat(100_000), "]".repeat(100_000));
     let none = TaskRules::default();
-    assert!(diff(&deep("1"), &deep("1"), &[], &none).is_empty());
-    let changes = diff(&deep("1"), &deep("2"), &[], &none);
+    assert!(diff(&deep("1"), &deep("1"), &[], &none, &Mask::default()).is_empty());
+    let changes = diff(&deep("1"), &deep("2"), &[], &none, &Mask::default());
     assert_eq!((changes.total(), changes.items[0].path.as_str()), (1, "$"));
     assert!(changes.items[0].after.as_ref().unwrap().contains("[2]"));
     let numbers = |from: u32| json!((from..from + 100_000).collect::<Vec<_>>()).to_string();
-    let changes = diff(&numbers(0), &numbers(1_000_000), &[], &none);
+    let changes = diff(&numbers(0), &numbers(1_000_000), &[], &none, &Mask::default());
     assert_eq!((changes.items.len(), changes.total()), (100, 100_000));
     let name = "\u{1b}[2J".repeat(100_000);
-    let changes = diff(&json!({ (&name): [1] }).to_string(), &json!({ (&name): [2] }).to_string(), &[], &none);
+    let changes =
+        diff(&json!({ (&name): [1] }).to_string(), &json!({ (&name): [2] }).to_string(), &[], &none, &Mask::default());
     assert!(changes.items[0].path.len() < 1_000);
-    assert!(!diff("1e999", "2e999", &[], &none).is_empty());
+    assert!(!diff("1e999", "2e999", &[], &none, &Mask::default()).is_empty());
 }
 
 fn completed(output: Value) -> Observed {
@@ -123,6 +125,7 @@ fn completed(output: Value) -> Observed {
         metadata: "{}".to_owned(),
         metadata_digest: 0,
         usage: usage(10, 1),
+        secrets: Mask::default(),
     }
 }
 
@@ -233,9 +236,68 @@ fn calls_are_added_removed_changed_and_moved() {
     );
     let moved: Vec<_> = effects.reordered.items.iter().map(|call| (call.target.as_str(), call.from, call.to)).collect();
     assert_eq!(moved, [("GET https://a.example/3", 3, 1), ("mail", 4, 5)]);
+    let listed = compare(&then, &now, &TaskRules::default());
+    assert_eq!(listed.verdict, Verdict::EffectsChanged);
     // Rules hide no stranger.
     let effects = compare(&then, &now, &rules(json!({ "ignore-effects": ["http", "trigger", "tags"] }))).effects;
     assert_eq!((effects.added.total(), effects.new_hosts.total(), effects.unmatched.total()), (0, 1, 1));
+}
+
+/// Whoever calls somebody new, or gets no answer, does not do the same, whatever else comes of it.
+#[test]
+fn strangers_and_unmatched_calls_are_differences_unless_rules_ignore_them() {
+    use EffectKind::{Environment, Http};
+    #[track_caller]
+    fn check(then: &Observed, now: &Observed, task: Value, expected: Verdict) {
+        assert_eq!(compare(then, now, &rules(task)).verdict, expected);
+    }
+    let with = |observed: &Observed, effect: Effect| {
+        let effects = observed.effects.iter().cloned().chain([effect]).collect();
+        Observed { effects, ..observed.clone() }
+    };
+    let unmatched = |effect: Effect| Effect { answered_by: AnsweredBy::Unmatched, ..effect };
+    let get = || effect(Http, "GET https://a.example/x", 1);
+    let (then, failed) = (gets("ab"), Observed { end: failed(ErrorKind::Task, "no").end, ..gets("ab") });
+    // The same call as then, which was answered then and is not now.
+    check(&with(&then, get()), &with(&then, unmatched(get())), json!({}), Verdict::EffectsChanged);
+    check(&with(&then, get()), &with(&then, unmatched(get())), json!({ "ignore-effects": ["http"] }), Verdict::Same);
+    check(&failed, &then, json!({}), Verdict::Fixed);
+    check(&failed, &with(&then, get()), json!({}), Verdict::Fixed);
+    check(&failed, &with(&then, unmatched(get())), json!({}), Verdict::EffectsChanged);
+    let stranger = || effect(Http, "POST https://b.example/", 1);
+    check(&failed, &with(&then, stranger()), json!({}), Verdict::EffectsChanged);
+    check(&failed, &with(&then, stranger()), json!({ "ignore-effects": ["https://b.example"] }), Verdict::Fixed);
+    let variables = unmatched(effect(Environment, "environment variables", 0));
+    check(&failed, &with(&then, variables.clone()), json!({}), Verdict::EffectsChanged);
+    check(&failed, &with(&then, variables), json!({ "ignore-effects": ["environment"] }), Verdict::Fixed);
+}
+
+#[test]
+fn what_differs_and_is_not_shown_is_said_and_variables_are_masked() {
+    let secret = "open-sesame-7431";
+    let call = |key: &str, digest| {
+        let arguments = format!("x: {key}");
+        Effect { arguments, ..effect(EffectKind::Http, &format!("GET https://a.example/{secret}"), digest) }
+    };
+    let output = |n: u8| completed(json!({ (secret): n, "text": format!("{n}{secret}") }));
+    let one = |n: u8, digest| Observed {
+        effects: vec![call(secret, digest)],
+        secrets: Mask::new([secret]),
+        metadata: json!({ "key": format!("{secret}{n}") }).to_string(),
+        metadata_digest: n.into(),
+        ..output(n)
+    };
+    let comparison = compare(&one(1, 1), &one(2, 2), &TaskRules::default());
+    let changed = &comparison.effects.changed.items[0];
+    assert_eq!(changed.target, "GET https://a.example/[redacted]");
+    assert!(changed.after.starts_with("x: [redacted] (what differs is not shown"), "{changed:?}");
+    let shown = format!("{comparison:?}{}{}", text(&comparison), to_stored(&comparison));
+    assert!(shown.contains("$.[redacted]") || shown.contains("[redacted]"), "{shown}");
+    assert!(!shown.contains("sesame"), "{shown}");
+    let failed =
+        |n: u8| Observed { secrets: Mask::new([secret]), ..failed(ErrorKind::Task, &format!("{n}: {secret}")) };
+    let shown = format!("{:?}", compare(&failed(1), &failed(2), &TaskRules::default()));
+    assert!(shown.contains("1: [redacted]") && !shown.contains("sesame"), "{shown}");
 }
 
 #[test]
@@ -355,8 +417,8 @@ proptest! {
     fn there_are_differences_if_and_only_if_values_differ(then in value(), now in value()) {
         let none = TaskRules::default();
         let pretty = serde_json::to_string_pretty(&then).unwrap();
-        prop_assert!(diff(&then.to_string(), &pretty, &[], &none).is_empty());
-        let found = diff(&then.to_string(), &now.to_string(), &[], &none);
+        prop_assert!(diff(&then.to_string(), &pretty, &[], &none, &Mask::default()).is_empty());
+        let found = diff(&then.to_string(), &now.to_string(), &[], &none, &Mask::default());
         prop_assert_eq!(found.is_empty(), then == now);
     }
 
@@ -368,7 +430,7 @@ proptest! {
     ) {
         let ignore: Vec<_> = names.iter().map(|name| format!("$..{name}")).collect();
         let rules = rules(json!({ "ignore-output": ignore }));
-        let found = diff(&then.to_string(), &now.to_string(), &rules.ignore_output, &rules);
+        let found = diff(&then.to_string(), &now.to_string(), &rules.ignore_output, &rules, &Mask::default());
         for change in &found.items {
             for name in &names {
                 let steps = change.path.split(['.', '[']);
@@ -384,7 +446,7 @@ proptest! {
         tolerance in prop_oneof![Just(0.0), Just(0.1)],
     ) {
         let rules = rules(json!({ "unordered-arrays": ["$"], "absolute-tolerance": tolerance }));
-        let found = diff(&json!(then).to_string(), &json!(now).to_string(), &[], &rules);
+        let found = diff(&json!(then).to_string(), &json!(now).to_string(), &[], &rules, &Mask::default());
         prop_assert!(found.is_empty(), "{:?}", found);
     }
 
@@ -394,7 +456,7 @@ proptest! {
         let _ = Rules::parse(&json!({ "t": { "ignore-output": [near], "ignore-effects": [text] } }).to_string());
         prop_assert!(!printable(&text).contains(char::is_control));
         let none = TaskRules::default();
-        prop_assert_eq!(diff(&text, &near, &[], &none).is_empty(), text == near);
+        prop_assert_eq!(diff(&text, &near, &[], &none, &Mask::default()).is_empty(), text == near);
     }
 
     #[test]

@@ -281,11 +281,41 @@ async fn runs_within_runs_do_not_wait_for_each_others_places() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_executed_child_uses_is_not_its_parents() {
-    let app = TestApp::start_with(ServerArgs { default_max_duration: Some("1s".into()), ..ServerArgs::default() }).await;
+    let app =
+        TestApp::start_with(ServerArgs { default_max_duration: Some("1s".into()), ..ServerArgs::default() }).await;
     app.deploy(guests::SCRIPT).await;
     let spin = json!({ "child": { "task": "leaf", "payload": { "spin": true } } });
     let report = executed(&app, json!([spin, spin])).await;
     // Each has used up all that its parent may use.
     assert_eq!(end(&report)["kind"], "completed", "{report:#}");
     assert_eq!(report["verdict"], "output-changed");
+}
+
+/// What a call says counts as a whole, whether it is shown or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn whole_urls_and_all_options_of_triggers_are_compared() {
+    let app = TestApp::start().await;
+    app.deploy(guests::SCRIPT).await;
+    allow(&app, &["127.0.0.1"]).await;
+    let site = Site::saying("said").await;
+    let trigger = |tag: &str| json!([{ "trigger": { "task": "leaf", "payload": { "echo": 1 }, "delay_ms": 3_600_000, "tags": [tag] } }]);
+    let source = app.call("script", trigger("a")).await;
+    let source = source["id"].as_str().unwrap();
+    let with = async |source: &str, payload: Value| {
+        let report = replayed(&app, source, json!({ "mode": "sandbox", "payload": payload })).await;
+        let effects = report["comparison"]["effects"].clone();
+        let count = |list: &str| effects[list]["items"].as_array().unwrap().len();
+        (report["verdict"].clone(), count("changed"), count("unmatched"), report)
+    };
+    let (verdict, changed, ..) = with(source, trigger("a")).await;
+    assert_eq!((verdict, changed), (json!("same"), 0));
+    let (verdict, changed, unmatched, _) = with(source, trigger("b")).await;
+    assert_eq!((verdict, changed, unmatched), (json!("effects-changed"), 1, 0));
+
+    let url = |token: &str| site.url("127.0.0.1").replace("q=1", &format!("token={token}"));
+    let source = app.call("script", json!([{ "http": url("a") }])).await;
+    let (_, changed, unmatched, report) = with(source["id"].as_str().unwrap(), json!([{ "http": url("b") }])).await;
+    assert_eq!((changed, unmatched), (1, 1), "{report:#}");
+    let effects = &report["comparison"]["effects"];
+    assert!(effects.to_string().contains("token=[redacted]") && !effects.to_string().contains("token=b"), "{effects}");
 }

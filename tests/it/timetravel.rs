@@ -104,27 +104,29 @@ async fn a_crash_is_seen_again_with_the_functions_it_happened_in() {
 }
 
 #[tokio::test]
-async fn a_recording_is_a_file_and_secrets_are_left_out_on_request() {
+async fn a_recording_is_a_file_and_secrets_are_left_out_unless_asked_for() {
     let shop = Shop::open([fine()]).await;
     let run = shop.ordered("book", "COMPLETED").await;
-    let whole = file::read(&shop.recording(&run, "").await).unwrap();
+    let whole = file::read(&shop.recording(&run, "?secrets=true").await).unwrap();
     assert!(!whole.is_redacted && whole.source.context.run.id == run);
     let secrets = [SECRET, "crumbs-8812", "tk-551"];
     assert!(secrets.iter().all(|secret| contains(&whole.journal, secret)), "all that it was told is in the file");
-    let redacted = file::read(&shop.recording(&run, "?redact=true").await).unwrap();
+    let redacted = file::read(&shop.recording(&run, "").await).unwrap();
     assert!(redacted.is_redacted);
     for secret in secrets {
         assert!(!contains(&redacted.journal, secret), "{secret}");
     }
     assert_eq!(redacted.source.recording.len(), whole.source.recording.len());
-    assert_eq!(redacted.source.observed, whole.source.observed);
+    assert_eq!(redacted.source.observed.end, whole.source.observed.end);
+    assert_eq!(redacted.source.observed.effects, whole.source.observed.effects);
 
-    let text = shop.recording(&run, "").await;
+    let text = shop.recording(&run, "?secrets=true").await;
     let problem = |from: &str, to: &str| file::read(&text.replacen(from, to, 1)).unwrap_err().to_string();
     assert!(problem("\"format\":1", "\"format\":2").contains("has the format 2"));
     assert!(problem("\"component\":\"", "\"component\":\"x").starts_with("`component`: not a SHA-256"));
     assert!(problem("\"journal\":\"", "\"journal\":\"AAAA").starts_with("`journal`: "));
     assert!(file::read("{}").unwrap_err().to_string().starts_with("it is no recording file: "));
+    assert!(shop.app.get(&format!("/api/v1/runs/{run}/recording?redact=true")).await.error(400).contains("secrets"));
     // A token that reads this run does not open what it was told.
     let app = &shop.app;
     let claims = json!({ "scopes": [format!("read:runs:{run}")] });

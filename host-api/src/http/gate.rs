@@ -115,10 +115,7 @@ impl TaskCtx {
         }
     }
 
-    fn body(
-        &mut self,
-        id: Resource<HostOutgoingRequest>,
-    ) -> wasmtime::Result<Result<Resource<HostOutgoingBody>, ()>> {
+    fn body(&mut self, id: Resource<HostOutgoingRequest>) -> wasmtime::Result<Result<Resource<HostOutgoingBody>, ()>> {
         let request = id.rep();
         let body = types::HostOutgoingRequest::body(&mut self.http_view(), id)?;
         if let Ok(body) = &body {

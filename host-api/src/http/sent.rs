@@ -1,5 +1,6 @@
 //! What a guest sends: what a replay finds a request by, and what people are shown of it.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Body;
@@ -7,27 +8,56 @@ use crate::journal::{PieceDigest, digest_of};
 
 /// Headers of requests and responses, and parameters of URLs, whose values are nobody's business, by
 /// parts of their names.
-const SECRETS: [&str; 12] = [
-    "authorization",
+const SECRETS: [&str; 13] = [
+    "auth",
     "cookie",
-    "token",
-    "secret",
-    "password",
-    "passwd",
-    "api-key",
-    "apikey",
-    "api_key",
-    "signature",
     "credential",
+    "hmac",
+    "jwt",
+    "key",
+    "passwd",
+    "password",
+    "pwd",
+    "secret",
     "session",
+    "signature",
+    "token",
 ];
+/// The same, by whole names: as parts they are too common.
+const SECRET_NAMES: [&str; 7] = ["code", "otp", "pass", "passphrase", "pin", "sid", "sig"];
+/// Parts of names in which one of the above says nothing.
+const HARMLESS: [&str; 11] = [
+    "www-authenticate",
+    "proxy-authenticate",
+    "authority",
+    "author",
+    "idempotency-key",
+    "surrogate-key",
+    "cache-key",
+    "remaining-tokens",
+    "max-tokens",
+    "keyword",
+    "keyboard",
+];
+/// Headers whose values are URLs.
+const LINKS: [&str; 3] = ["location", "content-location", "referer"];
 /// Stands for such a value.
-const REDACTED: &str = "[redacted]";
+pub(crate) const REDACTED: &str = "[redacted]";
 
 /// Whether what has this name is not shown.
 pub(crate) fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    SECRETS.iter().any(|part| name.contains(part)) || matches!(&*name, "key" | "sig" | "code" | "auth")
+    let name = name.to_ascii_lowercase().replace('_', "-").replace("authoriz", "auth-");
+    let telling = HARMLESS.iter().fold(name, |name, harmless| name.replace(harmless, ""));
+    SECRETS.iter().any(|part| telling.contains(part)) || SECRET_NAMES.contains(&&*telling)
+}
+
+/// The value of a header, without secrets.
+pub(crate) fn shown_header<'v>(name: &str, value: &'v [u8]) -> Cow<'v, str> {
+    if is_secret(name) {
+        return REDACTED.into();
+    }
+    let value = String::from_utf8_lossy(value);
+    if LINKS.iter().any(|link| name.eq_ignore_ascii_case(link)) { shown_url(&value).into() } else { value }
 }
 
 /// The head of a request.
@@ -53,15 +83,15 @@ impl<'r> Request<'r> {
     pub(crate) fn shown(&self) -> String {
         let mut shown = format!("{} {}", self.method, shown_url(&self.url));
         for (name, value) in &self.headers {
-            let value = if is_secret(name) { REDACTED.into() } else { String::from_utf8_lossy(value) };
-            shown.push_str(&format!("\n{name}: {value}"));
+            shown.push_str(&format!("\n{name}: {}", shown_header(name, value)));
         }
         shown
     }
 }
 
-/// A URL without the values of secret parameters, and without a password.
+/// A URL without the values of secret parameters, in its query and in its fragment, and without a password.
 pub(crate) fn shown_url(url: &str) -> String {
+    let (url, fragment) = url.split_once('#').map_or((url, None), |(url, fragment)| (url, Some(fragment)));
     let (before, query) = url.split_once('?').unwrap_or((url, ""));
     let mut shown =
         match before.split_once("://").map(|(scheme, rest)| (scheme, rest.split_once('/').unwrap_or((rest, "")))) {
@@ -71,14 +101,40 @@ pub(crate) fn shown_url(url: &str) -> String {
             }
             _ => before.to_owned(),
         };
-    for (place, parameter) in query.split('&').filter(|parameter| !parameter.is_empty()).enumerate() {
-        shown.push(if place == 0 { '?' } else { '&' });
+    add_parameters(&mut shown, '?', query);
+    add_parameters(&mut shown, '#', fragment.unwrap_or_default());
+    shown
+}
+
+/// Adds the parameters after this character, if there are any.
+fn add_parameters(shown: &mut String, begin: char, parameters: &str) {
+    for (place, parameter) in parameters.split('&').filter(|parameter| !parameter.is_empty()).enumerate() {
+        shown.push(if place == 0 { begin } else { '&' });
         match parameter.split_once('=') {
-            Some((name, _)) if is_secret(name) => shown.push_str(&format!("{name}={REDACTED}")),
+            Some((name, _)) if is_secret(&decoded(name)) => shown.push_str(&format!("{name}={REDACTED}")),
             _ => shown.push_str(parameter),
         }
     }
-    shown
+}
+
+/// The name of a parameter, in which letters may be written as `%6b`.
+fn decoded(name: &str) -> String {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let [byte, after @ ..] = rest {
+        let written = after.first_chunk::<2>().and_then(|digits| std::str::from_utf8(digits).ok());
+        match written.and_then(|digits| u8::from_str_radix(digits, 16).ok()).filter(|_| *byte == b'%') {
+            Some(meant) => {
+                bytes.push(meant);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*byte);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The body of a request, as the guest writes it. Clones share it.
@@ -153,6 +209,22 @@ mod tests {
         );
         check("https://me:pw@a.example:8443/b", "https://[redacted]@a.example:8443/b");
         check("http://a.example/x@y", "http://a.example/x@y");
+        check("https://a.example/b#access_token=x&state=y", "https://a.example/b#access_token=[redacted]&state=y");
+        check("https://a.example/b?%61pi%4bey=x%zz#top", "https://a.example/b?%61pi%4bey=[redacted]#top");
+    }
+
+    #[test]
+    fn names_tell_what_is_secret() {
+        for name in ["X-Auth-Key", "x-auth", "aws-access-key-id", "Ocp-Apim-Subscription-Key", "jwt", "db_pwd"] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in ["Set-Cookie", "proxy-authorization", "x-session-id", "code", "x-hub-signature-256", "api_key"] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in ["Idempotency-Key", "authority", "x-author", "keywords", "www-authenticate", "encoding", "page"] {
+            assert!(!is_secret(name), "{name}");
+        }
+        assert_eq!(shown_header("Location", b"/?token=x"), "/?token=[redacted]");
     }
 
     #[test]

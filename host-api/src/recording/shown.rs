@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 
 use super::Call;
 use crate::generated::dacapo::task::metadata::MetadataError;
-use crate::http::{Got, Head, StreamAnswer, is_secret};
+use crate::http::{Got, Head, StreamAnswer, shown_header};
 use crate::journal::{Blob, Kind};
 use crate::wait::Waited;
 use crate::world::{BatchHandle, HostFault, Outcome, RunHandle, RunResult, Token, TriggerError};
@@ -80,10 +80,7 @@ fn response(got: &Got<Head>) -> String {
         Got::Taken => "taken before".into(),
         Got::Failed(failed) => format!("no response: {:?}", failed.0),
         Got::Here(Head { status, headers }) => {
-            let header = |(name, Blob(value)): &(String, Blob)| {
-                let value = if is_secret(name) { "[redacted]".into() } else { String::from_utf8_lossy(value) };
-                format!("\n{name}: {value}")
-            };
+            let header = |(name, Blob(value)): &(String, Blob)| format!("\n{name}: {}", shown_header(name, value));
             std::iter::once(status.to_string()).chain(headers.iter().map(header)).collect()
         }
     }

@@ -140,7 +140,12 @@ pub(super) struct Nested {
 impl Nested {
     /// Executes a run to its end, as a task of its own, so that what it uses is not counted as the parent's; it goes with
     /// the parent.
-    async fn execute_source(&self, source: Source, place: Place, payload: Arc<String>) -> Result<Observed, ReplayError> {
+    async fn execute_source(
+        &self,
+        source: Source,
+        place: Place,
+        payload: Arc<String>,
+    ) -> Result<Observed, ReplayError> {
         let (mut child, replayer) = (JoinSet::new(), self.replayer.clone());
         child.spawn(async move { replayer.execute(&source, payload, place).await });
         self.activity.pause();
@@ -190,7 +195,8 @@ impl Children for Nested {
         };
         let Place { tree, depth, .. } = &self.place;
         let then = recorded.as_ref().map(|source| source.observed.effects.clone());
-        let kept = then.iter().flatten().map(|effect| EFFECT_BYTES + effect.target.len() + effect.arguments.len()).sum();
+        let kept =
+            then.iter().flatten().map(|effect| EFFECT_BYTES + effect.target.len() + effect.arguments.len()).sum();
         if !tree.session.take(kept) {
             return Err(over());
         }

@@ -1,12 +1,15 @@
 //! Recording files: a source run in one JSON document, to be executed again on another machine with nothing
 //! but the component.
 //!
-//! What the guest was answered is in it as the journal has it, in Base64; secrets can be taken out.
+//! What the guest was answered is in it as the journal has it, in Base64; secrets are taken out unless they are asked
+//! for.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::BASE64;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::replay::effects_of;
@@ -14,10 +17,11 @@ use super::source::{Original, Source};
 use crate::api::{LogLines, RecordedEnd, RecordedError, RecordingFile, Used};
 use crate::model::attempt::Usage;
 use crate::model::limits::MAX_RECORDING_FILE_BYTES;
+use crate::model::mask::Mask;
 use crate::model::replay::{LogCounts, Observed, ObservedEnd};
 use crate::model::run::ErrorKind;
 use crate::sandbox::context::Context;
-use crate::sandbox::recording::{Recording, redacted};
+use crate::sandbox::recording::{Censor, Recording, redacted};
 
 /// How files are written now.
 pub const FORMAT: u32 = 1;
@@ -48,16 +52,20 @@ fn invalid(field: &'static str, problem: impl ToString) -> FileError {
     FileError::Invalid { field, problem: problem.to_string() }
 }
 
-/// The file of a run; with `redact`, without the secrets that are in its journal.
+/// The file of a run; with `redact`, without the secrets that are in its journal, and without the values of its variables
+/// wherever they turn up.
 ///
 /// # Errors
 ///
 /// If it would be too large, or the journal is damaged.
 pub fn write(original: &Original, redact: bool) -> Result<RecordingFile, FileError> {
     let Original { source, version, component, journal, is_redacted } = original;
-    let without_secrets = redact.then(|| redacted(journal)).transpose().map_err(|fault| invalid("journal", fault))?;
-    let journal = without_secrets.as_ref().unwrap_or(journal);
     let seen = &source.observed;
+    let mask = if redact { seen.secrets.clone() } else { Mask::default() };
+    let without_secrets = redact.then(|| redacted(journal, &mask)).transpose();
+    let without_secrets = without_secrets.map_err(|fault| invalid("journal", fault))?;
+    let journal = without_secrets.as_ref().unwrap_or(journal);
+    let raw = |field, text: &str| raw(field, text, &mask);
     let texts = [source.payload.len(), seen.metadata.len(), source.metadata.as_ref().map_or(0, String::len)];
     if texts.iter().sum::<usize>() + BASE64.encode_len(journal.len()) > MAX_RECORDING_FILE_BYTES {
         return Err(FileError::TooLarge);
@@ -65,8 +73,9 @@ pub fn write(original: &Original, redact: bool) -> Result<RecordingFile, FileErr
     let (output, error) = match &seen.end {
         ObservedEnd::Completed(output) => (Some(raw("seen.output", output)?), None),
         ObservedEnd::Failed { kind, name, message, stack } => {
-            let (kind, name, message) = (kind.as_str().into(), name.clone(), message.clone());
-            (None, Some(RecordedError { kind, name, message, stack: stack.clone() }))
+            let shown = |text: &String| mask.apply(text).into_owned();
+            let (kind, name, message) = (kind.as_str().into(), shown(name), shown(message));
+            (None, Some(RecordedError { kind, name, message, stack: stack.as_ref().map(shown) }))
         }
     };
     Ok(RecordingFile {
@@ -80,7 +89,7 @@ pub fn write(original: &Original, redact: bool) -> Result<RecordingFile, FileErr
         metadata: source.metadata.as_deref().map(|metadata| raw("metadata", metadata)).transpose()?,
         machine: source.machine.map(|machine| machine.name().into()),
         max_duration: source.max_duration_seconds,
-        context: serde_json::to_value(&source.context).map_err(|error| invalid("context", error))?,
+        context: masked(serde_json::to_value(&source.context).map_err(|error| invalid("context", error))?, &mask),
         seen: RecordedEnd {
             output,
             error,
@@ -92,8 +101,38 @@ pub fn write(original: &Original, redact: bool) -> Result<RecordingFile, FileErr
     })
 }
 
-fn raw(field: &'static str, text: &str) -> Result<Box<RawValue>, FileError> {
-    RawValue::from_string(text.into()).map_err(|error| invalid(field, error))
+impl Censor for Mask {
+    fn censored(&self, text: &str) -> Option<String> {
+        match self.apply(text) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(censored) => Some(censored),
+        }
+    }
+}
+
+/// A JSON text without what is masked. Numbers stay as they are.
+fn raw(field: &'static str, text: &str, mask: &Mask) -> Result<Box<RawValue>, FileError> {
+    let text = match mask.censored(text) {
+        None => text.to_owned(),
+        Some(_) => {
+            let value = serde_json::from_str(text).map_err(|error| invalid(field, error))?;
+            masked(value, mask).to_string()
+        }
+    };
+    RawValue::from_string(text).map_err(|error| invalid(field, error))
+}
+
+/// A value without what is masked in its texts.
+fn masked(value: Value, mask: &Mask) -> Value {
+    match value {
+        Value::String(text) => mask.apply(&text).into_owned().into(),
+        Value::Array(elements) => elements.into_iter().map(|element| masked(element, mask)).collect(),
+        Value::Object(members) => {
+            let member = |(name, member): (String, Value)| (mask.apply(&name).into_owned(), masked(member, mask));
+            members.into_iter().map(member).collect()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value,
+    }
 }
 
 /// Reads a file that somebody may have changed.
@@ -126,6 +165,8 @@ pub fn read(text: &str) -> Result<Original, FileError> {
         _ => return Err(invalid("seen", "there must be either `output` or `error`")),
     };
     let metadata_digest = recording.metadata_digest();
+    let variables = recording.variables().map_err(|fault| invalid("journal", fault))?;
+    let secrets = Mask::new(variables.iter().map(|(_, value)| value.as_str()));
     let source = Source {
         context,
         payload: Arc::new(file.payload.get().into()),
@@ -141,6 +182,7 @@ pub fn read(text: &str) -> Result<Original, FileError> {
             metadata: metadata.get().into(),
             metadata_digest,
             usage: used(usage),
+            secrets,
         },
     };
     Ok(Original { source, version: file.version, component, journal, is_redacted: file.redacted })

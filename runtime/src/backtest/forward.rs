@@ -22,9 +22,9 @@ use crate::model::replay::ObservedEnd;
 use crate::model::run::{NewRun, Run, Status};
 use crate::model::task::TaskDefinition;
 use crate::runs::{TriggerError, Triggered};
+use crate::sandbox::Journal;
 use crate::sandbox::context::Context;
 use crate::sandbox::recording::beginning;
-use crate::sandbox::Journal;
 use crate::storage::{self, Deployment};
 
 /// Why a run does not go on.

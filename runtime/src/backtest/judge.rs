@@ -110,7 +110,11 @@ impl Backtests {
         };
         let task = source.context.task.id.clone();
         if let Some(problem) = self.payload_problem(bench, &source, payload.as_deref()).await? {
-            return Ok(Judged::without(task, Verdict::PayloadRejected, problem));
+            return Ok(Judged::without(
+                task,
+                Verdict::PayloadRejected,
+                source.observed.secrets.apply(&problem).into_owned(),
+            ));
         }
         let then = match &bench.against {
             Some(version) => version.replayer.replay(&source, payload.clone()).await,

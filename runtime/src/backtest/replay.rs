@@ -187,8 +187,9 @@ impl Replayer {
         let (effects, metadata_digest) = (effects_of_reaches(finished.reaches), finished.metadata_digest);
         let usage = activity.usage();
         place.ends(&effects, usage.cpu);
-        let (logs, metadata) = (said.logs(), said.metadata());
-        Ok(Observed { end, effects, children: Vec::new(), logs, metadata, metadata_digest, usage })
+        let (children, logs, metadata) = (Vec::new(), said.logs(), said.metadata());
+        let secrets = source.observed.secrets.clone();
+        Ok(Observed { end, effects, children, logs, metadata, metadata_digest, usage, secrets })
     }
 
     fn tape(&self, source: &Source, (said, activity): (&Said, &Activity), place: &Place) -> Result<Tape, ReplayError> {

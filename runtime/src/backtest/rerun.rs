@@ -81,18 +81,19 @@ pub async fn rerun(sandbox: &dyn Sandbox, target: &Target, original: &Original) 
 /// What came of it, for people and machines; with `steps`, call by call.
 pub fn report(original: &Original, rerun: &Rerun, steps: bool) -> RerunReport {
     let Original { source, version, .. } = original;
+    let masked = |text: &String| source.observed.secrets.apply(text).into_owned();
     let steps = steps.then(|| {
         let shown = source.recording.steps().take(MAX_SHOWN_STEPS);
         let step = |step: crate::sandbox::recording::Step| RerunStep {
             number: step.number,
-            call: step.call,
-            arguments: step.arguments,
-            answer: step.answer,
+            call: masked(&step.call),
+            arguments: masked(&step.arguments),
+            answer: step.answer.as_ref().map(masked),
         };
         shown.map(step).collect()
     });
     let stack = match &rerun.end {
-        ObservedEnd::Failed { stack, .. } => stack.clone(),
+        ObservedEnd::Failed { stack, .. } => stack.as_ref().map(masked),
         ObservedEnd::Completed(_) => None,
     };
     RerunReport {

@@ -11,6 +11,7 @@ use crate::api;
 use crate::context::{AttemptLimits, SettingsCache, context_of};
 use crate::model::attempt::Usage;
 use crate::model::id::{EnvironmentId, RunId};
+use crate::model::mask::Mask;
 use crate::model::replay::{Observed, ObservedEnd};
 use crate::model::run::{Run, Status};
 use crate::model::task::TaskDefinition;
@@ -91,6 +92,7 @@ impl StoredRuns {
         };
         let effects = effects_of(&recording).map_err(|fault| NotReplayable::because(fault.to_string()))?;
         let metadata_digest = recording.metadata_digest();
+        let secrets = self.secrets(environment, &recording).await?;
         let StoredSource { run, payload, metadata, logs, .. } = stored;
         let payload = api::plain_json(&payload).map_err(|error| NotReplayable::because(error.to_string()))?;
         let usage = Usage { cpu: run.cpu, wall: wall_of(&run), peak_memory_bytes: run.peak_memory_bytes };
@@ -102,10 +104,26 @@ impl StoredRuns {
             machine: run.machine,
             max_duration_seconds: run.max_duration_seconds,
             recording: Arc::new(recording),
-            observed: Observed { end, effects, children: Vec::new(), logs, metadata: seen, metadata_digest, usage },
+            observed: Observed {
+                end,
+                effects,
+                children: Vec::new(),
+                logs,
+                metadata: seen,
+                metadata_digest,
+                usage,
+                secrets,
+            },
         };
         let (version, component) = (deployment.version.to_string(), deployment.digest);
         Ok(Original { source, version, component, journal, is_redacted: false })
+    }
+
+    /// The values of the variables that the run saw, and of those that its environment has now.
+    async fn secrets(&self, environment: EnvironmentId, recording: &Recording) -> Result<Mask, NotReplayable> {
+        let seen = recording.variables().map_err(|fault| NotReplayable::because(fault.to_string()))?;
+        let settings = self.settings.of(environment).await.map_err(NotReplayable::NoRecording)?;
+        Ok(Mask::new(seen.iter().chain(&*settings.variables).map(|(_, value)| value.as_str())))
     }
 
     fn journal(&self, stored: &StoredSource) -> Result<Vec<u8>, NotReplayable> {

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{Usage, input};
-use crate::backtest::file;
 use crate::backtest::children::MAX_DEPTH;
+use crate::backtest::file;
 use crate::backtest::replay::{Options, Replayer, Target};
 use crate::backtest::source::{Original, Source};
 use crate::context::AttemptLimits;

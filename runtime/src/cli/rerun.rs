@@ -30,9 +30,9 @@ pub(super) struct OnServer {
 pub(super) struct Export {
     /// The run: its id, the beginning of it, or `latest`
     pub(super) run: String,
-    /// Leave out the values of variables, secret headers and the URLs of tokens
+    /// Keep the values of variables, secret headers and the URLs of tokens, which are left out otherwise
     #[arg(long)]
-    redact: bool,
+    with_secrets: bool,
     /// The file to write, which must not exist [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -83,7 +83,7 @@ pub(super) fn offline(arguments: &Arguments, output: Output) -> anyhow::Result<E
 
 /// Writes the recording of a run to a file.
 pub(super) fn export(client: &Client, run: &str, arguments: &Export, output: Output) -> anyhow::Result<()> {
-    let text = fetch(client, run, arguments.redact)?;
+    let text = fetch(client, run, arguments.with_secrets)?;
     let Some(path) = &arguments.output else { return Ok(output.json(&text)?) };
     write(path, &text)?;
     match output {
@@ -94,12 +94,12 @@ pub(super) fn export(client: &Client, run: &str, arguments: &Export, output: Out
 }
 
 /// The recording file of a run.
-pub(super) fn fetch(client: &Client, run: &str, redact: bool) -> anyhow::Result<String> {
+pub(super) fn fetch(client: &Client, run: &str, with_secrets: bool) -> anyhow::Result<String> {
     let route = Route::new("/api/v1/runs").segment(run).path("/recording");
-    Ok(client.get::<RecordingFile>(route.query_if("redact", redact.then_some("true")))?.text)
+    Ok(client.get::<RecordingFile>(route.query_if("secrets", with_secrets.then_some("true")))?.text)
 }
 
-/// Makes a file that only its owner can read: secrets may be in it.
+/// Makes a file that only its owner can read: payloads and secrets may be in it.
 pub(super) fn write(path: &Path, text: &str) -> Result<(), Usage> {
     let options = &mut std::fs::OpenOptions::new();
     let file = options.write(true).create_new(true).mode(0o600).open(path);
@@ -142,7 +142,8 @@ fn show(output: Output, report: &RerunReport, is_redacted: bool) -> anyhow::Resu
         output.line(format_args!("{DIM}    at {}{DIM:#}", clean(frame)))?;
     }
     if is_redacted && !report.same {
-        let why = "secrets were left out of the file, and what is computed from them differs";
+        let why =
+            "secrets were left out of the file, and what is computed from them differs: --with-secrets keeps them";
         output.note(format_args!("{WARN}note:{WARN:#} {why}"))?;
     }
     Ok(())

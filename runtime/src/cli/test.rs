@@ -40,9 +40,9 @@ pub(super) struct Arguments {
     /// Where to put what is recorded [default: fixtures]
     #[arg(long, value_name = "DIR", requires = "record")]
     dir: Option<PathBuf>,
-    /// Leave out the values of variables, secret headers and the URLs of tokens
+    /// Keep the values of variables, secret headers and the URLs of tokens, which are left out otherwise
     #[arg(long, requires = "record")]
-    redact: bool,
+    with_secrets: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -87,7 +87,7 @@ fn record(arguments: &Arguments, output: Output) -> anyhow::Result<Exit> {
     let mut files = Vec::new();
     for run in &arguments.record {
         let run = runs::find(&client, run)?;
-        let recording = rerun::fetch(&client, &run, arguments.redact)?;
+        let recording = rerun::fetch(&client, &run, arguments.with_secrets)?;
         let about: RecordingFile = serde_json::from_str(&recording)?;
         let path = dir.join(format!("{}-{}.json", file_name(&about.task_identifier), file_name(&about.run_id)));
         rerun::write(&path, &recording)?;
@@ -189,7 +189,9 @@ fn test(workshop: &Workshop, path: &Path, rules: &Rules) -> Result<Tested, Strin
             Ok(Tested { file: path.display().to_string(), run_id, verdict, comparison: Some(comparison), note })
         }
         Err(error @ ReplayError::NoSuchTask { .. }) => Ok(rejected(error.to_string())),
-        Err(error @ (ReplayError::Recording(_) | ReplayError::Limit(_) | ReplayError::Host(_))) => Err(error.to_string()),
+        Err(error @ (ReplayError::Recording(_) | ReplayError::Limit(_) | ReplayError::Host(_))) => {
+            Err(error.to_string())
+        }
     }
 }
 

@@ -38,11 +38,12 @@ impl From<ForwardError> for ApiError {
 
 /// The recording of a run, as a file: with it and the component, the run can be executed again anywhere.
 ///
-/// All that the run was told is in it: payload, variables, bodies of responses. With `redact=true`, the values of
-/// variables, secret headers and the URLs of tokens are left out.
+/// What the run was told is in it: its payload, and bodies of responses. The values of variables, secret headers and the
+/// URLs of tokens are in it with `secrets=true` only; a run that computed something from them cannot be executed
+/// exactly again without.
 #[utoipa::path(
     get, path = "/api/v1/runs/{run}/recording", tag = "Runs",
-    params(("redact" = Option<bool>, Query, description = "Leave secrets out; default false")),
+    params(("secrets" = Option<bool>, Query, description = "Keep secrets in; default false")),
     responses(
         (status = 200, body = RecordingFile, description = "The file"),
         (status = 422, body = crate::api::ErrorBody, description = "The run has no recording that can be used"),
@@ -55,10 +56,10 @@ pub(super) async fn recording(
     Segments(run): Segments<String>,
     params: Params,
 ) -> Result<Json<RecordingFile>> {
-    params.only(&["redact"])?;
+    params.only(&["secrets"])?;
     let run = find(&server, &caller, &run).await?;
     let original = server.backtests.original(caller.environment.id, run.id).await?;
-    json(file::write(&original, params.flag("redact")?)?)
+    json(file::write(&original, !params.flag("secrets")?)?)
 }
 
 /// Executes a run again on its own version, with what it was answered then, and says whether it did the same.

@@ -34,6 +34,7 @@ pub mod egress;
 pub mod hook;
 pub mod id;
 pub mod limits;
+pub mod mask;
 pub mod replay;
 pub mod retry;
 pub mod run;

@@ -1,6 +1,7 @@
 //! What a replay is, and what is seen of a run: then, when it ran, and now, when it is replayed.
 
 use super::attempt::Usage;
+use super::mask::Mask;
 use super::run::ErrorKind;
 
 /// How far a replay may reach.
@@ -72,6 +73,8 @@ pub struct Observed {
     pub metadata_digest: u64,
     /// What it used.
     pub usage: Usage,
+    /// What it knew that nobody is to read: the values of its variables.
+    pub secrets: Mask,
 }
 
 /// What an executed child wanted of the world outside.
@@ -112,7 +115,7 @@ pub struct Effect {
     pub target: String,
     /// Its arguments, for people: bounded, and without secrets.
     pub arguments: String,
-    /// Eight bytes that tell all its arguments apart, headers of HTTP requests left out.
+    /// Eight bytes that tell all its arguments apart, headers of HTTP requests left out; 0: not known.
     pub digest: u64,
     /// Who answered.
     pub answered_by: AnsweredBy,

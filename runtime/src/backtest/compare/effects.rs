@@ -7,8 +7,9 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::excerpt;
-use crate::api::{EffectCall, EffectChange, EffectChanges, EffectMove, Listed};
+use crate::api::{EffectCall, EffectChange, EffectChanges, EffectMove};
 use crate::backtest::rules::{TaskRules, host_of};
+use crate::model::mask::Mask;
 use crate::model::replay::{AnsweredBy, Effect, EffectKind};
 
 /// Most bytes of a target that are shown.
@@ -16,46 +17,64 @@ const MAX_TARGET_BYTES: usize = 400;
 /// Most bytes of a host that are shown.
 const MAX_HOST_BYTES: usize = 260;
 
-/// What differs, after the rules; new hosts and unmatched calls are listed whatever the rules say.
-pub(super) fn changes(then: &[Effect], now: &[Effect], rules: &TaskRules) -> EffectChanges {
+/// What is said of a call whose arguments differ in nothing that is shown.
+const UNSHOWN: &str = "(what differs is not shown: a body, a secret, an option, or the end of something long)";
+
+/// What was found.
+pub(super) struct Found {
+    /// After the rules; new hosts and unmatched calls are listed whatever the rules say.
+    pub(super) changes: EffectChanges,
+    /// Whether the world outside would see a difference, or might: nobody knows what an unmatched call would have got.
+    pub(super) differ: bool,
+    /// Whether there are new hosts or unmatched calls that the rules do not ignore.
+    pub(super) go_further: bool,
+}
+
+/// What differs.
+pub(super) fn changes(then: &[Effect], now: &[Effect], rules: &TaskRules, mask: &Mask) -> Found {
     let counts = |effect: &&Effect| !rules.ignore_effects.iter().any(|pattern| pattern.matches(effect));
     let old: Vec<&Effect> = then.iter().filter(counts).collect();
     let new: Vec<&Effect> = now.iter().filter(counts).collect();
-    let mut changes = EffectChanges { new_hosts: new_hosts(then, now), ..EffectChanges::default() };
-    for effect in now.iter().filter(|effect| effect.answered_by == AnsweredBy::Unmatched) {
-        changes.unmatched.add(|| call(effect));
+    let known = hosts(then);
+    let mut changes = EffectChanges::default();
+    for host in hosts(now).difference(&known) {
+        changes.new_hosts.add(|| excerpt::start(host, MAX_HOST_BYTES, mask));
+    }
+    let is_unmatched = |effect: &Effect| effect.answered_by == AnsweredBy::Unmatched;
+    for effect in now.iter().filter(|effect| is_unmatched(effect)) {
+        changes.unmatched.add(|| call(effect, mask));
     }
     let pairs = pairs(&old, &new);
     let (mut from_taken, mut to_taken) = (vec![false; old.len()], vec![false; new.len()]);
     for &(from, to) in &pairs {
         (from_taken[from], to_taken[to]) = (true, true);
-        if old[from].digest != new[to].digest {
-            changes.changed.add(|| change(old[from], new[to]));
+        // What is not known is not compared; the arguments say so.
+        let are_known = old[from].digest != 0 && new[to].digest != 0;
+        if are_known && old[from].digest != new[to].digest {
+            changes.changed.add(|| change(old[from], new[to], mask));
         }
     }
     for (_, effect) in from_taken.iter().zip(&old).filter(|(taken, _)| !**taken) {
-        changes.removed.add(|| call(effect));
+        changes.removed.add(|| call(effect, mask));
     }
     for (_, effect) in to_taken.iter().zip(&new).filter(|(taken, _)| !**taken) {
-        changes.added.add(|| call(effect));
+        changes.added.add(|| call(effect, mask));
     }
     if !rules.unordered_effects {
         for (from, to) in moved(&pairs) {
             changes.reordered.add(|| EffectMove {
                 kind: new[to].kind.as_str().to_owned(),
-                target: target(new[to]),
+                target: target(new[to], mask),
                 from: from as u64 + 1,
                 to: to as u64 + 1,
             });
         }
     }
-    changes
-}
-
-/// Whether the world outside would see a difference.
-pub(super) fn differ(changes: &EffectChanges) -> bool {
-    let EffectChanges { added, removed, changed, reordered, new_hosts: _, unmatched: _ } = changes;
-    !(added.is_empty() && removed.is_empty() && changed.is_empty() && reordered.is_empty())
+    let are_unmatched = new.iter().any(|effect| is_unmatched(effect));
+    let EffectChanges { added, removed, changed, reordered, new_hosts: _, unmatched: _ } = &changes;
+    let are_same = added.is_empty() && removed.is_empty() && changed.is_empty() && reordered.is_empty();
+    let go_further = are_unmatched || new.iter().filter_map(|effect| host(effect)).any(|host| !known.contains(&host));
+    Found { differ: !are_same || are_unmatched, go_further, changes }
 }
 
 /// Which call then is which call now, in the order of then.
@@ -108,30 +127,30 @@ fn moved(pairs: &[(usize, usize)]) -> Vec<(usize, usize)> {
     pairs.iter().zip(stayed).filter(|(_, stayed)| !stayed).map(|(pair, _)| *pair).collect()
 }
 
-/// The hosts that get requests now only.
-fn new_hosts(then: &[Effect], now: &[Effect]) -> Listed<String> {
-    let hosts = |effects: &[Effect]| -> BTreeSet<String> {
-        let requests = effects.iter().filter(|effect| effect.kind == EffectKind::Http);
-        requests.filter_map(|effect| host_of(&effect.target)).collect()
-    };
-    let mut new = Listed::default();
-    for host in hosts(now).difference(&hosts(then)) {
-        new.add(|| excerpt::start(host, MAX_HOST_BYTES));
+/// The hosts that get requests.
+fn hosts(effects: &[Effect]) -> BTreeSet<String> {
+    effects.iter().filter_map(host).collect()
+}
+
+/// The host that gets a request.
+fn host(effect: &Effect) -> Option<String> {
+    if effect.kind == EffectKind::Http { host_of(&effect.target) } else { None }
+}
+
+fn target(effect: &Effect, mask: &Mask) -> String {
+    excerpt::start(&effect.target, MAX_TARGET_BYTES, mask)
+}
+
+fn call(effect: &Effect, mask: &Mask) -> EffectCall {
+    let arguments = excerpt::short(&effect.arguments, mask);
+    EffectCall { kind: effect.kind.as_str().to_owned(), target: target(effect, mask), arguments }
+}
+
+fn change(before: &Effect, after: &Effect, mask: &Mask) -> EffectChange {
+    let (kind, target) = (after.kind.as_str().to_owned(), target(after, mask));
+    let (before, mut after) = excerpt::pair(&before.arguments, &after.arguments, mask);
+    if before == after {
+        after = [after.as_str(), UNSHOWN].join(if after.is_empty() { "" } else { " " });
     }
-    new
-}
-
-fn target(effect: &Effect) -> String {
-    excerpt::start(&effect.target, MAX_TARGET_BYTES)
-}
-
-fn call(effect: &Effect) -> EffectCall {
-    let arguments = excerpt::short(&effect.arguments);
-    EffectCall { kind: effect.kind.as_str().to_owned(), target: target(effect), arguments }
-}
-
-fn change(before: &Effect, after: &Effect) -> EffectChange {
-    let (kind, target) = (after.kind.as_str().to_owned(), target(after));
-    let (before, after) = excerpt::pair(&before.arguments, &after.arguments);
     EffectChange { kind, target, before, after }
 }

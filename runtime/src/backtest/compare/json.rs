@@ -12,6 +12,7 @@ use serde_json::{Number, Value};
 use super::excerpt;
 use crate::api::{Change, Listed};
 use crate::backtest::rules::{Path, Pattern, Step, TaskRules};
+use crate::model::mask::Mask;
 
 /// How far ahead in an array an element is looked for that is not where it was.
 const WINDOW: usize = 64;
@@ -21,20 +22,20 @@ const MAX_HASHED: u64 = 4_000_000;
 const MAX_CANDIDATES: usize = 256;
 
 /// What differs in two JSON texts. What `ignore` names, or lies below, does not count; tolerance and unordered arrays
-/// are those of the rules.
-pub fn diff(then: &str, now: &str, ignore: &[Pattern], rules: &TaskRules) -> Listed<Change> {
+/// are those of the rules. What is shown of it has passed `mask`.
+pub fn diff(then: &str, now: &str, ignore: &[Pattern], rules: &TaskRules, mask: &Mask) -> Listed<Change> {
     let mut changes = Listed::default();
     if then == now || ignore.iter().any(|pattern| pattern.matches(Path(&[]))) {
         return changes;
     }
     match (serde_json::from_str::<Value>(then), serde_json::from_str::<Value>(now)) {
         (Ok(then), Ok(now)) => {
-            let mut walk = Walk::new(ignore, rules);
+            let mut walk = Walk::new(ignore, rules, mask);
             walk.compare(&then, &now);
             walk.changes
         }
         _ => {
-            let (before, after) = excerpt::pair(then, now);
+            let (before, after) = excerpt::pair(then, now, mask);
             changes.add(|| Change { path: "$".to_owned(), before: Some(before), after: Some(after) });
             changes
         }
@@ -45,6 +46,7 @@ pub fn diff(then: &str, now: &str, ignore: &[Pattern], rules: &TaskRules) -> Lis
 struct Walk<'r, 'v> {
     ignore: &'r [Pattern],
     rules: &'r TaskRules,
+    mask: &'r Mask,
     path: Vec<Step<'v>>,
     changes: Listed<Change>,
     /// Values that were hashed, or looked at in order to tell whether elements are the same.
@@ -55,9 +57,9 @@ struct Walk<'r, 'v> {
 }
 
 impl<'r, 'v> Walk<'r, 'v> {
-    fn new(ignore: &'r [Pattern], rules: &'r TaskRules) -> Self {
-        let changes = Listed::default();
-        Self { ignore, rules, path: Vec::new(), changes, hashed: 0, is_probe: false, hashes: RandomState::new() }
+    fn new(ignore: &'r [Pattern], rules: &'r TaskRules, mask: &'r Mask) -> Self {
+        let (path, changes, hashes) = (Vec::new(), Listed::default(), RandomState::new());
+        Self { ignore, rules, mask, path, changes, hashed: 0, is_probe: false, hashes }
     }
 
     fn is_ignored(&self) -> bool {
@@ -99,8 +101,8 @@ impl<'r, 'v> Walk<'r, 'v> {
             (Value::Number(then), Value::Number(now)) if self.are_near(then, now) => {}
             (then, now) if then == now => {}
             (then, now) => self.changes.add(|| {
-                let (before, after) = excerpt::values(then, now);
-                Change { path: Path(&self.path).shown(), before: Some(before), after: Some(after) }
+                let (before, after) = excerpt::values(then, now, self.mask);
+                Change { path: shown(&self.path, self.mask), before: Some(before), after: Some(after) }
             }),
         }
     }
@@ -109,9 +111,9 @@ impl<'r, 'v> Walk<'r, 'v> {
     fn one_sided(&mut self, before: Option<&Value>, after: Option<&Value>) {
         if !self.is_ignored() {
             self.changes.add(|| Change {
-                path: Path(&self.path).shown(),
-                before: before.map(excerpt::value),
-                after: after.map(excerpt::value),
+                path: shown(&self.path, self.mask),
+                before: before.map(|before| excerpt::value(before, self.mask)),
+                after: after.map(|after| excerpt::value(after, self.mask)),
             });
         }
     }
@@ -210,7 +212,7 @@ impl<'r, 'v> Walk<'r, 'v> {
         if !self.rules.is_tolerant() || self.hashed > MAX_HASHED {
             return true;
         }
-        let mut walk = Walk::new(self.ignore, self.rules);
+        let mut walk = Walk::new(self.ignore, self.rules, self.mask);
         (walk.hashed, walk.is_probe) = (self.hashed, true);
         walk.path.clone_from(&self.path);
         walk.at(Step::Index(index), |walk| walk.compare(then, now));
@@ -272,6 +274,10 @@ impl<'r, 'v> Walk<'r, 'v> {
     fn member_hash(&mut self, value: &'v Value) -> Option<u64> {
         (!self.is_ignored()).then(|| self.hash_of(value))
     }
+}
+
+fn shown(path: &[Step<'_>], mask: &Mask) -> String {
+    mask.apply(&Path(path).shown()).into_owned()
 }
 
 /// The indices of an array, those of numbers by their size.

@@ -1,7 +1,7 @@
 //! Decides how a replay differs from its source run, and what that comes to.
 //!
 //! Pure, and bounded whatever guests made: texts are cut, lists end after [`Listed::MAX_ITEMS`] and say how much is
-//! left out, and the work grows with the size of what is compared. Two things are not decided here, because there is no
+//! left out, and the work grows with the size of what is compared. The values of variables are left out of all texts. Two things are not decided here, because there is no
 //! replay to look at: that the new version does not take a payload, and that a run cannot be replayed.
 //!
 //! Start with [`compare`].
@@ -23,6 +23,7 @@ pub(in crate::backtest) use text::{shown_bytes, shown_time};
 
 use super::rules::TaskRules;
 use crate::api::{Both, Change, Comparison, End, Listed, Used};
+use crate::model::mask::Mask;
 use crate::model::replay::{Observed, ObservedEnd};
 use crate::model::run::ErrorKind;
 use crate::model::verdict::Verdict;
@@ -36,26 +37,28 @@ const MAX_MESSAGE_BYTES: usize = 2_000;
 
 /// Compares what a source run did with what its replay did.
 pub fn compare(then: &Observed, now: &Observed, rules: &TaskRules) -> Comparison {
-    let output = ends(&then.end, &now.end, rules);
+    let mask = &then.secrets.and(&now.secrets);
+    let output = ends((&then.end, &now.end), rules, mask);
     // Others change the metadata of a run, too: what differs without its doing is not its difference.
     let metadata = match then.metadata_digest == now.metadata_digest {
         true => Listed::default(),
-        false => json::diff(&then.metadata, &now.metadata, &rules.ignore_metadata, rules),
+        false => json::diff(&then.metadata, &now.metadata, &rules.ignore_metadata, rules, mask),
     };
-    let effects = effects::changes(&then.effects, &now.effects, rules);
+    let found = effects::changes(&then.effects, &now.effects, rules, mask);
     let usage = Both { then: Used::from(then.usage), now: Used::from(now.usage) };
     let passed_budgets = passed_budgets(&usage, rules);
     let seen = Seen {
         output_differs: !output.is_empty(),
-        effects_differ: effects::differ(&effects) || !metadata.is_empty(),
+        effects_differ: found.differ || !metadata.is_empty(),
+        goes_further: found.go_further,
         passes_a_budget: !passed_budgets.is_empty(),
     };
     Comparison {
         verdict: verdict(&then.end, &now.end, seen),
-        ends: Both { then: end(&then.end), now: end(&now.end) },
+        ends: Both { then: end(&then.end, mask), now: end(&now.end, mask) },
         output,
         metadata,
-        effects,
+        effects: found.changes,
         logs: Both { then: then.logs.into(), now: now.logs.into() },
         usage,
         passed_budgets,
@@ -67,6 +70,8 @@ pub fn compare(then: &Observed, now: &Observed, rules: &TaskRules) -> Comparison
 struct Seen {
     output_differs: bool,
     effects_differ: bool,
+    /// There are hosts that are new, or calls that nobody answers.
+    goes_further: bool,
     passes_a_budget: bool,
 }
 
@@ -77,6 +82,7 @@ fn verdict(then: &ObservedEnd, now: &ObservedEnd, seen: Seen) -> Verdict {
         (Completed(_), Failed { kind: ErrorKind::OutOfMemory | ErrorKind::TimeLimit, .. }) => Verdict::OverBudget,
         (Completed(_), _) if seen.passes_a_budget => Verdict::OverBudget,
         (Completed(_), Failed { .. }) => Verdict::NewlyFailing,
+        (Failed { .. }, Completed(_)) if seen.goes_further => Verdict::EffectsChanged,
         (Failed { .. }, Completed(_)) => Verdict::Fixed,
         (Completed(_), Completed(_)) | (Failed { .. }, Failed { .. }) if seen.output_differs => Verdict::OutputChanged,
         (Completed(_), Completed(_)) | (Failed { .. }, Failed { .. }) if seen.effects_differ => Verdict::EffectsChanged,
@@ -85,19 +91,19 @@ fn verdict(then: &ObservedEnd, now: &ObservedEnd, seen: Seen) -> Verdict {
 }
 
 /// What differs in two outputs, or in two errors. Nothing where only one has completed: the ends say that.
-fn ends(then: &ObservedEnd, now: &ObservedEnd, rules: &TaskRules) -> Listed<Change> {
+fn ends((then, now): (&ObservedEnd, &ObservedEnd), rules: &TaskRules, mask: &Mask) -> Listed<Change> {
     match (then, now) {
         (ObservedEnd::Completed(then), ObservedEnd::Completed(now)) => {
-            json::diff(then, now, &rules.ignore_output, rules)
+            json::diff(then, now, &rules.ignore_output, rules, mask)
         }
-        (ObservedEnd::Failed { .. }, ObservedEnd::Failed { .. }) => errors(then, now, rules),
+        (ObservedEnd::Failed { .. }, ObservedEnd::Failed { .. }) => errors((then, now), rules, mask),
         (ObservedEnd::Completed(_), ObservedEnd::Failed { .. })
         | (ObservedEnd::Failed { .. }, ObservedEnd::Completed(_)) => Listed::default(),
     }
 }
 
 /// What differs in two errors. Their stacks are not compared: every build has its own.
-fn errors(then: &ObservedEnd, now: &ObservedEnd, rules: &TaskRules) -> Listed<Change> {
+fn errors((then, now): (&ObservedEnd, &ObservedEnd), rules: &TaskRules, mask: &Mask) -> Listed<Change> {
     let parts = |end: &ObservedEnd| match end {
         ObservedEnd::Failed { kind, name, message, .. } => {
             [("kind", kind.as_str().to_owned()), ("name", name.clone()), ("message", message.clone())]
@@ -108,7 +114,7 @@ fn errors(then: &ObservedEnd, now: &ObservedEnd, rules: &TaskRules) -> Listed<Ch
     for ((part, before), (_, after)) in parts(then).into_iter().zip(parts(now)) {
         if before != after && !(part == "message" && rules.ignore_error_message) {
             changes.add(|| {
-                let (before, after) = excerpt::pair(&before, &after);
+                let (before, after) = excerpt::pair(&before, &after, mask);
                 Change { path: part.to_owned(), before: Some(before), after: Some(after) }
             });
         }
@@ -116,13 +122,13 @@ fn errors(then: &ObservedEnd, now: &ObservedEnd, rules: &TaskRules) -> Listed<Ch
     changes
 }
 
-fn end(end: &ObservedEnd) -> End {
+fn end(end: &ObservedEnd, mask: &Mask) -> End {
     match end {
         ObservedEnd::Completed(_) => End { kind: "completed".to_owned(), name: None, message: None },
         ObservedEnd::Failed { kind, name, message, .. } => End {
             kind: kind.as_str().to_owned(),
-            name: Some(excerpt::start(name, MAX_NAME_BYTES)),
-            message: Some(excerpt::start(message, MAX_MESSAGE_BYTES)),
+            name: Some(excerpt::start(name, MAX_NAME_BYTES, mask)),
+            message: Some(excerpt::start(message, MAX_MESSAGE_BYTES, mask)),
         },
     }
 }

@@ -12,14 +12,14 @@
 //! | `absolute-tolerance` | number ≥ 0 | numbers this far from each other are the same |
 //! | `relative-tolerance` | number from 0 to 1 | the same as a share of the greater |
 //! | `unordered-arrays` | paths | the order in these arrays, of output and metadata, says nothing |
-//! | `ignore-effects` | effects | these calls do not count |
+//! | `ignore-effects` | effects | these calls do not count, nor do new hosts and unmatched calls that are among them |
 //! | `unordered-effects` | `true` or `false` | the order of calls does not count |
 //! | `max-memory-factor` | number > 0 | `over-budget` when the peak of memory is more than this multiple of then |
 //! | `max-cpu-factor` | number > 0 | the same of CPU time, where it is at least 5 ms more |
 //!
 //! A *path* is `$` and steps: `.name`, `["any name"]`, `[3]`, `.*` or `[*]` (any one step), and `..` before a step
 //! (any number of steps). An *effect* is a kind (`http`, `trigger`, `batch-trigger`, `create-token`,
-//! `complete-token`, `metadata`, `tags`, `stream`), a kind, a space and the start of a target
+//! `complete-token`, `metadata`, `tags`, `stream`, `environment`), a kind, a space and the start of a target
 //! (`http POST https://metrics.example.com/`, `trigger send-`), or the start of a URL. A URL ends at a whole host or
 //! goes on into the path, so that `https://example.com` does not stand for `https://example.com.evil.org`.
 //!

@@ -1,0 +1,170 @@
+//! Values that nobody is to read in a report: those of environment variables, wherever they turn up.
+//!
+//! Short values are left: they would turn up everywhere. So are the names of hosts, which reports are about; of a URL,
+//! what follows the host counts.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+/// Stands for what is left out.
+const MASKED: &str = "[redacted]";
+/// Fewest bytes of a value that is looked for.
+const MIN_BYTES: usize = 8;
+/// Stands at the end of a text that was cut: a part of a value may stand before it.
+const CUT: char = '…';
+
+/// Values that are left out of texts. Clones share them.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Mask {
+    /// As they may be written, the longest first.
+    forms: Arc<Vec<String>>,
+}
+
+impl fmt::Debug for Mask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mask({} forms)", self.forms.len())
+    }
+}
+
+impl Mask {
+    /// One that looks for these values.
+    pub fn new<'v>(values: impl IntoIterator<Item = &'v str>) -> Self {
+        let secrets = values.into_iter().filter_map(secret_of).filter(|secret| *secret != MASKED);
+        Self::of(secrets.flat_map(forms_of).collect())
+    }
+
+    /// One that looks for what either looks for.
+    pub fn and(&self, other: &Self) -> Self {
+        if self == other || other.forms.is_empty() {
+            return self.clone();
+        }
+        Self::of(self.forms.iter().chain(&*other.forms).cloned().collect())
+    }
+
+    fn of(mut forms: Vec<String>) -> Self {
+        // Within a longer value, a shorter one is not found before it.
+        forms.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
+        forms.dedup();
+        Self { forms: Arc::new(forms) }
+    }
+
+    /// The text without the values.
+    pub fn apply<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let mut masked = Cow::Borrowed(text);
+        for form in &*self.forms {
+            if masked.contains(form.as_str()) {
+                masked = Cow::Owned(masked.replace(form.as_str(), MASKED));
+            }
+        }
+        match masked.strip_suffix(CUT).and_then(|cut| self.begun_at(cut)) {
+            Some(at) => Cow::Owned(format!("{}{MASKED}{CUT}", &masked[..at])),
+            None => masked,
+        }
+    }
+
+    /// Where a value begins that goes on beyond the end of a text.
+    fn begun_at(&self, text: &str) -> Option<usize> {
+        let begins = |form: &String| {
+            let most = form.len().min(text.len() + 1) - 1;
+            let lengths = (MIN_BYTES..=most).rev().filter(|length| form.is_char_boundary(*length));
+            lengths.map(|length| &form[..length]).find(|begun| text.ends_with(begun)).map(str::len)
+        };
+        self.forms.iter().filter_map(begins).max().map(|length| text.len() - length)
+    }
+}
+
+/// What of a value is looked for; `None`: nothing.
+fn secret_of(value: &str) -> Option<&str> {
+    let value = value.trim();
+    let secret = match value.split_once("://") {
+        Some((_, rest)) => match rest.split_once('/').unwrap_or((rest, "")) {
+            (host, _) if host.contains('@') => value,
+            (_, path) => path,
+        },
+        None if is_host(value) => "",
+        None => value,
+    };
+    (secret.len() >= MIN_BYTES).then_some(secret)
+}
+
+/// Whether it is the name of a host, perhaps with a port.
+fn is_host(value: &str) -> bool {
+    let (name, port) = value.split_once(':').unwrap_or((value, ""));
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    let last = name.rsplit('.').next().unwrap_or_default();
+    name.contains('.')
+        && name.split('.').all(is_label)
+        && last.bytes().all(|byte| byte.is_ascii_lowercase())
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A value as it stands in plain texts, in URLs and between quotes.
+fn forms_of(secret: &str) -> [String; 3] {
+    let mut in_url = String::with_capacity(secret.len());
+    for byte in secret.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => in_url.push(byte.into()),
+            byte => in_url.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    let mut quoted = String::with_capacity(secret.len());
+    for char in secret.chars() {
+        match char {
+            '"' | '\\' => quoted.extend(['\\', char]),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            char => quoted.push(char),
+        }
+    }
+    [secret.to_owned(), in_url, quoted]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(value: &str, text: &str, expected: &str) {
+        assert_eq!(Mask::new([value]).apply(text), expected);
+    }
+
+    #[test]
+    fn values_are_left_out_however_they_are_written() {
+        check("open-sesame", "x-key: open-sesame!", "x-key: [redacted]!");
+        check("open sesame", "https://a.example/?q=open%20sesame&p=1", "https://a.example/?q=[redacted]&p=1");
+        check("say \"please\"", r#"{"a":"say \"please\""}"#, r#"{"a":"[redacted]"}"#);
+        check(
+            "https://hooks.example/services/T0/B1/x",
+            "POST https://hooks.example/services/T0/B1/x",
+            "POST https://hooks.example/[redacted]",
+        );
+        check("postgres://me:secret@db.example/a", "to postgres://me:secret@db.example/a", "to [redacted]");
+    }
+
+    #[test]
+    fn what_is_short_or_names_a_host_is_left() {
+        check("dev", "the dev environment", "the dev environment");
+        check("https://api.example.com", "GET https://api.example.com/v1", "GET https://api.example.com/v1");
+        check("api.example.com:8443", "GET https://api.example.com:8443/", "GET https://api.example.com:8443/");
+        check("[redacted]", "[redacted]", "[redacted]");
+    }
+
+    #[test]
+    fn a_value_that_was_cut_is_left_out_too() {
+        check("open-sesame-7431", "key=open-sesame-…", "key=[redacted]…");
+        check("open-sesame-7431", "key=open…", "key=open…");
+        check("open-sesame-7431", "open-sesame-7431…", "[redacted]…");
+    }
+
+    #[test]
+    fn longer_values_come_first_and_masks_join() {
+        let mask = Mask::new(["open-sesame"]).and(&Mask::new(["open-sesame-7431", "a.b"]));
+        assert_eq!(mask.apply("open-sesame-7431 open-sesame a.b"), "[redacted] [redacted] a.b");
+        assert!(!format!("{mask:?}").contains("sesame"));
+    }
+}
