@@ -8,6 +8,7 @@
 //! What is shown holds no secrets that can be told by their names; what a tape answers with does.
 
 mod edit;
+mod news;
 mod shown;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 pub use self::edit::{Censor, beginning, redacted};
+pub use self::news::BadNews;
 use crate::context::Context;
 use crate::http::{Got, Head, StreamAnswer, body_digest};
 use crate::journal::{self, Blob, Header, Kind, PieceDigest};
@@ -95,15 +97,12 @@ pub struct Reach {
     /// Tells all arguments apart: the whole URL and body of a request, but not its headers; payload and options of a
     /// trigger. 0: not known.
     pub digest: u64,
-    /// Whether the answer was bad news for the guest: no response or one with a status from 400, a
-    /// refusal.
-    pub has_failed: bool,
 }
 
 impl Reach {
     /// What a guest wanted to know that nobody knows.
     pub(crate) fn unknown(kind: ReachKind, target: String) -> Self {
-        Self { kind, target, arguments: String::new(), digest: 0, has_failed: true }
+        Self { kind, target, arguments: String::new(), digest: 0 }
     }
 }
 
@@ -184,7 +183,7 @@ impl Recording {
     pub fn reaches(&self) -> Result<Vec<Reach>, HostFault> {
         let responses = self.responses()?;
         let reaches = self.calls.iter().filter_map(|call| Some((call, call.reach()?)));
-        reaches.map(|(call, kind)| call.to_reach(kind, responses.get(&call.exchange))).collect()
+        Ok(reaches.map(|(call, kind)| call.to_reach(kind, responses.get(&call.exchange))).collect())
     }
 
     /// The variables that the guest saw, with their values; none if it did not look.
@@ -231,19 +230,6 @@ impl Recording {
     /// Whether the attempt was stopped in its last call: that has no answer.
     pub fn is_cut_off(&self) -> bool {
         self.calls.last().is_some_and(|call| call.answer.is_none())
-    }
-
-    /// The place of the first call of those that the run could go on from: after the last call, or, if
-    /// that was bad news, before it. A run that failed did so because of it, as far as can be told.
-    ///
-    /// # Errors
-    ///
-    /// If the journal is damaged.
-    pub fn failing_call(&self) -> Result<Option<u64>, HostFault> {
-        let reaches = (1..).zip(&self.calls).filter_map(|(number, call)| Some((number, call, call.reach()?)));
-        let Some((number, call, kind)) = reaches.last() else { return Ok(None) };
-        let reach = call.to_reach(kind, self.responses()?.get(&call.exchange))?;
-        Ok(reach.has_failed.then_some(number))
     }
 }
 
@@ -334,7 +320,7 @@ impl Call {
         self.kind.reach()
     }
 
-    fn to_reach(&self, kind: ReachKind, response: Option<&Response>) -> Result<Reach, HostFault> {
+    fn to_reach(&self, kind: ReachKind, response: Option<&Response>) -> Reach {
         let (target, mut arguments) = match kind {
             // The first line names the request, those below are its headers.
             ReachKind::Http => {
@@ -343,27 +329,20 @@ impl Call {
             }
             _ => (self.text.clone(), self.detail.clone()),
         };
-        let (digest, has_failed) = match kind {
+        let digest = match kind {
+            // The target is shown without secrets, and cut; the key is of all of it.
             ReachKind::Http => {
-                let has_failed = match response.and_then(|response| response.got.as_ref()) {
-                    Some(Got::Here(Head { status, .. })) => *status >= 400,
-                    Some(Got::Failed(_)) => true,
-                    Some(Got::NotYet | Got::Taken) | None => false,
-                };
-                let sent = response.map(|response| response.sent).unwrap_or_default();
-                // The target is shown without secrets, and cut; the key is of all of it.
-                let digest = match sent {
+                match response.map(|response| response.sent).unwrap_or_default() {
                     Sent::Part => {
                         arguments.push_str(NOT_WHOLE);
                         0
                     }
-                    Sent::Nothing | Sent::Whole(_) => journal::digest_of(&(self.key, sent.digest())).max(1),
-                };
-                (digest, has_failed)
+                    sent @ (Sent::Nothing | Sent::Whole(_)) => journal::digest_of(&(self.key, sent.digest())).max(1),
+                }
             }
-            _ => (journal::digest_of(&(self.key, self.digest)), self.has_been_refused()?),
+            _ => journal::digest_of(&(self.key, self.digest)),
         };
-        Ok(Reach { kind, target, arguments, digest, has_failed })
+        Reach { kind, target, arguments, digest }
     }
 
     /// Whether the answer is an error: the second of two, in every answer of a call that reaches beyond

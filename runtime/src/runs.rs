@@ -19,7 +19,8 @@ use crate::model::run::{NewRun, Origin};
 use crate::model::task::TaskDefinition;
 use crate::payload_schema::PayloadSchema;
 use crate::storage::{
-    self, Canceled, EnvironmentKind, FamilyInserted, Inserted, ItemInserted, NewBatch, NewBatchItem, NewFamily, Storage,
+    self, Canceled, EnvironmentKind, FamilyInserted, Forward, Inserted, ItemInserted, NewBatch, NewBatchItem,
+    NewFamily, Storage,
 };
 
 /// Compiled schemas that are kept.
@@ -57,6 +58,15 @@ pub struct Triggered {
     pub is_cached: bool,
     /// Whether the run was there before: by either key.
     pub is_new: bool,
+}
+
+/// A run that goes on where another one failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Forwarded {
+    /// It was made, or its key named an older one.
+    Inserted(Triggered),
+    /// This one does already; nothing was stored.
+    Already(RunId),
 }
 
 /// A batch that was made, or found, with all its runs.
@@ -277,10 +287,15 @@ impl Runs {
         self.admit(id, environment, overrides.apply(request)).await
     }
 
-    /// Makes a run whose first attempt is brought back from this journal, sealed.
-    pub async fn insert_resuming(&self, run: NewRun, journal: Vec<u8>) -> Result<Triggered, TriggerError> {
+    /// Makes a run whose first attempt is brought back from this journal, sealed, unless its source has one already; with
+    /// `force`, also then.
+    pub async fn insert_forward(&self, run: NewRun, journal: Vec<u8>, force: bool) -> Result<Forwarded, TriggerError> {
         let id = run.id;
-        triggered(id, self.storage.insert_resuming_run(run, journal, self.defaults.max_waiting).await?)
+        let max_waiting = self.defaults.max_waiting;
+        Ok(match self.storage.insert_resuming_run(run, journal, (max_waiting, force)).await? {
+            Forward::Inserted(inserted) => Forwarded::Inserted(triggered(id, inserted)?),
+            Forward::Already(other) => Forwarded::Already(other),
+        })
     }
 
     /// The replay of `source` in its own environment, to be stored; it comes from `origin`.

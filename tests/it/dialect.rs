@@ -389,6 +389,7 @@ async fn go_on(app: &TestApp) {
     let path = format!("/api/v1/runs/{failed}/replay");
     let receipt = app.post(&path, json!({ "fromFailure": true })).await.ok();
     assert_eq!(app.finished(receipt["id"].as_str().unwrap()).await["status"], "FAILED");
+    app.post(&path, json!({ "fromFailure": true })).await.error(409);
 }
 
 async fn realtime(app: &TestApp) {

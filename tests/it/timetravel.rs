@@ -160,7 +160,54 @@ async fn a_failed_run_goes_on_where_it_failed() {
         shop.app.post(&path, body).await.error(422);
     }
     shop.app.post(&path, json!({ "fromFailure": true, "mode": "sandbox" })).await.error(400);
+    shop.app.post(&path, json!({ "force": true })).await.error(400);
     assert_eq!(shop.app.all_runs("").await.len(), 2);
+
+    let why = shop.app.post(&path, json!({ "fromFailure": true })).await.error(409);
+    assert!(why.contains(new) && why.contains("`force`"), "{why}");
+    assert_eq!((shop.asked(), shop.app.all_runs("").await.len()), ((1, 2), 2), "nothing was done");
+    let forced = shop.app.post(&path, json!({ "fromFailure": true, "force": true })).await.ok();
+    assert_eq!(shop.app.finished(forced["id"].as_str().unwrap()).await["status"], "COMPLETED");
+    assert_eq!(shop.asked(), (1, 3));
+}
+
+/// Does these steps, the last of which fails, and goes on from the failure: where, and the new run, which has ended.
+async fn goes_on(app: &TestApp, mut steps: Vec<Value>) -> (Value, Value) {
+    steps.push(json!({ "fail": "no" }));
+    let failed = app.trigger_with("script", json!(steps), json!({ "maxAttempts": 1 })).await;
+    assert_eq!(app.finished(&failed).await["status"], "FAILED");
+    let receipt = app.post(&format!("/api/v1/runs/{failed}/replay"), json!({ "fromFailure": true })).await.ok();
+    (receipt["goesOn"].clone(), app.finished(receipt["id"].as_str().unwrap()).await)
+}
+
+#[tokio::test]
+async fn the_failing_call_is_the_one_with_the_last_bad_news() {
+    let app = TestApp::start().await;
+    app.deploy(guests::SCRIPT).await;
+    allow(&app, &["127.0.0.1"]).await;
+    let get = |site: &Site| json!({ "http": site.url("127.0.0.1") });
+    let broken = || answer("500 Oops", "", "");
+    let fine = || Site::saying("fine");
+
+    // What follows the news is only about the run itself.
+    let site = Site::start([broken(), answer("200 OK", "", "well")]).await;
+    let (place, _) = goes_on(&app, vec![get(&site), json!({ "tags": ["t"] }), json!({ "metadata": { "a": 1 } })]).await;
+    let name = site.url("127.0.0.1").replace("/page?q=1", "");
+    assert_eq!((&place["name"], &place["answer"]), (&json!(format!("http GET {name}")), &json!("500")));
+    assert_eq!(site.requests().len(), 2, "it was asked again");
+
+    // A child that failed is triggered again, and what came before is not done again.
+    let other = fine().await;
+    let leaf = json!({ "child": { "task": "leaf", "payload": { "fail": "a leaf falls" } } });
+    let (place, _) = goes_on(&app, vec![get(&other), leaf.clone()]).await;
+    assert_eq!(place["name"], "runs.trigger-and-wait(leaf)");
+    assert!(place["answer"].as_str().unwrap().contains("a leaf falls"), "{place}");
+    assert_eq!((other.requests().len(), app.all_runs("filter[taskIdentifier]=leaf").await.len()), (1, 2));
+
+    // It had gone on after the news; but the code does not get any further with them.
+    let (site, other) = (Site::start([broken(), answer("200 OK", "", "well")]).await, fine().await);
+    let (place, _) = goes_on(&app, vec![get(&site), get(&other)]).await;
+    assert_eq!((&place["answer"], site.requests().len(), other.requests().len()), (&json!("500"), 2, 2), "{place}");
 }
 
 #[tokio::test]
@@ -179,6 +226,7 @@ async fn a_run_that_crashed_goes_on_in_mended_code() {
     let ended = shop.app.finished(receipt["id"].as_str().unwrap()).await;
     assert_eq!(ended["output"]["price"], "nothing", "{ended}");
     assert_eq!((&ended["version"], shop.asked()), (&json!(version), (1, 1)), "{ended}");
+    assert_eq!(receipt["goesOn"].as_object().unwrap().len(), 1, "there were no bad news: {receipt}");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Call, ReachKind, Recording, shown};
-use crate::http::{Got, Head, Sent, StreamAnswer};
+use crate::http::{Got, Head, StreamAnswer};
 use crate::journal::{Blob, Kind};
 use crate::wait::Waited;
 use crate::world::{BatchHandle, HostFault, Outcome, RunHandle, RunResult, Token, TriggerError};
@@ -43,7 +43,7 @@ impl Recording {
         }
         Ok(last.map(|(told, repeated)| BadNews {
             call: repeated as u64 + 1,
-            name: self.calls[repeated].name(),
+            name: self.calls[repeated].header().to_string(),
             answer: one_line(&shown::answer(&self.calls[told])),
             is_last: !self.calls[told + 1..].iter().any(begins_something),
         }))
@@ -117,10 +117,10 @@ impl Origins {
     fn cause(&self, place: usize, call: &Call) -> Result<Option<usize>, HostFault> {
         let request = || self.requests.get(&call.exchange).copied().unwrap_or(place);
         Ok(match call.kind {
-            Kind::Response => match call.answer::<(Got<Head>, Option<Sent>)>()? {
-                Some((Got::Here(Head { status, .. }), _)) => (status >= 400).then(request),
-                Some((Got::Failed(_), _)) => Some(request()),
-                Some((Got::NotYet | Got::Taken, _)) | None => None,
+            Kind::Response => match call.answer::<Got<Head>>()? {
+                Some(Got::Here(Head { status, .. })) => (status >= 400).then(request),
+                Some(Got::Failed(_)) => Some(request()),
+                Some(Got::NotYet | Got::Taken) | None => None,
             },
             Kind::ReadBody => match call.answer::<StreamAnswer<Blob>>()? {
                 Some(StreamAnswer::Failed(_)) => Some(request()),

@@ -93,3 +93,10 @@ CREATE INDEX promotions_past_policy ON promotions (deployment_id, at) WHERE is_p
 
 -- What a version must stand before it is made current, as JSON. NULL: nothing.
 ALTER TABLE environments ADD COLUMN backtest_policy TEXT;
+
+-- Runs that go on where another one failed: one for each source, because what it does is done for real.
+CREATE TABLE fix_forwards (
+    source_id TEXT NOT NULL PRIMARY KEY,
+    -- The last that was made for it.
+    run_id    TEXT NOT NULL
+);

@@ -88,8 +88,8 @@ pub use trace::{
     TracePagination, TraceSpan, TriggeredRun,
 };
 pub use trigger::{
-    DebounceOption, IdempotencyKeyOptions, QueueOption, ReplayReceipt, ReplayRequest, StringOrList, TriggerOptions,
-    TriggerReceipt, TriggerRequest, TtlOption,
+    DebounceOption, GoesOn, IdempotencyKeyOptions, QueueOption, ReplayReceipt, ReplayRequest, StringOrList,
+    TriggerOptions, TriggerReceipt, TriggerRequest, TtlOption,
 };
 pub use waitpoints::{
     CompleteWaitpointReceipt, CompleteWaitpointRequest, CreateWaitpointReceipt, CreateWaitpointRequest,

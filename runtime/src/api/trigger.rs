@@ -237,6 +237,9 @@ pub struct ReplayRequest {
     /// has one attempt, and the payload cannot be another.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from_failure: Option<bool>,
+    /// Dacapo's, with `fromFailure`: also if another run goes on from there already. What that one did is done again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub force: Option<bool>,
     /// Dacapo's: how a replay in the sandbox is done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<super::ReplayOptions>,
@@ -251,4 +254,22 @@ pub struct ReplayReceipt {
     /// Dacapo's: whether an idempotency key named an older run, which stands for the replay.
     #[serde(default)]
     pub is_cached: bool,
+    /// Dacapo's, with `fromFailure`: where it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goes_on: Option<GoesOn>,
+}
+
+/// Where a run goes on that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GoesOn {
+    /// The first call that is made, from 1: those before it are answered as they were then.
+    pub call: u64,
+    /// This call, as the source run made it: `http POST https://a.example`. It is made again, because its answer was bad
+    /// news. Absent where there were none, or the version gets over them: then all calls are answered as they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The bad news, in a line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
 }

@@ -5,15 +5,20 @@
 //! holds only if the new version asks the same up to there, which is tried first, in the sandbox, as the new run would
 //! do it. If it asks otherwise, or ends before it asks anything new, nothing is done.
 //!
-//! The call that failed is the last one that reached beyond the run, where that was bad news; where it was not, what
-//! failed is the code, and the whole journal is used. The new run has one attempt, because another would begin
-//! from the start; if it fails, it can be fixed forward in its turn.
+//! The call that failed is the one with the last bad news, where nothing new was begun after them; a wait for a run that
+//! failed counts, and then that run is triggered again. Without bad news, what failed is the code, and the whole journal
+//! is used. Where the run went on after the news, it is tried whether the version goes on with the whole journal; if it
+//! does not, the news count, and what came after them is done again. [`GoesOn`] says which it was.
+//!
+//! The new run has one attempt, because another would begin from the start; if it fails, it can be fixed forward in its
+//! turn. Nobody is fixed forward twice, unless that is insisted on: what the new run does is done for real.
 
 use jiff::Timestamp;
 
 use super::jobs::{BacktestError, Backtests};
 use super::replay::Target;
-use super::source::Original;
+use super::source::{Original, Source};
+use crate::api::GoesOn;
 use crate::context::context_of;
 use crate::model::admission::Overrides;
 use crate::model::attempt::{Outcome, TaskError};
@@ -21,10 +26,11 @@ use crate::model::id::{EnvironmentId, RunId};
 use crate::model::replay::ObservedEnd;
 use crate::model::run::{NewRun, Run, Status};
 use crate::model::task::TaskDefinition;
-use crate::runs::{TriggerError, Triggered};
+use crate::runs::{Forwarded, TriggerError, Triggered};
 use crate::sandbox::Journal;
 use crate::sandbox::context::Context;
-use crate::sandbox::recording::beginning;
+use crate::sandbox::recording::{BadNews, beginning};
+use crate::sandbox::world::HostFault;
 use crate::storage::{self, Deployment};
 
 /// Why a run does not go on.
@@ -41,6 +47,9 @@ pub enum ForwardError {
         /// Which call differs, or how it ended.
         why: String,
     },
+    /// It was done before. Nothing was done.
+    #[error("run {0} goes on from there already; with `force` another one does, and what that one did is done again")]
+    Already(RunId),
     /// There is no such run, or no recording of it; or the server cannot do it now.
     #[error(transparent)]
     Backtest(#[from] BacktestError),
@@ -54,7 +63,7 @@ pub enum ForwardError {
 
 impl Backtests {
     /// Makes a run that goes on where `run` failed, on the version that `overrides` locks it to, or the current
-    /// one.
+    /// one. With `force`, also if one does already.
     ///
     /// # Errors
     ///
@@ -64,7 +73,8 @@ impl Backtests {
         environment: EnvironmentId,
         run: RunId,
         mut overrides: Overrides,
-    ) -> Result<Triggered, ForwardError> {
+        force: bool,
+    ) -> Result<(Triggered, GoesOn), ForwardError> {
         let refuse = |text: &str| Err(ForwardError::Refused(text.into()));
         if overrides.payload.is_some() {
             return refuse(
@@ -91,37 +101,57 @@ impl Backtests {
         overrides.metadata.get_or_insert_with(|| original.source.observed.metadata.clone());
         let id = self.runs.new_id();
         let new = self.runs.admit_replay((id, environment), run, overrides).await?;
-        let prefix = self.prefix(&new, &original, &deployment).await?;
-        self.try_out(&original, &deployment, (&prefix.journal, &prefix.context)).await?;
-        let sealed = self.sources.sealed(id, &prefix.journal);
-        Ok(self.runs.insert_resuming(new, sealed).await?)
+        let context = self.context(&new, &deployment).await?;
+        let (journal, goes_on) = self.beginning(&new, &original, &deployment, &context).await?;
+        let sealed = self.sources.sealed(id, &journal);
+        match self.runs.insert_forward(new, sealed, force).await? {
+            Forwarded::Inserted(triggered) => Ok((triggered, goes_on)),
+            Forwarded::Already(other) => Err(ForwardError::Already(other)),
+        }
     }
 
-    /// The beginning of the journal of the new run.
-    async fn prefix(&self, new: &NewRun, original: &Original, deployment: &Deployment) -> Result<Prefix, ForwardError> {
-        let unreadable = |fault: crate::sandbox::world::HostFault| BacktestError::NotReplayable(fault.to_string());
+    /// The beginning of the journal with which the version goes on.
+    async fn beginning(
+        &self,
+        new: &NewRun,
+        original: &Original,
+        deployment: &Deployment,
+        context: &Context,
+    ) -> Result<(Vec<u8>, GoesOn), ForwardError> {
+        let unreadable = |fault: HostFault| BacktestError::NotReplayable(fault.to_string());
+        let source = &original.source;
+        // It is tried as it will begin.
+        let source = &Source { metadata: new.metadata.clone(), ..source.clone() };
+        let mut refused = None;
+        for goes_on in places(source).map_err(unreadable)? {
+            let journal = beginning(&original.journal, goes_on.call - 1, context).map_err(unreadable)?;
+            match self.try_out(source, deployment, (&journal, context)).await {
+                Ok(()) => return Ok((journal, goes_on)),
+                Err(error @ ForwardError::Differs { .. }) => refused = refused.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(refused.unwrap_or_else(|| ForwardError::Refused("there is no place to go on from".into())))
+    }
+
+    /// What the new run will be told of itself.
+    async fn context(&self, new: &NewRun, deployment: &Deployment) -> Result<Context, ForwardError> {
         let definition = self.storage.task(deployment.id, &new.task).await?;
         let definition = definition.ok_or_else(|| TriggerError::NoSuchTask(new.task.clone()))?;
         let stored = self.storage.run(new.environment, new.replay_of.unwrap_or(new.id)).await?;
         let stored = stored.ok_or(BacktestError::NoSuchRun)?;
         let settings = self.sources.settings().of(new.environment).await.map_err(BacktestError::Host)?;
         let begun = begun(stored, new, self.clock.now());
-        let context = context_of(&begun, &definition as &TaskDefinition, deployment, &settings, &self.limits);
-        let recording = &original.source.recording;
-        let failing = recording.failing_call().map_err(unreadable)?;
-        let calls = failing.map_or(recording.len(), |failing| failing - 1);
-        let journal = beginning(&original.journal, calls, &context).map_err(unreadable)?;
-        Ok(Prefix { journal, context })
+        Ok(context_of(&begun, &definition as &TaskDefinition, deployment, &settings, &self.limits))
     }
 
     /// Executes the new run in the sandbox until it asks what is not in its journal.
     async fn try_out(
         &self,
-        original: &Original,
+        source: &Source,
         deployment: &Deployment,
         (prefix, context): (&[u8], &Context),
     ) -> Result<(), ForwardError> {
-        let source = &original.source;
         let target: Target = self.target(deployment).await?;
         let journal = Journal::repeating(prefix.to_vec());
         let call = target.call(source, context.clone(), journal.clone()).map_err(BacktestError::from)?;
@@ -143,14 +173,19 @@ impl Backtests {
             Outcome::HostFault(fault) | Outcome::HostFull(fault) => return Err(BacktestError::Host(fault).into()),
             Outcome::Interrupted => return Err(BacktestError::Host("it was interrupted".into()).into()),
         };
+        let why = source.observed.secrets.apply(&why).into_owned();
         Err(ForwardError::Differs { version: deployment.version.to_string(), why })
     }
 }
 
-/// How a new run begins that goes on.
-struct Prefix {
-    journal: Vec<u8>,
-    context: Context,
+/// The places from which a run may go on, the best first.
+fn places(source: &Source) -> Result<Vec<GoesOn>, HostFault> {
+    let recording = &source.recording;
+    let after_all = GoesOn { call: recording.len() + 1, name: None, answer: None };
+    let Some(BadNews { call, name, answer, is_last }) = recording.bad_news()? else { return Ok(vec![after_all]) };
+    let shown = |text: String| Some(source.observed.secrets.apply(&text).into_owned());
+    let before = GoesOn { call, name: shown(name), answer: shown(answer) };
+    Ok(if is_last { vec![before] } else { vec![after_all, before] })
 }
 
 /// The new run, as it will be when its attempt begins: what it is told of itself is decided now.

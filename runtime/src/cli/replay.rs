@@ -11,7 +11,7 @@ use super::output::{DIM, GOOD, Output, clean};
 use super::sandboxed::{HowArguments, Mode};
 use super::wait::{self, WaitArguments};
 use super::{Exit, Usage};
-use crate::api::{ReplayMode, ReplayReceipt, ReplayReport, ReplayRequest, StringOrList, TtlOption};
+use crate::api::{GoesOn, ReplayMode, ReplayReceipt, ReplayReport, ReplayRequest, StringOrList, TtlOption};
 use crate::backtest::compare;
 use crate::model::verdict::Verdict;
 
@@ -45,6 +45,9 @@ struct Options {
     /// Go on where the run failed, with what it was answered before; the version must ask the same up to there
     #[arg(long)]
     from_failure: bool,
+    /// With --from-failure: also if another run goes on from there already; what that one did is done again
+    #[arg(long, requires = "from_failure")]
+    force: bool,
     /// Instead of the labels of the run; may be given several times
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
@@ -79,6 +82,7 @@ impl Options {
         Ok(ReplayRequest {
             version: self.version,
             from_failure: self.from_failure.then_some(true),
+            force: self.force.then_some(true),
             tags: (!self.tags.is_empty()).then_some(StringOrList::List(self.tags)),
             metadata: self.metadata.map(|text| input::json("--metadata", &text)).transpose()?,
             idempotency_key: self.idempotency_key,
@@ -121,12 +125,24 @@ pub(super) fn run(client: &Client, run: &str, arguments: Arguments, output: Outp
             let (run, id) = (clean(run), clean(&id));
             let what = if answer.value.is_cached { "was replayed before with this key:" } else { "replayed:" };
             output.line(format_args!("{GOOD}✓{GOOD:#} {run} {what} {id}"))?;
+            if let Some(goes_on) = &answer.value.goes_on {
+                output.line(format_args!("  {}", clean(&place(goes_on))))?;
+            }
             output.note(format_args!("{DIM}  dacapo runs logs {id} --follow{DIM:#}"))?;
         }
     }
     match arguments.to {
         Some(to) => wait::note_missing_version(output, &client.clone().within(to.as_str()), &id),
         None => wait::note_missing_version(output, client, &id),
+    }
+}
+
+/// Where a run goes on, in words.
+fn place(goes_on: &GoesOn) -> String {
+    let GoesOn { call, name, answer } = goes_on;
+    match (name, answer) {
+        (Some(name), Some(answer)) => format!("it goes on with call {call}, {name}, which was answered {answer}"),
+        _ => format!("it goes on with call {call}: all before it are answered as they were"),
     }
 }
 

@@ -28,7 +28,7 @@ impl From<ForwardError> for ApiError {
     fn from(error: ForwardError) -> Self {
         match error {
             ForwardError::Refused(text) => Self::unprocessable(text),
-            error @ ForwardError::Differs { .. } => Self::conflict(error.to_string()),
+            error @ (ForwardError::Differs { .. } | ForwardError::Already(_)) => Self::conflict(error.to_string()),
             ForwardError::Backtest(error) => error.into(),
             ForwardError::Trigger(error) => error.into(),
             ForwardError::Storage(error) => error.into(),

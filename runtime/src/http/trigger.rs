@@ -133,11 +133,14 @@ pub(super) async fn replay(
     let source = find(&server, caller, &run).await?;
     bearer.may_write(&source)?;
     let target = target(&server, caller, params.get("environment")).await?;
-    let from_failure = body.from_failure.unwrap_or(false);
+    let (from_failure, force) = (body.from_failure.unwrap_or(false), body.force.unwrap_or(false));
     let (mode, sandboxed) = (body.mode.unwrap_or(ReplayMode::Live), body.options.clone());
     let (mut overrides, version) = options::overrides(body, server.runs.now())?;
     if from_failure && (mode != ReplayMode::Live || target != caller.environment.id) {
         return Err(ApiError::bad_request("`fromFailure` is for the mode `live`, in the environment of the run"));
+    }
+    if force && !from_failure {
+        return Err(ApiError::bad_request("`force` is for `fromFailure`"));
     }
     if mode != ReplayMode::Live {
         if target != caller.environment.id {
@@ -157,11 +160,14 @@ pub(super) async fn replay(
         Some(version) => Some(locked(&server, target, &version).await?),
         None => None,
     };
-    let replay = match from_failure {
-        true => server.backtests.go_on(target, source.id, overrides).await?,
-        false => server.runs.replay(caller.environment.id, source.id, target, overrides).await?,
+    let (replay, goes_on) = match from_failure {
+        true => {
+            let (replay, goes_on) = server.backtests.go_on(target, source.id, overrides, force).await?;
+            (replay, Some(goes_on))
+        }
+        false => (server.runs.replay(caller.environment.id, source.id, target, overrides).await?, None),
     };
-    Ok(Json(ReplayReceipt { id: replay.run.to_string(), is_cached: replay.is_cached }).into_response())
+    Ok(Json(ReplayReceipt { id: replay.run.to_string(), is_cached: replay.is_cached, goes_on }).into_response())
 }
 
 /// Where a replay goes. Another environment has other secrets and other data, so that the key of

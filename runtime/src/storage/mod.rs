@@ -70,6 +70,7 @@ pub use effects::RunEnd;
 pub use environments::{ApiKey, Branch, Environment, EnvironmentKind, Variable};
 pub use families::{FamilyInserted, NewFamily};
 pub use feeds::FeedRow;
+pub use forwards::Forward;
 pub use hooks::DueHooks;
 pub use insert::Inserted;
 pub use logs::{LogKind, LogRow};
