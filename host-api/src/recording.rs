@@ -331,15 +331,13 @@ impl Call {
         };
         let digest = match kind {
             // The target is shown without secrets, and cut; the key is of all of it.
-            ReachKind::Http => {
-                match response.map(|response| response.sent).unwrap_or_default() {
-                    Sent::Part => {
-                        arguments.push_str(NOT_WHOLE);
-                        0
-                    }
-                    sent @ (Sent::Nothing | Sent::Whole(_)) => journal::digest_of(&(self.key, sent.digest())).max(1),
+            ReachKind::Http => match response.map(|response| response.sent).unwrap_or_default() {
+                Sent::Part => {
+                    arguments.push_str(NOT_WHOLE);
+                    0
                 }
-            }
+                sent @ (Sent::Nothing | Sent::Whole(_)) => journal::digest_of(&(self.key, sent.digest())).max(1),
+            },
             _ => journal::digest_of(&(self.key, self.digest)),
         };
         Reach { kind, target, arguments, digest }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::network::{Site, answer};
 
-mod world;
+pub mod world;
 
 use world::{FakeWorld, context};
 

@@ -54,6 +54,7 @@ mod storage;
 mod streams;
 mod survival;
 mod suspended;
+mod tapes;
 mod timetravel;
 mod tokens;
 mod trace;

@@ -69,7 +69,8 @@ fn begins_something(call: &Call) -> bool {
             | ReachKind::CreateToken
             | ReachKind::CompleteToken,
         ) => true,
-        Some(ReachKind::Metadata | ReachKind::Tags | ReachKind::Stream) | None => false,
+        Some(ReachKind::Metadata | ReachKind::Tags | ReachKind::Stream | ReachKind::Environment | ReachKind::Wait)
+        | None => false,
     }
 }
 

@@ -78,8 +78,9 @@ struct UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        if !self.is_answered {
-            self.tape.0.pins.arrives(self.exchange);
+        match self.is_answered {
+            true => self.tape.0.pins.is_answered(self.exchange),
+            false => self.tape.0.pins.arrives(self.exchange),
         }
     }
 }

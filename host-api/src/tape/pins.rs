@@ -5,24 +5,28 @@
 //! waits for a moment is told at once that it has come, once everything else that the guest waits
 //! for has had its chance.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use crate::journal::{Blob, Kind};
+use crate::journal::{Blob, Kind, damaged};
 use crate::recording::Recording;
 use crate::world::HostFault;
 
 /// How far a clock goes with each reading that the recording does not have, so that a guest that waits
 /// for it to go on does not wait for ever.
 const TICK: Duration = Duration::from_micros(1);
-/// For how long at most a moment that the guest waits for leaves the precedence to answers that are on
-/// their way; no longer than until that moment would really come.
+/// For how long at most, in a whole replay, moments that the guest waits for leave the precedence to answers that are
+/// on their way; each no longer than until it would really come.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// For how long they do so for an answer that has come and that the guest does not take, once for each: a guest that
+/// waits for it takes it sooner.
+const COURTESY: Duration = Duration::from_millis(20);
 
 /// The surroundings of one replay. Clones share them.
 #[derive(Clone)]
@@ -32,8 +36,8 @@ struct Inner {
     state: Mutex<State>,
     variables: Option<Vec<(String, String)>>,
     was_asked_for_variables: AtomicBool,
-    /// The requests whose answers are on their way to the guest.
-    under_way: watch::Sender<HashSet<u32>>,
+    /// The requests whose answers are on their way to the guest, and whether they have only to be taken.
+    under_way: watch::Sender<HashMap<u32, bool>>,
     made_up: AtomicU64,
 }
 
@@ -43,10 +47,13 @@ struct State {
     wall: VecDeque<Duration>,
     monotonic: VecDeque<Duration>,
     /// By the digest of the question: when waits were over that the guest made, in milliseconds.
-    dues: VecDeque<(u64, u64)>,
-    bytes: HashMap<Kind, VecDeque<Bytes>>,
+    dues: HashMap<u64, VecDeque<u64>>,
+    /// By their number.
+    bytes: HashMap<(Kind, u64), VecDeque<Bytes>>,
     numbers: HashMap<Kind, VecDeque<u64>>,
     seeds: VecDeque<(u64, u64)>,
+    /// What is left of the patience.
+    patience: Duration,
 }
 
 impl Pins {
@@ -55,25 +62,29 @@ impl Pins {
             now: Duration::from_millis(started_ms),
             wall: VecDeque::new(),
             monotonic: VecDeque::new(),
-            dues: VecDeque::new(),
+            dues: HashMap::new(),
             bytes: HashMap::new(),
             numbers: HashMap::new(),
             seeds: VecDeque::new(),
+            patience: PATIENCE,
         };
         let mut variables = None;
         for call in &recording.calls {
             match call.kind {
                 Kind::WallClock => {
                     let read: Option<(u64, u32)> = call.answer()?;
-                    state.wall.extend(read.map(|(seconds, nanos)| Duration::new(seconds, nanos)));
+                    state.wall.extend(read.map(moment).transpose()?);
                 }
                 Kind::MonotonicClock => {
                     state.monotonic.extend(call.answer::<u64>()?.map(Duration::from_nanos));
                 }
-                Kind::WaitAfter => state.dues.extend(call.answer::<u64>()?.map(|due| (call.digest, due))),
+                Kind::WaitAfter => {
+                    state.dues.entry(call.digest).or_default().extend(call.answer::<u64>()?);
+                }
                 Kind::RandomBytes | Kind::InsecureBytes => {
-                    let bytes = call.answer::<Blob>()?.map(|Blob(bytes)| bytes);
-                    state.bytes.entry(call.kind).or_default().extend(bytes);
+                    if let Some(Blob(bytes)) = call.answer()? {
+                        state.bytes.entry((call.kind, bytes.len() as u64)).or_default().push_back(bytes);
+                    }
                 }
                 Kind::RandomNumber | Kind::InsecureNumber => {
                     state.numbers.entry(call.kind).or_default().extend(call.answer::<u64>()?);
@@ -87,7 +98,7 @@ impl Pins {
             state: Mutex::new(state),
             variables,
             was_asked_for_variables: AtomicBool::new(false),
-            under_way: watch::Sender::new(HashSet::new()),
+            under_way: watch::Sender::new(HashMap::new()),
             made_up: AtomicU64::new(seed),
         })))
     }
@@ -120,9 +131,8 @@ impl Pins {
     pub(crate) fn due(&self, length: u64) -> u64 {
         let digest = crate::journal::digest_of(&length);
         let mut state = self.state();
-        let recorded = state.dues.iter().position(|(asked, _)| *asked == digest);
-        match recorded.and_then(|place| state.dues.remove(place)) {
-            Some((_, due)) => due,
+        match state.dues.get_mut(&digest).and_then(VecDeque::pop_front) {
+            Some(due) => due,
             None => u64::try_from(state.now.as_millis()).unwrap_or(u64::MAX).saturating_add(length),
         }
     }
@@ -130,10 +140,23 @@ impl Pins {
     /// The moment comes, in nanoseconds since 1970.
     pub(crate) async fn reach(&self, when: u64) {
         let when = Duration::from_nanos(when);
-        let left = when.saturating_sub(self.state().now).min(PATIENCE);
-        let mut under_way = self.0.under_way.subscribe();
-        // A guest that does not take what it asked for waits in vain, as it would have then.
-        let _ = tokio::time::timeout(left, under_way.wait_for(HashSet::is_empty)).await;
+        if !self.0.under_way.borrow().is_empty() {
+            let began = Instant::now();
+            let left = {
+                let state = self.state();
+                when.saturating_sub(state.now).min(state.patience)
+            };
+            let mut under_way = self.0.under_way.subscribe();
+            let is_answered = |under_way: &HashMap<u32, bool>| under_way.values().all(|is_answered| *is_answered);
+            // A guest that does not take what it asked for waits in vain, as it would have then.
+            let _ = tokio::time::timeout(left, under_way.wait_for(is_answered)).await;
+            let left = left.saturating_sub(began.elapsed()).min(COURTESY);
+            if tokio::time::timeout(left, under_way.wait_for(HashMap::is_empty)).await.is_err() {
+                self.0.under_way.send_modify(|under_way| under_way.retain(|_, is_answered| !*is_answered));
+            }
+            let mut state = self.state();
+            state.patience = state.patience.saturating_sub(began.elapsed());
+        }
         tokio::task::yield_now().await;
         self.go_to(when);
     }
@@ -147,7 +170,16 @@ impl Pins {
     /// The answer to a request is on its way.
     pub(super) fn sets_out(&self, exchange: u32) {
         self.0.under_way.send_modify(|under_way| {
-            under_way.insert(exchange);
+            under_way.insert(exchange, false);
+        });
+    }
+
+    /// It is there for the guest to take.
+    pub(super) fn is_answered(&self, exchange: u32) {
+        self.0.under_way.send_modify(|under_way| {
+            if let Some(is_answered) = under_way.get_mut(&exchange) {
+                *is_answered = true;
+            }
         });
     }
 
@@ -165,9 +197,7 @@ impl Pins {
         }
         let recorded = {
             let mut state = self.state();
-            let left = state.bytes.entry(kind).or_default();
-            let place = left.iter().position(|bytes| bytes.len() as u64 == length);
-            place.and_then(|place| left.remove(place))
+            state.bytes.get_mut(&(kind, length)).and_then(VecDeque::pop_front)
         };
         Ok(recorded.unwrap_or_else(|| {
             let mut bytes = Vec::new();
@@ -224,9 +254,17 @@ impl State {
     fn read(&mut self, recorded: Option<Duration>) -> Duration {
         self.now = match recorded {
             Some(recorded) => self.now.max(recorded),
-            None => self.now + TICK,
+            None => self.now.saturating_add(TICK),
         };
         self.now
+    }
+}
+
+/// A reading of the wall clock, which could be any in a file that somebody has changed.
+fn moment((seconds, nanoseconds): (u64, u32)) -> Result<Duration, HostFault> {
+    match nanoseconds {
+        0..1_000_000_000 => Ok(Duration::new(seconds, nanoseconds)),
+        _ => Err(damaged()),
     }
 }
 
@@ -237,6 +275,7 @@ fn nanoseconds(length: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Question;
 
     fn pins(seed: u64) -> Pins {
         Pins::new(&Recording::default(), seed, 1_000).expect("an empty recording")
@@ -253,6 +292,39 @@ mod tests {
         pins.reach(4_000_000_000).await;
         assert_eq!(pins.shown_ms(), 5_000, "it never goes back");
         assert_eq!(pins.due(10), 5_010);
+    }
+
+    /// Whatever a file says, nothing in it stops the program.
+    #[test]
+    fn clocks_are_shown_within_their_range() {
+        let reading = |seconds: u64, nanoseconds: u32| {
+            let journal = crate::Journal::recording(1_000);
+            journal.ask_now(|| Question::new(Kind::WallClock), || Ok((seconds, nanoseconds))).expect("an answer");
+            let recording = Recording::read(&journal.unwritten().expect("a segment").segment).expect("a journal");
+            Pins::new(&recording, 0, u64::MAX)
+        };
+        assert!(reading(u64::MAX, 1_000_000_000).is_err());
+        let pins = reading(u64::MAX, 999_999_999).expect("the last moment");
+        assert_eq!(pins.wall_clock(), Duration::MAX);
+        assert_eq!(pins.wall_clock(), Duration::MAX, "the clock stands still");
+        assert_eq!((pins.shown(), pins.shown_ms(), pins.due(u64::MAX)), (u64::MAX, u64::MAX, u64::MAX));
+    }
+
+    #[tokio::test]
+    async fn patience_has_an_end() {
+        let pins = pins(0);
+        pins.sets_out(1);
+        pins.is_answered(1);
+        pins.reach(2_000_000_000).await;
+        assert!(pins.0.under_way.borrow().is_empty(), "one that is not taken is waited for once");
+        pins.state().patience = COURTESY;
+        pins.sets_out(2);
+        pins.reach(3_000_000_000).await;
+        assert_eq!((pins.state().patience, pins.shown_ms()), (Duration::ZERO, 3_000), "that was all there was");
+        pins.reach(4_000_000_000).await;
+        assert_eq!(pins.shown_ms(), 4_000);
+        pins.arrives(2);
+        assert!(pins.0.under_way.borrow().is_empty());
     }
 
     #[test]

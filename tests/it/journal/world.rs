@@ -106,7 +106,7 @@ impl World for FakeWorld {
 }
 
 /// The context of a first attempt.
-pub(super) fn context() -> Context {
+pub fn context() -> Context {
     Context {
         run: Run {
             id: "run_06f2k3v8d5n0q1r7t4b9c6e2ha".into(),

@@ -1,0 +1,266 @@
+//! What a replay does where the recording has no answer, or only half of one; and what is kept of it.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use dacapo::backtest::replay::{Options, ReplayError, Replayer, Target};
+use dacapo::backtest::source::{Source, Sources};
+use dacapo::context::AttemptLimits;
+use dacapo::model::attempt::{Outcome, Usage};
+use dacapo::model::digest::Digest;
+use dacapo::model::egress::EgressPolicy;
+use dacapo::model::replay::{AnsweredBy, Effect, LogCounts, Mode, Observed, ObservedEnd, Unmatched};
+use dacapo::sandbox::context::Deployment;
+use dacapo::sandbox::recording::Recording;
+use dacapo::sandbox::world::NoWorld;
+use dacapo::sandbox::{Activity, Call, ComponentSource, Config, Entry, Journal, Limits, Sandbox, WasmSandbox};
+use dacapo_host_api::NoServices;
+use dacapo_tests::guests;
+use serde_json::{Value, json};
+
+use crate::journal::world::context;
+use crate::network::Site;
+
+const MIB: usize = 1 << 20;
+
+struct OneComponent(Bytes);
+
+#[async_trait]
+impl ComponentSource for OneComponent {
+    async fn component(&self, _: Digest) -> io::Result<Bytes> {
+        Ok(self.0.clone())
+    }
+}
+
+/// No child is on record.
+struct NoSources;
+
+#[async_trait]
+impl Sources for NoSources {
+    async fn source(&self, _: &str) -> Result<Option<Source>, String> {
+        Ok(None)
+    }
+}
+
+/// A sandbox with the guest `probe`.
+struct Desk {
+    sandbox: Arc<dyn Sandbox>,
+    target: Target,
+}
+
+impl Desk {
+    async fn new(dir: &Path) -> Self {
+        Self::with_memory(dir, 1 << 30).await
+    }
+
+    async fn with_memory(dir: &Path, bytes: u64) -> Self {
+        let component = Bytes::from(std::fs::read(guests::PROBE).unwrap());
+        let config = Config {
+            max_concurrent_calls: 1,
+            max_concurrent_calls_in_lanes: 20,
+            guest_memory_bytes: 1 << 30,
+            max_ready_components: 4,
+            code_dir: None,
+            code_key: [0; 32],
+            scratch_dir: dir.join("scratch"),
+            reads_debug_info: false,
+        };
+        let sandbox = WasmSandbox::new(config, Arc::new(OneComponent(component.clone()))).unwrap();
+        let inspected = sandbox.inspect(component).await.unwrap();
+        let target = Target {
+            component: inspected.digest,
+            deployment: Deployment { id: String::new(), short_code: String::new(), version: "1".into() },
+            tasks: Arc::new(inspected.tasks.into_iter().map(|task| (task.id.clone(), task)).collect::<HashMap<_, _>>()),
+            limits: AttemptLimits {
+                default_max_duration: Duration::from_secs(60),
+                max_host_wait: Duration::from_secs(600),
+                scratch_bytes: 1 << 20,
+            },
+        };
+        Self { sandbox: Arc::new(sandbox.lane(1, bytes)), target }
+    }
+
+    /// A run that has done these steps for real.
+    async fn source(&self, steps: Value) -> Source {
+        let mut context = context();
+        context.task.id = "probe".into();
+        let journal = Journal::recording(16 * MIB);
+        let call = Call {
+            component: self.target.component,
+            entry: Entry::Task,
+            task: "probe".into(),
+            context: context.clone(),
+            payload: steps.to_string().into(),
+            limits: Limits::default(),
+            variables: Arc::default(),
+            egress: Arc::new(EgressPolicy::new(vec!["127.0.0.1".parse().unwrap()])),
+            tape: None,
+            services: Box::new(NoServices),
+            world: Arc::new(NoWorld),
+            journal: journal.clone(),
+            activity: Activity::default(),
+            is_nested: false,
+        };
+        let report = self.sandbox.call(call).await;
+        let Outcome::Returned(output) = report.outcome else { panic!("{:?}", report.outcome) };
+        let segment = journal.unwritten().map(|unwritten| unwritten.segment).unwrap_or_default();
+        let recording = Recording::read(&segment).unwrap();
+        let effects = recording.reaches().unwrap();
+        let observed = Observed {
+            end: ObservedEnd::Completed(output),
+            effects: effects.into_iter().map(|reach| effect(&reach.target, reach.digest)).collect(),
+            children: Vec::new(),
+            logs: LogCounts::default(),
+            metadata: "{}".into(),
+            metadata_digest: recording.metadata_digest(),
+            usage: Usage::default(),
+        };
+        Source {
+            context,
+            payload: Arc::new(steps.to_string()),
+            metadata: None,
+            machine: None,
+            max_duration_seconds: None,
+            recording: Arc::new(recording),
+            observed,
+        }
+    }
+
+    async fn replay(&self, source: &Source, unmatched: Unmatched, steps: &Value) -> Result<Observed, ReplayError> {
+        let options = Options {
+            mode: Mode::Sandbox,
+            unmatched,
+            stubs: Arc::default(),
+            egress: Arc::new(EgressPolicy::new(Vec::new())),
+            children: Some(Arc::new(NoSources)),
+        };
+        let replayer = Replayer::new(self.sandbox.clone(), self.target.clone(), options);
+        replayer.replay(source, Some(Arc::new(steps.to_string()))).await
+    }
+
+    /// What a run that did these steps does now with others.
+    async fn changed(&self, then: Value, now: Value) -> Observed {
+        let source = self.source(then).await;
+        self.replay(&source, Unmatched::Block, &now).await.unwrap()
+    }
+
+    /// What a run that did these steps does now.
+    async fn again(&self, steps: Value) -> (Source, Observed) {
+        let source = self.source(steps.clone()).await;
+        let observed = self.replay(&source, Unmatched::Block, &steps).await.unwrap();
+        (source, observed)
+    }
+}
+
+fn effect(target: &str, digest: u64) -> Effect {
+    let (kind, answered_by) = (dacapo::model::replay::EffectKind::Http, AnsweredBy::Live);
+    Effect { kind, target: target.into(), arguments: String::new(), digest, answered_by }
+}
+
+#[track_caller]
+fn output(observed: &Observed) -> Value {
+    match &observed.end {
+        ObservedEnd::Completed(output) => serde_json::from_str(output).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn targets(effects: &[Effect]) -> Vec<&str> {
+    effects.iter().map(|effect| effect.target.as_str()).collect()
+}
+
+/// What nobody answered.
+fn unmatched(effects: &[Effect]) -> Vec<&str> {
+    let unmatched = effects.iter().filter(|effect| effect.answered_by == AnsweredBy::Unmatched);
+    unmatched.map(|effect| effect.target.as_str()).collect()
+}
+
+const STRANGE: &str = "http://strange.example/";
+
+#[tokio::test]
+async fn a_guest_that_is_told_much_is_still_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = Desk::new(dir.path()).await;
+    let mut source = desk.source(json!([])).await;
+    source.metadata = Some(json!({ "long": "x".repeat(200_000) }).to_string());
+    // 80 MB of answers, which is more than is kept of a replay.
+    let steps = json!([{ "look": 400 }, { "post": [STRANGE, ""] }]);
+    let observed = desk.replay(&source, Unmatched::Block, &steps).await.unwrap();
+    assert_eq!(output(&observed)[0], 1);
+    assert_eq!(unmatched(&observed.effects), [format!("POST {STRANGE}")]);
+}
+
+#[tokio::test]
+async fn a_replay_that_asks_more_than_is_kept_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = Desk::new(dir.path()).await;
+    let source = desk.source(json!([])).await;
+    // Those of its children count as well.
+    let steps = json!([{ "try": [{ "append": [9_000, 5_000] }] }, { "try": [{ "append": [9_000, 5_000] }] }]);
+    let replayed = desk.replay(&source, Unmatched::Block, &steps).await;
+    let limit = "the replay passes a limit: its calls, and what they are answered, take more than 64 MiB";
+    assert_eq!(replayed.unwrap_err().to_string(), limit);
+}
+
+#[tokio::test]
+async fn a_replay_executes_only_so_many_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = Desk::new(dir.path()).await;
+    let source = desk.source(json!([])).await;
+    let deeper = (0..17).fold(json!([]), |inner, _| json!([{ "try": inner }]));
+    let replayed = desk.replay(&source, Unmatched::Block, &deeper).await;
+    let limit = "the replay passes a limit: a replay executes 1000 runs at most, 16 deep";
+    assert_eq!(replayed.unwrap_err().to_string(), limit);
+}
+
+#[tokio::test]
+async fn what_executed_children_want_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = Desk::new(dir.path()).await;
+    let source = desk.source(json!([])).await;
+    let innermost = json!([{ "post": [STRANGE, ""] }]);
+    let steps = json!([{ "try": [{ "append": [1, 1] }, { "try": innermost }] }]);
+    let observed = desk.replay(&source, Unmatched::Block, &steps).await.unwrap();
+    assert_eq!(targets(&observed.effects), ["probe"]);
+    let children: Vec<_> = observed.children.iter().map(|child| (&*child.task, targets(&child.now))).collect();
+    let strange = format!("POST {STRANGE}");
+    assert_eq!(children, [("probe", vec!["this-run, probe", "probe"]), ("probe", vec![&*strange])]);
+    assert!(observed.children.iter().all(|child| child.then.is_none()), "none of them is on record");
+    assert_eq!(unmatched(&observed.children[1].now), [&*strange]);
+
+    // Where such a call ends the replay, it does so wherever it is made, and is listed all the same.
+    let observed = desk.replay(&source, Unmatched::Fail, &steps).await.unwrap();
+    let ObservedEnd::Failed { name, message, .. } = &observed.end else { panic!("{:?}", observed.end) };
+    assert_eq!(name, "UnmatchedCall");
+    assert_eq!(*message, format!("the recording does not answer {strange}"));
+    let last = observed.children.last().unwrap();
+    assert_eq!(unmatched(&last.now), [&*strange]);
+}
+
+#[tokio::test]
+async fn bodies_are_compared_as_the_guest_wrote_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = Desk::new(dir.path()).await;
+    let site = Site::saying("hello").await;
+    let url = site.url("127.0.0.1");
+    let digests = async |then: Value, now: Value| {
+        let source = desk.source(then).await;
+        let observed = desk.replay(&source, Unmatched::Block, &now).await.unwrap();
+        let digests = |effects: &[Effect]| effects.iter().map(|effect| effect.digest).collect::<Vec<_>>();
+        (digests(&source.observed.effects), digests(&observed.effects))
+    };
+    // Whoever does not look at the response wrote a body as well.
+    for step in ["post", "forget"] {
+        let body = |text: &str| json!([{ (step): [url, text] }]);
+        let (then, now) = digests(body("a"), body("a")).await;
+        assert_eq!(then, now, "{step}");
+        let (then, now) = digests(body("a"), body("b")).await;
+        assert_ne!(then, now, "{step}");
+        assert!([then, now].concat().iter().all(|digest| *digest != 0));
+    }
+}
