@@ -103,41 +103,35 @@ impl Output {
 
     /// A spinner on standard error, where people watch. It goes away when it is dropped.
     pub(super) fn spinner(self, message: impl Into<Cow<'static, str>>) -> Progress {
-        let bar = match self {
-            Self::Human if io::stderr().is_terminal() => ProgressBar::new_spinner().with_message(message),
-            Self::Human | Self::Json => ProgressBar::hidden(),
-        };
-        bar.enable_steady_tick(SPINNER_TICK);
-        Progress(bar)
+        self.progress(ProgressBar::new_spinner(), ProgressStyle::default_spinner(), message)
     }
 
     /// A bar on standard error for `total` bytes, where people watch.
     pub(super) fn bytes_bar(self, total: u64, message: &'static str) -> Progress {
-        let template = "{spinner} {msg} [{bar:30}] {bytes}/{total_bytes}";
-        let bar = match self {
-            Self::Human if io::stderr().is_terminal() => ProgressBar::new(total).with_message(message),
-            Self::Human | Self::Json => ProgressBar::hidden(),
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        bar.enable_steady_tick(SPINNER_TICK);
-        Progress(bar)
+        self.progress(ProgressBar::new(total), bar("{spinner} {msg} [{bar:30}] {bytes}/{total_bytes}"), message)
     }
 
     /// A bar on standard error for `total` things, where people watch.
     pub(super) fn count_bar(self, total: u64, message: impl Into<Cow<'static, str>>) -> Progress {
-        let template = "{spinner} [{bar:30}] {pos}/{len} ({per_sec}, {eta} left) {msg}";
+        let style = bar("{spinner} [{bar:30}] {pos}/{len} ({per_sec}, {eta} left) {msg}");
+        self.progress(ProgressBar::new(total), style, message)
+    }
+
+    fn progress(self, bar: ProgressBar, style: ProgressStyle, message: impl Into<Cow<'static, str>>) -> Progress {
         let bar = match self {
-            Self::Human if io::stderr().is_terminal() => ProgressBar::new(total).with_message(message),
+            Self::Human if io::stderr().is_terminal() => bar.with_message(message),
             Self::Human | Self::Json => ProgressBar::hidden(),
         };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("=> "));
-        }
+        bar.set_style(style);
         bar.enable_steady_tick(SPINNER_TICK);
         Progress(bar)
     }
+}
+
+/// The style of a bar of this template.
+fn bar(template: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.progress_chars("=> ")
 }
 
 /// A spinner or bar that disappears with its owner.
