@@ -103,6 +103,15 @@ pub trait Children: Send + Sync {
     async fn execute(&self, item: BatchItem, recorded: Option<String>) -> Answer<RunResult>;
 }
 
+/// The variables of now, of those that the recording may lack.
+#[derive(Clone, Default)]
+pub struct Variables {
+    /// Names and values.
+    pub current: Arc<Vec<(String, String)>>,
+    /// Whether a guest sees those that the recording lacks.
+    pub are_offered: bool,
+}
+
 /// What a tape does beside answering from the recording.
 pub struct Options {
     /// What it shares with the other tapes of the replay.
@@ -117,6 +126,8 @@ pub struct Options {
     pub changes: Option<Arc<dyn Fn(Relative, MetadataChange) + Send + Sync>>,
     /// Executes children; `None`: what is recorded of them is used.
     pub children: Option<Arc<dyn Children>>,
+    /// The variables of now.
+    pub variables: Variables,
     /// Names the run: what is made up depends on it, and on nothing else.
     pub seed: u64,
     /// What the clocks show before the recording says what they showed, in milliseconds since 1970.
@@ -155,6 +166,8 @@ pub struct Finished {
     pub reaches: Vec<(Reach, AnsweredBy)>,
     /// Tells apart what guests did to their own metadata.
     pub metadata_digest: u64,
+    /// The names of the variables of now that the recording lacks, if the guest asked for variables.
+    pub new_variables: Vec<String>,
 }
 
 impl Tape {
@@ -164,7 +177,7 @@ impl Tape {
     ///
     /// If the recording is damaged.
     pub fn new(recording: &Recording, options: Options) -> Result<Self, HostFault> {
-        let pins = Pins::new(recording, options.seed, options.started_ms)?;
+        let pins = Pins::new(recording, options.variables.clone(), (options.seed, options.started_ms))?;
         let state = State {
             exchanges: exchanges::Exchanges::new(recording)?,
             world: world::Recorded::new(recording)?,
@@ -219,12 +232,13 @@ impl Tape {
         }
         let mut unknown = std::mem::take(&mut state.unknown);
         drop(state);
-        if self.0.pins.was_asked_for_variables() {
+        if self.0.pins.variables_are_unknown() {
             unknown.push(Reach::unknown(ReachKind::Environment, "environment variables".into()));
         }
         let unknown = unknown.into_iter().map(|reach| (reach, AnsweredBy::Unmatched));
         let reaches = asked.reaches()?.into_iter().zip(answered).chain(unknown).collect();
-        Ok(Finished { reaches, metadata_digest: self.0.notes.metadata_digest() })
+        let (metadata_digest, new_variables) = (self.0.notes.metadata_digest(), self.0.pins.lacking());
+        Ok(Finished { reaches, metadata_digest, new_variables })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

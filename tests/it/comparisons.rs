@@ -8,7 +8,7 @@ use dacapo::backtest::rules::{Rules, TaskRules};
 use dacapo::model::attempt::Usage;
 use dacapo::model::limits::MAX_COMPARISON_BYTES;
 use dacapo::model::mask::Mask;
-use dacapo::model::replay::{AnsweredBy, Effect, EffectKind, LogCounts, Observed, ObservedEnd};
+use dacapo::model::replay::{AnsweredBy, ChildEffects, Effect, EffectKind, LogCounts, Observed, ObservedEnd};
 use dacapo::model::run::ErrorKind;
 use dacapo::model::verdict::Verdict;
 use proptest::collection::{btree_map, vec};
@@ -125,6 +125,7 @@ fn completed(output: Value) -> Observed {
         metadata: "{}".to_owned(),
         metadata_digest: 0,
         usage: usage(10, 1),
+        new_variables: Vec::new(),
         secrets: Mask::default(),
     }
 }
@@ -298,6 +299,35 @@ fn what_differs_and_is_not_shown_is_said_and_variables_are_masked() {
         |n: u8| Observed { secrets: Mask::new([secret]), ..failed(ErrorKind::Task, &format!("{n}: {secret}")) };
     let shown = format!("{:?}", compare(&failed(1), &failed(2), &TaskRules::default()));
     assert!(shown.contains("1: [redacted]") && !shown.contains("sesame"), "{shown}");
+}
+
+#[test]
+fn what_executed_children_do_is_compared_and_listed() {
+    let child = |then: Option<Vec<Effect>>, now: Vec<Effect>| ChildEffects { task: "leaf".into(), then, now };
+    let get = |path: &str| effect(EffectKind::Http, &format!("GET https://a.example/{path}"), 1);
+    let unmatched = |path: &str| Effect { answered_by: AnsweredBy::Unmatched, ..get(path) };
+    let parent = |children: Vec<ChildEffects>| Observed { children, ..completed(json!(1)) };
+    let same = compare(&parent(vec![]), &parent(vec![child(Some(vec![get("a")]), vec![get("a")])]), &rules(json!({})));
+    assert_eq!((same.verdict, same.children.total()), (Verdict::Same, 0));
+    let other = parent(vec![child(Some(vec![get("a")]), vec![get("a"), unmatched("b")])]);
+    let differs = compare(&parent(vec![]), &other, &rules(json!({})));
+    assert_eq!((differs.verdict, differs.children.items[0].task.as_str()), (Verdict::EffectsChanged, "leaf"));
+    assert_eq!(differs.children.items[0].effects.unmatched.total(), 1);
+    assert_eq!(headline(&differs), "in leaf: 1 call added, 1 call not answered");
+    assert!(
+        text(&differs).contains("executed    leaf:\nadded       http GET https://a.example/b"),
+        "{}",
+        text(&differs)
+    );
+    let ignored = compare(&parent(vec![]), &other, &rules(json!({ "ignore-effects": ["http"] })));
+    assert_eq!((ignored.verdict, ignored.children.items[0].effects.unmatched.total()), (Verdict::Same, 1));
+    // Nothing is on record: all is new. Where both versions executed one, they are compared with each other.
+    let unknown = parent(vec![child(None, vec![get("a")])]);
+    assert_eq!(compare(&parent(vec![]), &unknown, &rules(json!({}))).verdict, Verdict::EffectsChanged);
+    assert_eq!(compare(&unknown, &unknown, &rules(json!({}))).verdict, Verdict::Same);
+    let failed = Observed { children: Vec::new(), ..failed(ErrorKind::Task, "no") };
+    assert_eq!(compare(&failed, &other, &rules(json!({}))).verdict, Verdict::EffectsChanged);
+    assert_eq!(from_stored(&to_stored(&differs)).unwrap(), differs);
 }
 
 #[test]

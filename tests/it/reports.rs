@@ -14,6 +14,7 @@ fn observed(output: &str, target: &str) -> Observed {
     let (kind, answered_by) = (EffectKind::Http, AnsweredBy::Unmatched);
     let effect = Effect { kind, target: target.to_owned(), arguments: output.to_owned(), digest: 1, answered_by };
     Observed {
+        new_variables: Vec::new(),
         secrets: Default::default(),
         end: ObservedEnd::Completed(json!({ (output): output }).to_string()),
         effects: vec![effect],

@@ -319,3 +319,30 @@ async fn whole_urls_and_all_options_of_triggers_are_compared() {
     let effects = &report["comparison"]["effects"];
     assert!(effects.to_string().contains("token=[redacted]") && !effects.to_string().contains("token=b"), "{effects}");
 }
+
+/// A version that needs a variable that was set after the run.
+#[tokio::test(flavor = "multi_thread")]
+async fn variables_that_the_recording_lacks_are_named_and_seen_on_request() {
+    let app = TestApp::start().await;
+    app.deploy(guests::SCRIPT).await;
+    let set = async |name: &str, value: &str| {
+        let variables = "/api/v1/projects/proj_default/envvars/dev";
+        app.post(variables, json!({ "name": name, "value": value })).await.ok();
+    };
+    set("OLD", "then").await;
+    let source = app.call("script", json!([{ "env": "OLD" }])).await;
+    let source = source["id"].as_str().unwrap();
+    set("NEW", "brand-new-7431").await;
+    let payload = json!([{ "env": "NEW" }]);
+    let with = async |options: Value| {
+        let body = json!({ "mode": "sandbox", "payload": payload, "options": options });
+        let report = replayed(&app, source, body).await;
+        let after = report["comparison"]["output"]["items"][0]["after"].clone();
+        (after, report["comparison"]["newVariables"]["items"].clone(), report)
+    };
+    let (after, new, report) = with(json!({})).await;
+    assert_eq!((after, new), (json!("null"), json!(["NEW"])), "{report:#}");
+    let (after, new, report) = with(json!({ "variables": "current" })).await;
+    assert_eq!((after, new), (json!("\"[redacted]\""), json!(["NEW"])), "{report:#}");
+    assert!(!report.to_string().contains("brand-new"), "{report:#}");
+}

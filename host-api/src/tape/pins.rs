@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::Variables;
 use crate::journal::{Blob, Kind, damaged};
 use crate::recording::Recording;
 use crate::world::HostFault;
@@ -34,7 +35,8 @@ pub struct Pins(Arc<Inner>);
 
 struct Inner {
     state: Mutex<State>,
-    variables: Option<Vec<(String, String)>>,
+    recorded_variables: Option<Vec<(String, String)>>,
+    variables: Variables,
     was_asked_for_variables: AtomicBool,
     /// The requests whose answers are on their way to the guest, and whether they have only to be taken.
     under_way: watch::Sender<HashMap<u32, bool>>,
@@ -57,7 +59,11 @@ struct State {
 }
 
 impl Pins {
-    pub(super) fn new(recording: &Recording, seed: u64, started_ms: u64) -> Result<Self, HostFault> {
+    pub(super) fn new(
+        recording: &Recording,
+        variables: Variables,
+        (seed, started_ms): (u64, u64),
+    ) -> Result<Self, HostFault> {
         let mut state = State {
             now: Duration::from_millis(started_ms),
             wall: VecDeque::new(),
@@ -68,7 +74,7 @@ impl Pins {
             seeds: VecDeque::new(),
             patience: PATIENCE,
         };
-        let mut variables = None;
+        let mut recorded_variables = None;
         for call in &recording.calls {
             match call.kind {
                 Kind::WallClock => {
@@ -90,12 +96,13 @@ impl Pins {
                     state.numbers.entry(call.kind).or_default().extend(call.answer::<u64>()?);
                 }
                 Kind::InsecureSeed => state.seeds.extend(call.answer::<(u64, u64)>()?),
-                Kind::Environment => variables = call.answer()?,
+                Kind::Environment => recorded_variables = call.answer()?,
                 _ => {}
             }
         }
         Ok(Self(Arc::new(Inner {
             state: Mutex::new(state),
+            recorded_variables,
             variables,
             was_asked_for_variables: AtomicBool::new(false),
             under_way: watch::Sender::new(HashMap::new()),
@@ -221,19 +228,36 @@ impl Pins {
         recorded.unwrap_or_else(|| (self.make_up(), self.make_up()))
     }
 
-    /// The variables that the recorded attempt saw; none if it did not look.
+    /// The variables that the recorded attempt saw, none if it did not look; and those of now that it did not see, where
+    /// they are offered.
     pub(crate) fn variables(&self) -> Vec<(String, String)> {
-        match &self.0.variables {
-            Some(variables) => variables.clone(),
-            None => {
-                self.0.was_asked_for_variables.store(true, Ordering::Relaxed);
-                Vec::new()
-            }
+        self.0.was_asked_for_variables.store(true, Ordering::Relaxed);
+        let mut variables = self.0.recorded_variables.clone().unwrap_or_default();
+        if self.0.variables.are_offered {
+            variables.extend(self.new_variables().cloned());
         }
+        variables
     }
 
-    pub(super) fn was_asked_for_variables(&self) -> bool {
-        self.0.was_asked_for_variables.load(Ordering::Relaxed)
+    /// Those of now that the recording lacks.
+    fn new_variables(&self) -> impl Iterator<Item = &(String, String)> {
+        let Inner { recorded_variables, variables, .. } = &*self.0;
+        let recorded = recorded_variables.as_deref().unwrap_or_default();
+        let is_new = |(name, _): &&(String, String)| !recorded.iter().any(|(known, _)| known == name);
+        variables.current.iter().filter(is_new)
+    }
+
+    /// The names of those that the recording lacks, if the guest asked for variables.
+    pub(super) fn lacking(&self) -> Vec<String> {
+        let was_asked = self.0.was_asked_for_variables.load(Ordering::Relaxed);
+        let names = self.new_variables().map(|(name, _)| name.clone());
+        names.filter(|_| was_asked).collect()
+    }
+
+    /// Whether the guest asked for variables, though it had not then, and nobody offers any.
+    pub(super) fn variables_are_unknown(&self) -> bool {
+        let Inner { recorded_variables, variables, was_asked_for_variables, .. } = &*self.0;
+        recorded_variables.is_none() && !variables.are_offered && was_asked_for_variables.load(Ordering::Relaxed)
     }
 
     /// The next of a sequence that only looks random (SplitMix64).
@@ -278,7 +302,7 @@ mod tests {
     use crate::journal::Question;
 
     fn pins(seed: u64) -> Pins {
-        Pins::new(&Recording::default(), seed, 1_000).expect("an empty recording")
+        Pins::new(&Recording::default(), Variables::default(), (seed, 1_000)).expect("an empty recording")
     }
 
     #[tokio::test]
@@ -337,5 +361,29 @@ mod tests {
         assert_ne!(made(1), made(2));
         assert_eq!(made(1).1.len(), 13);
         assert!(pins(1).random_bytes(Kind::RandomBytes, u64::MAX).is_err());
+    }
+    #[test]
+    fn variables_are_those_of_then_and_new_ones_are_named_and_seen_on_request() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let current = Arc::new(vec![pair("A", "now"), pair("B", "now")]);
+        let with = |recorded: Option<Vec<(String, String)>>, are_offered| {
+            let variables = Variables { current: current.clone(), are_offered };
+            let pins = Pins::new(&Recording::default(), variables, (0, 0)).expect("an empty recording");
+            let mut inner = Arc::into_inner(pins.0).expect("nobody else has it");
+            inner.recorded_variables = recorded;
+            Pins(Arc::new(inner))
+        };
+        let pins = with(Some(vec![pair("A", "then")]), false);
+        assert_eq!(pins.lacking(), Vec::<String>::new(), "nobody asked");
+        assert_eq!(pins.variables(), [pair("A", "then")]);
+        assert_eq!((pins.lacking(), pins.variables_are_unknown()), (vec!["B".to_owned()], false));
+        let pins = with(Some(vec![pair("A", "then")]), true);
+        assert_eq!(pins.variables(), [pair("A", "then"), pair("B", "now")]);
+        assert_eq!(pins.lacking(), ["B"]);
+        let pins = with(None, false);
+        assert_eq!(pins.variables(), []);
+        assert!(pins.variables_are_unknown());
+        let pins = with(None, true);
+        assert_eq!((pins.variables(), pins.variables_are_unknown()), (current.to_vec(), false));
     }
 }

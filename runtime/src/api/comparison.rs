@@ -24,6 +24,14 @@ pub struct Comparison {
     pub metadata: Listed<Change>,
     /// What differs in the calls that reach beyond the run.
     pub effects: EffectChanges,
+    /// The same of the runs that were executed in place of those that it triggered, where something differs or is not
+    /// answered.
+    #[serde(default, skip_serializing_if = "Listed::is_empty")]
+    pub children: Listed<ChildChanges>,
+    /// Variables that the environment has now and the recording has not: names alone, where the replay looked for
+    /// variables. It saw them only if the current ones were asked for.
+    #[serde(default, skip_serializing_if = "Listed::is_empty")]
+    pub new_variables: Listed<String>,
     /// The log lines.
     pub logs: Both<LogLines>,
     /// What they used.
@@ -127,6 +135,16 @@ pub struct EffectChanges {
     pub new_hosts: Listed<String>,
     /// Calls that the recording does not answer, whatever the rules ignore.
     pub unmatched: Listed<EffectCall>,
+}
+
+/// What differs in the calls of an executed child.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChildChanges {
+    /// Its task.
+    pub task: String,
+    /// What differs from the run in whose place it was executed; all is new where that is not on record.
+    pub effects: EffectChanges,
 }
 
 /// A call that reaches beyond the run.

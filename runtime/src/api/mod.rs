@@ -48,7 +48,8 @@ pub use changes::{
     ResetKeyRequest,
 };
 pub use comparison::{
-    Both, Change, Comparison, EffectCall, EffectChange, EffectChanges, EffectMove, End, Listed, LogLines, Used,
+    Both, Change, ChildChanges, Comparison, EffectCall, EffectChange, EffectChanges, EffectMove, End, Listed, LogLines,
+    Used,
 };
 pub use deployments::{
     DeployReceipt, DeploymentItem, DeploymentPage, PromoteReceipt, RUNTIME, RUNTIME_VERSION, RetryItem, TaskItem,
@@ -71,6 +72,7 @@ pub use recordings::{RecordedEnd, RecordedError, RecordingFile, RerunReport, Rer
 pub use replay_rules::{ReplayRules, TaskReplayRules};
 pub use replays::{
     ChildrenPolicy, HttpStub, ReplayAnswer, ReplayMode, ReplayOptions, ReplayReport, ReplayStubs, UnmatchedPolicy,
+    VariablesPolicy,
 };
 pub use runs::{
     AwaitedItem, EnvironmentRef, EventItem, EventList, LogItem, LogPage, Pagination, RelatedRun, RelatedRuns,

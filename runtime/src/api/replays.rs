@@ -58,6 +58,16 @@ word! {
     }
 }
 
+word! {
+    /// Which variables a replay sees.
+    VariablesPolicy = replay::Variables {
+        /// Those of the recording, with the values of then. The default.
+        Recorded,
+        /// Of those that the recording lacks, the ones that the environment has now: for a version that needs new ones.
+        Current,
+    }
+}
+
 /// Canned answers: for HTTP requests, and for runs by task.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -100,6 +110,9 @@ pub struct ReplayOptions {
     /// How the runs that it triggers come about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub children: Option<ChildrenPolicy>,
+    /// Which variables it sees. Those that the recording lacks are named in any case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variables: Option<VariablesPolicy>,
     /// Canned answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stubs: Option<ReplayStubs>,

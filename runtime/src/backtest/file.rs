@@ -182,6 +182,7 @@ pub fn read(text: &str) -> Result<Original, FileError> {
             metadata: metadata.get().into(),
             metadata_digest,
             usage: used(usage),
+            new_variables: Vec::new(),
             secrets,
         },
     };

@@ -15,11 +15,12 @@ use super::stored::{NotReplayable, OfEnvironment};
 use super::{MAX_CONCURRENT_REPLAYS, stubs};
 use crate::api::{BacktestRequest, Comparison, ReplayMode, ReplayOptions};
 use crate::model::id::{DeploymentId, EnvironmentId, RunId};
-use crate::model::replay::{Children, Unmatched};
+use crate::model::replay::{Children, Unmatched, Variables};
 use crate::model::task::TaskDefinition;
 use crate::model::verdict::Verdict;
 use crate::runs::TriggerError;
 use crate::sandbox::context::Deployment as DeploymentContext;
+use crate::sandbox::tape;
 use crate::storage::{self, Backtest, Deployment, StoredReplay};
 
 /// How often the replay of a run is tried alone on which the server could not execute the version.
@@ -203,6 +204,10 @@ impl Backtests {
             stubs: Arc::new(stubs),
             egress: settings.egress.clone(),
             children,
+            variables: tape::Variables {
+                current: settings.variables.clone(),
+                are_offered: options.variables.map(Variables::from).unwrap_or_default() == Variables::Current,
+            },
         };
         let tasks = target.tasks.iter().map(|(id, task)| (id.clone(), Arc::new(task.clone())));
         let tasks = Arc::new(tasks.collect());

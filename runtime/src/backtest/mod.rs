@@ -29,7 +29,7 @@ mod services;
 pub mod source;
 mod steps;
 pub mod stored;
-mod stubs;
+pub mod stubs;
 
 /// Most replays at a time. They have places of their own, and take none from runs.
 pub const MAX_CONCURRENT_REPLAYS: u32 = 16;

@@ -89,6 +89,8 @@ pub struct Options {
     pub egress: Arc<EgressPolicy>,
     /// Where recordings of children are found that are to be executed as well; `None`: they are not.
     pub children: Option<Arc<dyn Sources>>,
+    /// The variables of the environment as they are now.
+    pub variables: tape::Variables,
 }
 
 /// Why there is no result: no fault of the guest. The text is for people.
@@ -187,13 +189,13 @@ impl Replayer {
         let (effects, metadata_digest) = (effects_of_reaches(finished.reaches), finished.metadata_digest);
         let usage = activity.usage();
         place.ends(&effects, usage.cpu);
-        let (children, logs, metadata) = (Vec::new(), said.logs(), said.metadata());
-        let secrets = source.observed.secrets.clone();
-        Ok(Observed { end, effects, children, logs, metadata, metadata_digest, usage, secrets })
+        let (logs, metadata) = (said.logs(), said.metadata());
+        let (children, secrets, new_variables) = (Vec::new(), source.observed.secrets.clone(), finished.new_variables);
+        Ok(Observed { end, effects, children, logs, metadata, metadata_digest, usage, new_variables, secrets })
     }
 
     fn tape(&self, source: &Source, (said, activity): (&Said, &Activity), place: &Place) -> Result<Tape, ReplayError> {
-        let Options { mode, unmatched, stubs, egress, children } = &self.options;
+        let Options { mode, unmatched, stubs, egress, children, variables } = &self.options;
         let live = || self.sandbox.outbound(&source.context.environment.id, egress.clone());
         let nested = |sources: &Arc<dyn Sources>| -> Arc<dyn Children> {
             let (replayer, parent, activity) = (self.clone(), source.clone(), activity.clone());
@@ -215,6 +217,7 @@ impl Replayer {
             stubs: stubs.to_vec(),
             live: (*mode == Mode::Shadow).then(live),
             children: children.as_ref().map(nested),
+            variables: variables.clone(),
             seed: source.seed(),
             started_ms: source.context.attempt.started_at,
         };

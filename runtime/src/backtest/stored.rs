@@ -112,6 +112,7 @@ impl StoredRuns {
                 metadata: seen,
                 metadata_digest,
                 usage,
+                new_variables: Vec::new(),
                 secrets,
             },
         };

@@ -7,7 +7,11 @@ use crate::model::limits;
 use crate::sandbox::tape::Stub;
 
 /// Reads them; the error is for people.
-pub(super) fn read(stubs: Option<&ReplayStubs>) -> Result<Vec<Stub>, String> {
+///
+/// # Errors
+///
+/// If there are too many, or one of them is no answer.
+pub fn read(stubs: Option<&ReplayStubs>) -> Result<Vec<Stub>, String> {
     let Some(ReplayStubs { http, runs }) = stubs else { return Ok(Vec::new()) };
     if http.len() + runs.len() > limits::MAX_REPLAY_STUBS {
         return Err(format!("`options.stubs`: there can be {} at most", limits::MAX_REPLAY_STUBS));

@@ -1,5 +1,6 @@
 //! A sandbox without a server: one component, in a directory that goes away.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -10,15 +11,18 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{Usage, input};
+use crate::api::{ChildrenPolicy, ReplayOptions, VariablesPolicy};
 use crate::backtest::children::MAX_DEPTH;
 use crate::backtest::file;
 use crate::backtest::replay::{Options, Replayer, Target};
-use crate::backtest::source::{Original, Source};
+use crate::backtest::source::{Original, Source, Sources};
+use crate::backtest::stubs;
 use crate::context::AttemptLimits;
 use crate::model::digest::Digest;
 use crate::model::egress::EgressPolicy;
 use crate::model::replay::{Mode, Unmatched};
 use crate::sandbox::context::Deployment;
+use crate::sandbox::tape;
 use crate::sandbox::{ComponentSource, Config, Sandbox, WasmSandbox};
 
 /// Linear memory of the guest, which is what the largest machine has.
@@ -76,18 +80,50 @@ impl Workshop {
     }
 
     /// Replays on the component; the guest is told that it is the version of the run.
-    pub(super) fn replayer(&self, source: &Source) -> Replayer {
+    pub(super) fn replayer(&self, source: &Source, options: Options) -> Replayer {
         let version = source.context.run.version.clone();
         let nobody = Deployment { version, ..self.target.deployment.clone() };
         let deployment = source.context.deployment.clone().unwrap_or(nobody);
-        let options = Options {
-            mode: Mode::Sandbox,
-            unmatched: Unmatched::Block,
-            stubs: Arc::default(),
-            egress: Arc::new(EgressPolicy::new(Vec::new())),
-            children: None,
-        };
         Replayer::new(self.sandbox.clone(), Target { deployment, ..self.target.clone() }, options)
+    }
+}
+
+/// How recordings are replayed here. Runs that are executed in place of those that a run triggered find their own
+/// recordings among these files.
+pub(super) fn options(how: &ReplayOptions, files: &[PathBuf]) -> Result<Options, Usage> {
+    if how.variables == Some(VariablesPolicy::Current) {
+        return Err(Usage::new("there is no environment here: --variables current is for replays on a server"));
+    }
+    let children = match how.children {
+        Some(ChildrenPolicy::Execute) => Some(Arc::new(InFiles::read(files)) as Arc<dyn Sources>),
+        Some(ChildrenPolicy::Recorded) | None => None,
+    };
+    Ok(Options {
+        mode: Mode::Sandbox,
+        unmatched: how.unmatched.map(Unmatched::from).unwrap_or_default(),
+        stubs: Arc::new(stubs::read(how.stubs.as_ref()).map_err(Usage::new)?),
+        egress: Arc::new(EgressPolicy::new(Vec::new())),
+        children,
+        variables: tape::Variables::default(),
+    })
+}
+
+/// The runs of recording files, by their ids.
+struct InFiles(HashMap<String, PathBuf>);
+
+impl InFiles {
+    /// Those that can be read; what is wrong with the others is said when they are replayed themselves.
+    fn read(files: &[PathBuf]) -> Self {
+        let id = |path: &PathBuf| Some((recording(path).ok()?.source.context.run.id, path.clone()));
+        Self(files.iter().filter_map(id).collect())
+    }
+}
+
+#[async_trait]
+impl Sources for InFiles {
+    async fn source(&self, run: &str) -> Result<Option<Source>, String> {
+        let Some(path) = self.0.get(run) else { return Ok(None) };
+        recording(path).map(|original| Some(original.source)).map_err(|error| error.to_string())
     }
 }
 

@@ -6,11 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::{Usage, input};
-use crate::api::{ChildrenPolicy, ReplayMode, ReplayOptions, ReplayStubs, UnmatchedPolicy};
-use crate::backtest::rules::Rules;
+use crate::api::{ChildrenPolicy, ReplayMode, ReplayOptions, ReplayStubs, UnmatchedPolicy, VariablesPolicy};
+use crate::backtest::rules::{FILE_NAME, Rules};
 
-/// The rules that are taken where none are named: those of the folder.
-const RULES_FILE: &str = "dacapo-replay.json";
 const HEADING: &str = "Sandbox";
 
 /// How far a replay may reach.
@@ -52,6 +50,14 @@ enum Children {
     Execute,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Variables {
+    /// Those of the recording
+    Recorded,
+    /// Of those that the recording lacks, the ones that the environment has now
+    Current,
+}
+
 /// How replays in the sandbox are done.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = HEADING)]
@@ -65,6 +71,9 @@ pub(super) struct HowArguments {
     /// How the runs that a replay triggers come about [default: recorded]
     #[arg(long, value_name = "HOW")]
     children: Option<Children>,
+    /// Which variables a replay sees; those that the recording lacks are named in any case [default: recorded]
+    #[arg(long, value_name = "WHICH")]
+    variables: Option<Variables>,
     /// JSON file of what comparisons overlook and allow [default: ./dacapo-replay.json where it exists]
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
@@ -77,6 +86,7 @@ impl HowArguments {
             ("--unmatched", self.unmatched.is_some()),
             ("--stubs", self.stubs.is_some()),
             ("--children", self.children.is_some()),
+            ("--variables", self.variables.is_some()),
             ("--rules", self.rules.is_some()),
         ];
         given.into_iter().find(|(_, is_given)| *is_given).map(|(name, _)| name)
@@ -105,6 +115,10 @@ impl HowArguments {
                 Children::Recorded => ChildrenPolicy::Recorded,
                 Children::Execute => ChildrenPolicy::Execute,
             }),
+            variables: self.variables.map(|variables| match variables {
+                Variables::Recorded => VariablesPolicy::Recorded,
+                Variables::Current => VariablesPolicy::Current,
+            }),
             stubs: self.stubs.as_deref().map(stubs).transpose()?,
             rules: rules(self.rules.as_deref())?,
         })
@@ -115,7 +129,7 @@ impl HowArguments {
 pub(super) fn rules(named: Option<&Path>) -> Result<Option<crate::api::ReplayRules>, Usage> {
     let path = match named {
         Some(path) => path,
-        None if Path::new(RULES_FILE).is_file() => Path::new(RULES_FILE),
+        None if Path::new(FILE_NAME).is_file() => Path::new(FILE_NAME),
         None => return Ok(None),
     };
     let rules = Rules::parse(&input::read(path)?);

@@ -8,12 +8,13 @@ use serde::Serialize;
 
 use super::client::Client;
 use super::connection::Connection;
-use super::offline::{Workshop, recording};
+use super::offline::{self, Workshop, recording};
 use super::output::{BAD, DIM, GOOD, Output, clean, clean_block};
-use super::{Exit, Usage, input, rerun, runs};
+use super::sandboxed::HowArguments;
+use super::{Exit, Usage, rerun, runs};
 use crate::api::{Comparison, RecordingFile};
 use crate::backtest::compare::{compare, headline, text};
-use crate::backtest::replay::ReplayError;
+use crate::backtest::replay::{Options, ReplayError};
 use crate::backtest::rules::{FILE_NAME, Rules};
 use crate::backtest::source::{Original, Source};
 use crate::model::verdict::Verdict;
@@ -31,9 +32,6 @@ pub(super) struct Arguments {
     /// The directory of the recordings, or one of them
     #[arg(value_name = "FIXTURES", default_value = FIXTURES)]
     fixtures: PathBuf,
-    /// What may differ [default: dacapo-replay.json, where there is one]
-    #[arg(long, value_name = "FILE", conflicts_with = "record")]
-    rules: Option<PathBuf>,
     /// Record these runs of a server: ids, beginnings of them, or `latest`
     #[arg(long, value_name = "RUN", num_args = 1.., conflicts_with = "component")]
     record: Vec<String>,
@@ -43,6 +41,8 @@ pub(super) struct Arguments {
     /// Keep the values of variables, secret headers and the URLs of tokens, which are left out otherwise
     #[arg(long, requires = "record")]
     with_secrets: bool,
+    #[command(flatten)]
+    how: HowArguments,
     #[command(flatten)]
     connection: Connection,
 }
@@ -65,18 +65,32 @@ struct Tested {
     file: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     run_id: Option<String>,
-    verdict: String,
+    #[serde(serialize_with = "word")]
+    verdict: Verdict,
     #[serde(skip_serializing_if = "Option::is_none")]
     comparison: Option<Comparison>,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
 }
 
+impl Tested {
+    fn has_passed(&self) -> bool {
+        matches!(self.verdict, Verdict::Same | Verdict::Fixed)
+    }
+}
+
+fn word<S: serde::Serializer>(verdict: &Verdict, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(verdict.as_str())
+}
+
 /// Records runs, or replays them.
 pub(super) fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Exit> {
     match &arguments.component {
         Some(component) => replay_all(component, arguments, output),
-        None => record(arguments, output),
+        None => match arguments.how.given() {
+            Some(name) => Err(Usage::new(format!("{name} is for replays: leave it out with --record")).into()),
+            None => record(arguments, output),
+        },
     }
 }
 
@@ -107,19 +121,19 @@ fn file_name(text: &str) -> String {
 }
 
 fn replay_all(component: &Path, arguments: &Arguments, output: Output) -> anyhow::Result<Exit> {
-    let rules = rules(arguments.rules.as_deref())?;
+    let how = arguments.how.read()?;
     let files = files(&arguments.fixtures)?;
+    let options = offline::options(&how, &files)?;
+    let rules = Rules::check(how.rules.unwrap_or_default()).map_err(|error| Usage::new(error.to_string()))?;
     let workshop = Workshop::open(component).map_err(|error| Usage::new(format!("{error:#}")))?;
     let mut summary = Summary::default();
     for path in files {
-        let (count, tested) = match test(&workshop, &path, &rules) {
-            Ok(tested) if tested.verdict == Verdict::Same.as_str() || tested.verdict == Verdict::Fixed.as_str() => {
-                (&mut summary.passed, tested)
-            }
-            Ok(tested) => (&mut summary.different, tested),
-            Err(why) => (&mut summary.not_run, not_run(&path, why)),
-        };
-        *count += 1;
+        let tested = test(&workshop, &options, &path, &rules).unwrap_or_else(|why| not_run(&path, why));
+        *match tested.verdict {
+            _ if tested.has_passed() => &mut summary.passed,
+            Verdict::NotReplayable => &mut summary.not_run,
+            _ => &mut summary.different,
+        } += 1;
         if let Output::Human = output {
             show(output, &tested)?;
         }
@@ -138,13 +152,6 @@ fn replay_all(component: &Path, arguments: &Arguments, output: Output) -> anyhow
         // The code of what could not be done.
         _ => Exit::Usage,
     })
-}
-
-fn rules(path: Option<&Path>) -> Result<Rules, Usage> {
-    let named = Path::new(FILE_NAME);
-    let path = path.or_else(|| named.is_file().then_some(named));
-    let Some(path) = path else { return Ok(Rules::default()) };
-    Rules::parse(&input::read(path)?).map_err(|error| Usage::new(format!("{}: {error}", path.display())))
 }
 
 /// The recordings that are meant, by their names.
@@ -167,24 +174,24 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Usage> {
 }
 
 /// What the component does with a recording; the error says why it cannot be known.
-fn test(workshop: &Workshop, path: &Path, rules: &Rules) -> Result<Tested, String> {
+fn test(workshop: &Workshop, options: &Options, path: &Path, rules: &Rules) -> Result<Tested, String> {
     let Original { source, .. } = recording(path).map_err(|error| error.to_string())?;
     let task = source.context.task.id.clone();
     let run_id = Some(source.context.run.id.clone());
     let rejected = |note: String| Tested {
         file: path.display().to_string(),
         run_id: run_id.clone(),
-        verdict: Verdict::PayloadRejected.as_str().into(),
+        verdict: Verdict::PayloadRejected,
         comparison: None,
         note: Some(note),
     };
     if let Some(problems) = payload_problems(workshop, &source) {
         return Ok(rejected(problems));
     }
-    match workshop.runtime.block_on(workshop.replayer(&source).replay(&source, None)) {
+    match workshop.runtime.block_on(workshop.replayer(&source, options.clone()).replay(&source, None)) {
         Ok(now) => {
             let comparison = compare(&source.observed, &now, rules.task(&task));
-            let verdict = comparison.verdict.as_str().into();
+            let verdict = comparison.verdict;
             let note = Some(headline(&comparison)).filter(|headline| !headline.is_empty());
             Ok(Tested { file: path.display().to_string(), run_id, verdict, comparison: Some(comparison), note })
         }
@@ -207,7 +214,7 @@ fn not_run(path: &Path, why: String) -> Tested {
     Tested {
         file: path.display().to_string(),
         run_id: None,
-        verdict: Verdict::NotReplayable.as_str().into(),
+        verdict: Verdict::NotReplayable,
         comparison: None,
         note: Some(why),
     }
@@ -215,7 +222,7 @@ fn not_run(path: &Path, why: String) -> Tested {
 
 fn show(output: Output, tested: &Tested) -> anyhow::Result<()> {
     let Tested { file, verdict, comparison, note, .. } = tested;
-    let passed = [Verdict::Same, Verdict::Fixed].iter().any(|good| good.as_str() == verdict);
+    let (verdict, passed) = (verdict.as_str(), tested.has_passed());
     let (mark, style) = if passed { ("✓", GOOD) } else { ("✗", BAD) };
     let note = note.as_ref().map(|note| format!(": {}", clean(note))).unwrap_or_default();
     output.line(format_args!("{style}{mark}{style:#} {} {verdict}{note}", clean(file)))?;

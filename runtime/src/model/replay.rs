@@ -55,6 +55,21 @@ words!(Children {
     Execute = "execute",
 });
 
+/// Which variables a replay sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Variables {
+    /// Those of the recording, with the values of then.
+    #[default]
+    Recorded,
+    /// Of those that the recording lacks, the ones that the environment has now.
+    Current,
+}
+
+words!(Variables {
+    Recorded = "recorded",
+    Current = "current",
+});
+
 /// What was seen of a run, or of its replay.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observed {
@@ -73,6 +88,8 @@ pub struct Observed {
     pub metadata_digest: u64,
     /// What it used.
     pub usage: Usage,
+    /// The names of variables that its environment has now and its recording has not, if it looked for variables.
+    pub new_variables: Vec<String>,
     /// What it knew that nobody is to read: the values of its variables.
     pub secrets: Mask,
 }

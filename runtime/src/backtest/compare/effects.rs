@@ -7,10 +7,10 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::excerpt;
-use crate::api::{EffectCall, EffectChange, EffectChanges, EffectMove};
+use crate::api::{ChildChanges, EffectCall, EffectChange, EffectChanges, EffectMove, Listed};
 use crate::backtest::rules::{TaskRules, host_of};
 use crate::model::mask::Mask;
-use crate::model::replay::{AnsweredBy, Effect, EffectKind};
+use crate::model::replay::{AnsweredBy, ChildEffects, Effect, EffectKind};
 
 /// Most bytes of a target that are shown.
 const MAX_TARGET_BYTES: usize = 400;
@@ -21,6 +21,7 @@ const MAX_HOST_BYTES: usize = 260;
 const UNSHOWN: &str = "(what differs is not shown: a body, a secret, an option, or the end of something long)";
 
 /// What was found.
+#[derive(Default)]
 pub(super) struct Found {
     /// After the rules; new hosts and unmatched calls are listed whatever the rules say.
     pub(super) changes: EffectChanges,
@@ -75,6 +76,32 @@ pub(super) fn changes(then: &[Effect], now: &[Effect], rules: &TaskRules, mask: 
     let are_same = added.is_empty() && removed.is_empty() && changed.is_empty() && reordered.is_empty();
     let go_further = are_unmatched || new.iter().filter_map(|effect| host(effect)).any(|host| !known.contains(&host));
     Found { differ: !are_same || are_unmatched, go_further, changes }
+}
+
+/// What differs in the calls of executed children, each compared with the one that was executed then, else with the run in
+/// whose place it was executed. Of all of them together: what it comes to.
+pub(super) fn of_children(
+    (then, now): (&[ChildEffects], &[ChildEffects]),
+    rules: &TaskRules,
+    mask: &Mask,
+) -> (Listed<ChildChanges>, Found) {
+    let mut earlier: HashMap<&str, VecDeque<&[Effect]>> = HashMap::new();
+    for child in then {
+        earlier.entry(&child.task).or_default().push_back(&child.now);
+    }
+    let (mut children, mut all) = (Listed::default(), Found::default());
+    for child in now {
+        let executed = earlier.get_mut(child.task.as_str()).and_then(VecDeque::pop_front);
+        let then = executed.or(child.then.as_deref()).unwrap_or_default();
+        let found = changes(then, &child.now, rules, mask);
+        all.differ |= found.differ;
+        all.go_further |= found.go_further;
+        if found.differ || !found.changes.new_hosts.is_empty() || !found.changes.unmatched.is_empty() {
+            let task = excerpt::start(&child.task, MAX_TARGET_BYTES, mask);
+            children.add(|| ChildChanges { task, effects: found.changes });
+        }
+    }
+    (children, all)
 }
 
 /// Which call then is which call now, in the order of then.

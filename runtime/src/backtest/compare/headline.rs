@@ -1,7 +1,7 @@
 //! A comparison in one line, for lists.
 
 use super::printable;
-use crate::api::{Comparison, Listed};
+use crate::api::{Comparison, EffectChanges, Listed};
 
 /// Most bytes of a message in a headline.
 const MAX_TEXT_BYTES: usize = 120;
@@ -22,7 +22,20 @@ pub fn headline(comparison: &Comparison) -> String {
     let place = if now.name.is_some() { "in the error" } else { "in the output" };
     parts.extend(counted(&comparison.output, "difference", place));
     parts.extend(counted(&comparison.metadata, "difference", "in the metadata"));
-    let effects = &comparison.effects;
+    add_effects(&mut parts, &comparison.effects);
+    let children = &comparison.children;
+    match &children.items[..] {
+        [child] if children.more == 0 => {
+            let mut of_child = Vec::new();
+            add_effects(&mut of_child, &child.effects);
+            parts.push(format!("in {}: {}", short(&child.task), of_child.join(", ")));
+        }
+        _ => parts.extend(counted(children, "executed run", "with other calls")),
+    }
+    parts.join(", ")
+}
+
+fn add_effects(parts: &mut Vec<String>, effects: &EffectChanges) {
     parts.extend(counted(&effects.added, "call", "added"));
     parts.extend(counted(&effects.removed, "call", "removed"));
     parts.extend(counted(&effects.changed, "call", "changed"));
@@ -32,7 +45,6 @@ pub fn headline(comparison: &Comparison) -> String {
         [host] if effects.new_hosts.more == 0 => parts.push(format!("new host {}", short(host))),
         _ => parts.extend(counted(&effects.new_hosts, "new host", "asked")),
     }
-    parts.join(", ")
 }
 
 fn counted<T>(list: &Listed<T>, what: &str, where_: &str) -> Option<String> {

@@ -45,12 +45,13 @@ pub fn compare(then: &Observed, now: &Observed, rules: &TaskRules) -> Comparison
         false => json::diff(&then.metadata, &now.metadata, &rules.ignore_metadata, rules, mask),
     };
     let found = effects::changes(&then.effects, &now.effects, rules, mask);
+    let (children, others) = effects::of_children((&then.children, &now.children), rules, mask);
     let usage = Both { then: Used::from(then.usage), now: Used::from(now.usage) };
     let passed_budgets = passed_budgets(&usage, rules);
     let seen = Seen {
         output_differs: !output.is_empty(),
-        effects_differ: found.differ || !metadata.is_empty(),
-        goes_further: found.go_further,
+        effects_differ: found.differ || others.differ || !metadata.is_empty(),
+        goes_further: found.go_further || others.go_further,
         passes_a_budget: !passed_budgets.is_empty(),
     };
     Comparison {
@@ -59,10 +60,21 @@ pub fn compare(then: &Observed, now: &Observed, rules: &TaskRules) -> Comparison
         output,
         metadata,
         effects: found.changes,
+        children,
+        new_variables: new_variables(now),
         logs: Both { then: then.logs.into(), now: now.logs.into() },
         usage,
         passed_budgets,
     }
+}
+
+/// The names of the variables that the recording lacks.
+fn new_variables(now: &Observed) -> Listed<String> {
+    let mut names = Listed::default();
+    for name in &now.new_variables {
+        names.add(|| excerpt::start(name, MAX_NAME_BYTES, &Mask::default()));
+    }
+    names
 }
 
 /// What was found, after the rules.

@@ -1,6 +1,6 @@
 //! Comparisons as text of a bounded length, one for each replay of a backtest.
 
-use crate::api::{Comparison, Listed};
+use crate::api::{Comparison, EffectChanges, Listed};
 use crate::model::limits::MAX_COMPARISON_BYTES;
 
 /// Items of each list that are tried, in this order, until the text is short enough.
@@ -31,9 +31,16 @@ pub fn from_stored(text: &str) -> Result<Comparison, StoredError> {
 }
 
 fn shorten(comparison: &mut Comparison, max_items: usize) {
-    let effects = &mut comparison.effects;
     comparison.output.shorten(max_items);
     comparison.metadata.shorten(max_items);
+    comparison.new_variables.shorten(max_items);
+    shorten_effects(&mut comparison.effects, max_items);
+    comparison.children.shorten(max_items);
+    // Each of so many children has lists of its own.
+    comparison.children.items.iter_mut().for_each(|child| shorten_effects(&mut child.effects, max_items / 4));
+}
+
+fn shorten_effects(effects: &mut EffectChanges, max_items: usize) {
     effects.added.shorten(max_items);
     effects.removed.shorten(max_items);
     effects.changed.shorten(max_items);

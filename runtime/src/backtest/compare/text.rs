@@ -20,6 +20,15 @@ pub fn text(comparison: &Comparison) -> String {
     lines.changes(if failed { "error" } else { "output" }, &comparison.output);
     lines.changes("metadata", &comparison.metadata);
     lines.effects(&comparison.effects);
+    for child in &comparison.children.items {
+        lines.line("executed", format_args!("{}:", printable(&child.task)));
+        lines.effects(&child.effects);
+    }
+    lines.more(comparison.children.more);
+    for name in &comparison.new_variables.items {
+        lines.line("variable", format_args!("{} is not in the recording", printable(name)));
+    }
+    lines.more(comparison.new_variables.more);
     let (then, now) = (comparison.logs.then.levels(), comparison.logs.now.levels());
     let logs = then.into_iter().zip(now).filter(|(then, now)| then != now);
     let logs: Vec<String> = logs.map(|((level, then), (_, now))| format!("{level} {then} → {now}")).collect();

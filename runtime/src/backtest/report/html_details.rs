@@ -14,6 +14,16 @@ pub(super) fn details(comparison: &Comparison) -> String {
     page.changes("Output", &comparison.output);
     page.changes("Metadata", &comparison.metadata);
     page.effects(&comparison.effects);
+    for child in &comparison.children.items {
+        page.push(&format!("<h3>Executed: {}</h3>\n", code(&child.task)));
+        page.effects(&child.effects);
+    }
+    if comparison.children.more > 0 {
+        page.push(&format!("<p class=\"dim\">and {} more executed runs</p>\n", comparison.children.more));
+    }
+    page.table("Variables that the recording lacks", &["name"], &comparison.new_variables, |name| {
+        format!("<td>{}</td>", code(name))
+    });
     page.logs(comparison);
     page.usage(&comparison.usage);
     page.0
