@@ -9,6 +9,7 @@ mod history;
 mod postgres;
 mod program;
 
+mod adversary;
 mod api;
 mod backtests;
 mod batches;
