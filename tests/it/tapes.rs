@@ -14,11 +14,12 @@ use dacapo::context::AttemptLimits;
 use dacapo::model::attempt::{Outcome, Usage};
 use dacapo::model::digest::Digest;
 use dacapo::model::egress::EgressPolicy;
+use dacapo::model::mask::Mask;
 use dacapo::model::replay::{AnsweredBy, Effect, LogCounts, Mode, Observed, ObservedEnd, Unmatched};
 use dacapo::sandbox::context::Deployment;
 use dacapo::sandbox::recording::Recording;
 use dacapo::sandbox::world::NoWorld;
-use dacapo::sandbox::{Activity, Call, ComponentSource, Config, Entry, Journal, Limits, Sandbox, WasmSandbox};
+use dacapo::sandbox::{Activity, Call, ComponentSource, Config, Entry, Journal, Limits, Sandbox, WasmSandbox, tape};
 use dacapo_host_api::NoServices;
 use dacapo_tests::guests;
 use serde_json::{Value, json};
@@ -98,7 +99,7 @@ impl Desk {
             payload: steps.to_string().into(),
             limits: Limits::default(),
             variables: Arc::default(),
-            egress: Arc::new(EgressPolicy::new(vec!["127.0.0.1".parse().unwrap()])),
+            egress: Arc::new(EgressPolicy::new(vec!["127.0.0.1".parse().unwrap()])).into(),
             tape: None,
             services: Box::new(NoServices),
             world: Arc::new(NoWorld),
@@ -119,6 +120,8 @@ impl Desk {
             metadata: "{}".into(),
             metadata_digest: recording.metadata_digest(),
             usage: Usage::default(),
+            new_variables: Vec::new(),
+            secrets: Mask::default(),
         };
         Source {
             context,
@@ -138,6 +141,7 @@ impl Desk {
             stubs: Arc::default(),
             egress: Arc::new(EgressPolicy::new(Vec::new())),
             children: Some(Arc::new(NoSources)),
+            variables: tape::Variables::default(),
         };
         let replayer = Replayer::new(self.sandbox.clone(), self.target.clone(), options);
         replayer.replay(source, Some(Arc::new(steps.to_string()))).await

@@ -325,7 +325,7 @@ mod tests {
             let journal = crate::Journal::recording(1_000);
             journal.ask_now(|| Question::new(Kind::WallClock), || Ok((seconds, nanoseconds))).expect("an answer");
             let recording = Recording::read(&journal.unwritten().expect("a segment").segment).expect("a journal");
-            Pins::new(&recording, 0, u64::MAX)
+            Pins::new(&recording, Variables::default(), (0, u64::MAX))
         };
         assert!(reading(u64::MAX, 1_000_000_000).is_err());
         let pins = reading(u64::MAX, 999_999_999).expect("the last moment");
