@@ -68,6 +68,7 @@ pub async fn run_filter(
         batch: id("batch", wanted.batch.as_deref())?,
         schedule: id("schedule", wanted.schedule.as_deref())?,
         bulk: id("bulkAction", wanted.bulk_action.as_deref())?,
+        errors: words("error", wanted.error.as_ref())?,
         is_test: wanted.is_test,
         from: wanted.from,
         to: wanted.to,

@@ -46,14 +46,14 @@ async fn halfway(app: &TestApp, bulk: &str) {
     panic!("{bulk} does not begin");
 }
 
-async fn begin(app: &TestApp, body: Value) -> String {
+pub async fn begin(app: &TestApp, body: Value) -> String {
     let answer = app.post("/api/v1/bulk-actions", body).await;
     assert_eq!(answer.status.as_u16(), 202, "{}", answer.json);
     answer.json["id"].as_str().expect("an id").to_owned()
 }
 
 /// The action, when it is over.
-async fn over(app: &TestApp, bulk: &str) -> Value {
+pub async fn over(app: &TestApp, bulk: &str) -> Value {
     for _ in 0..1_000 {
         let found = app.get(&format!("/api/v1/bulk-actions/{bulk}")).await.ok();
         if found["status"] != "PENDING" {

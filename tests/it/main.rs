@@ -51,6 +51,7 @@ mod samples;
 mod sandboxed;
 mod schedules;
 mod sessions;
+mod statistics;
 mod storage;
 mod streams;
 mod survival;

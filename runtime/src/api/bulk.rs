@@ -79,6 +79,9 @@ pub struct BulkFilter {
     /// What this bulk action made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bulk_action: Option<String>,
+    /// Groups of errors, by their fingerprints.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<StringOrList>,
     /// Whether it was triggered as a test.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub is_test: Option<bool>,

@@ -25,6 +25,7 @@ mod replays;
 mod runs;
 mod schedules;
 mod sessions;
+mod statistics;
 mod streams;
 mod tokens;
 mod trace;
@@ -76,13 +77,16 @@ pub use replays::{
 };
 pub use runs::{
     AwaitedItem, EnvironmentRef, EventItem, EventList, LogItem, LogPage, Pagination, RelatedRun, RelatedRuns,
-    RunCommon, RunDetails, RunId, RunItem, RunList, RunResult, RunStatus, Usage,
+    RunCommon, RunCount, RunDetails, RunId, RunItem, RunList, RunResult, RunStatus, Usage,
 };
 pub use schedules::{
     CreateScheduleRequest, DeletedSchedule, Generator, RunSchedule, ScheduleEnvironment, ScheduleItem, ScheduleKind,
     ScheduleList, SchedulePlan, ScheduledPayload, TimezoneList,
 };
 pub use sessions::{LoginRequest, SessionItem};
+pub use statistics::{
+    EndedCounts, ErrorGroupItem, ErrorGroupList, Overview, PresentCounts, Series, TaskOverview, TaskStatistics,
+};
 pub use streams::{InputRequest, StreamEvent, StreamReceipt, StreamVersion};
 pub use tokens::{BaseClaims, CreateTokenRequest, CreatedToken, RealtimeClaims, TokenEnd};
 pub use trace::{

@@ -245,6 +245,23 @@ pub struct RunDetails {
     pub queue: String,
     /// Dacapo's: the most memory an attempt used, in bytes.
     pub peak_memory_bytes: u64,
+    /// Dacapo's: its part of the queue, where that is divided by keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<String>,
+    /// Dacapo's: how far ahead it stands in the queue, in seconds.
+    pub priority: f64,
+    /// Dacapo's: the machine, where the trigger named one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    /// Dacapo's: the most attempts, where the trigger named a number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// Dacapo's: CPU seconds, where the trigger named a number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_duration: Option<u32>,
+    /// Dacapo's: the bulk action that made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bulk_action_id: Option<String>,
 }
 
 /// Something that a run waits for.
@@ -324,6 +341,23 @@ pub struct RunItem {
     pub common: RunCommon,
     /// Where it runs.
     pub env: EnvironmentRef,
+    /// Dacapo's: the name of its queue.
+    pub queue: String,
+    /// Dacapo's: attempts so far.
+    pub attempt_count: u32,
+    /// Dacapo's: why it failed, or why its last attempt did, without a stack.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<SerializedError>,
+}
+
+/// `GET /api/v1/runs/count`
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunCount {
+    /// Runs that meet the conditions: 10,000 at most.
+    pub count: u64,
+    /// Whether there are more.
+    pub is_more: bool,
 }
 
 /// An environment, in short.

@@ -29,6 +29,7 @@ pub(super) const KNOWN: &[&str] = &[
     "filter[schedule]",
     "filter[bulkAction]",
     "filter[isTest]",
+    "filter[error]",
     "filter[createdAt][from]",
     "filter[createdAt][to]",
     "filter[createdAt][period]",
@@ -63,6 +64,7 @@ pub(super) fn parse(params: &Params, now: Timestamp) -> Result<ListQuery> {
     filter.batch = id(params, "filter[batch]")?;
     filter.schedule = id(params, "filter[schedule]")?;
     filter.bulk = id(params, "filter[bulkAction]")?;
+    filter.errors = words(params, "filter[error]")?;
     if params.get("filter[isTest]").is_some() {
         filter.is_test = Some(params.flag("filter[isTest]")?);
     }

@@ -31,6 +31,7 @@ mod routes;
 mod runs;
 mod schedules;
 mod session;
+mod statistics;
 mod streams;
 mod tokens;
 mod trace;

@@ -21,7 +21,7 @@ use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
 
 use super::{
     admin, backtests, batches, bulk, changes, deployments, health, packets, queues, realtime, rerun, runs, schedules,
-    session, streams, tokens, trace, trigger, variables, waitpoints,
+    session, statistics, streams, tokens, trace, trigger, variables, waitpoints,
 };
 use crate::api::{BatchItemRequest, ErrorBody, ShapeMessage};
 
@@ -49,10 +49,11 @@ use crate::api::{BatchItemRequest, ErrorBody, ShapeMessage};
         queues::list, queues::retrieve, queues::pause, queues::override_limit, queues::reset_limit,
         realtime::run, realtime::tags, realtime::batch,
         rerun::recording, rerun::rerun,
-        runs::list, runs::retrieve, runs::result, runs::events, runs::logs, runs::cancel,
+        runs::list, runs::count, runs::retrieve, runs::result, runs::events, runs::logs, runs::cancel,
         schedules::create, schedules::list, schedules::retrieve, schedules::update, schedules::activate,
         schedules::deactivate, schedules::delete, schedules::timezones,
         session::begin, session::show, session::end,
+        statistics::overview, statistics::of_task, statistics::errors,
         streams::read, streams::read_input, streams::open, streams::last, streams::write, streams::append,
         streams::input,
         tokens::claims, tokens::create,
@@ -196,6 +197,18 @@ impl IntoParams for NumberedPages {
     }
 }
 
+/// Of what time numbers are.
+pub(super) enum Period {}
+
+impl IntoParams for Period {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        in_query(&[(
+            "period",
+            "The time until now, such as `1h`, `24h` or `7d`; default `24h`, at most `90d`. Up to `6h` by minutes, else by hours",
+        )])
+    }
+}
+
 /// When something was made.
 const CREATED: [(&str, &str); 3] = [
     ("filter[createdAt][from]", "Only what was made from then on: a date, or milliseconds since 1970"),
@@ -219,6 +232,7 @@ impl IntoParams for RunConditions {
             ("filter[batch]", "The runs of the items of this batch, `batch_…`, made for it or found by a key"),
             ("filter[schedule]", "What this schedule fired: `sched_…`"),
             ("filter[bulkAction]", "What this bulk action made: `bulk_…`"),
+            ("filter[error]", "Groups of errors, by their fingerprints, separated by commas"),
             ("filter[isTest]", "`true`: only tests. `false`: none"),
         ]);
         parameters.extend(in_query(&CREATED));

@@ -10,7 +10,7 @@ use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use super::{
     Server, admin, backtests, batches, bulk, changes, deployments, error, health, openapi, packets, queues, realtime,
-    rerun, runs, schedules, session, streams, tokens, trace, trigger, variables, waitpoints,
+    rerun, runs, schedules, session, statistics, streams, tokens, trace, trigger, variables, waitpoints,
 };
 use crate::model::limits;
 
@@ -70,6 +70,7 @@ fn uploads() -> Router<Arc<Server>> {
 fn for_tokens() -> Router<Arc<Server>> {
     Router::new()
         .route("/api/v1/runs", get(runs::list))
+        .route("/api/v1/runs/count", get(runs::count))
         .route("/api/v3/runs/{run}", get(runs::retrieve))
         .route("/api/v1/runs/{run}/result", get(runs::result))
         .route("/api/v1/runs/{run}/events", get(runs::events))
@@ -109,9 +110,12 @@ fn run_changes() -> Router<Arc<Server>> {
         .route("/api/v1/idempotencyKeys/{key}/reset", post(changes::reset_key))
 }
 
-/// Queues, actions on many runs, large payloads.
+/// Numbers, queues, actions on many runs, large payloads.
 fn queues_and_bulk() -> Router<Arc<Server>> {
     Router::new()
+        .route("/api/v1/overview", get(statistics::overview))
+        .route("/api/v1/tasks/{task}/statistics", get(statistics::of_task))
+        .route("/api/v1/errors", get(statistics::errors))
         .route("/api/v1/queues", get(queues::list))
         .route("/api/v1/queues/{queue}", get(queues::retrieve))
         .route("/api/v1/queues/{queue}/pause", post(queues::pause))

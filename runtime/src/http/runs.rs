@@ -16,12 +16,13 @@ use super::trigger::result_in_time;
 use super::{cursor, list, schedules};
 use crate::api::{
     self, AwaitedItem, EnvironmentRef, EventItem, EventList, LogItem, LogPage, RelatedRun, RelatedRuns, RunCommon,
-    RunDetails, RunItem, RunList, RunResult, RunSchedule,
+    RunCount, RunDetails, RunItem, RunList, RunResult, RunSchedule,
 };
 use crate::model::id::RunId;
+use crate::model::limits;
 use crate::model::run::{Run, Status};
 use crate::model::scope::{Action, Resource};
-use crate::storage::{Canceled, LogKind, LogRow};
+use crate::storage::{Canceled, LogKind, LogRow, Place};
 
 /// Log entries on a page when the caller does not say, and at most.
 const LOG_PAGE: u64 = 1_000;
@@ -79,8 +80,14 @@ pub(super) async fn details(server: &Server, run: Run) -> Result<Json<RunDetails
         waits_for: AwaitedItem::list(&waits),
         attempt_count: run.attempt,
         replays: replays.iter().map(ToString::to_string).collect(),
-        queue: run.queue,
         peak_memory_bytes: run.peak_memory_bytes,
+        concurrency_key: run.concurrency_key,
+        priority: run.priority_ms as f64 / 1_000.0,
+        machine: run.machine.map(|machine| machine.name().into()),
+        max_attempts: run.max_attempts,
+        max_duration: run.max_duration_seconds,
+        bulk_action_id: run.origin.bulk.map(|bulk| bulk.to_string()),
+        queue: run.queue,
     })
 }
 
@@ -141,8 +148,34 @@ pub(super) async fn list(State(server): State<Arc<Server>>, bearer: Bearer, para
     let page = server.storage.runs(environment.id, query.filter, query.place, query.limit).await?;
     let pagination = cursor::around(&page, now, |run| run.id);
     let env = EnvironmentRef { id: environment.id.to_string(), name: environment.slug.clone() };
-    let item = |run: &Run| RunItem { common: run.into(), env: env.clone() };
+    let item = |run: &Run| RunItem {
+        common: run.into(),
+        env: env.clone(),
+        queue: run.queue.clone(),
+        attempt_count: run.attempt,
+        error: run.error.as_ref().map(Into::into),
+    };
     json(RunList { data: page.items.iter().map(item).collect(), pagination })
+}
+
+/// How many runs a list has, as far as 10,000.
+#[utoipa::path(
+    get, path = "/api/v1/runs/count", tag = "Runs",
+    security(("key" = []), ("publicToken" = [])),
+    params(RunConditions),
+    responses(
+        (status = 200, body = RunCount, description = "The number"),
+        (status = 422, body = crate::api::ErrorBody, description = "No queue can have a name of `filter[queue]`"),
+        ReadErrors,
+    ),
+)]
+pub(super) async fn count(State(server): State<Arc<Server>>, bearer: Bearer, params: Params) -> Result<Json<RunCount>> {
+    let mut query = list::parse(&params, server.runs.now())?;
+    may_list(&bearer, &query.filter.tasks)?;
+    let environment = bearer.caller.environment.id;
+    query.filter.deployments = server.storage.deployments_of_versions(environment, &query.versions).await?;
+    let found = server.storage.run_ids(environment, query.filter, Place::Start, limits::MAX_RUNS_COUNTED).await?;
+    json(RunCount { count: found.items.len() as u64, is_more: found.has_older })
 }
 
 /// A list takes a scope for all runs, or for every task that it names.

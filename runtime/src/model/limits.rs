@@ -141,6 +141,18 @@ pub const MAX_VARIABLES: usize = 500;
 pub const MAX_BRANCH_NAME_CHARS: usize = 128;
 /// Most environments for branches that one environment has.
 pub const MAX_BRANCHES: u64 = 1_000;
+/// Runs of a list are counted up to this many.
+pub const MAX_RUNS_COUNTED: u32 = 10_000;
+/// Runs of a status are counted up to this many.
+pub const MAX_COUNTED: u32 = 10_001;
+/// Most rows of counts that an answer is made from.
+pub const MAX_STATISTICS_ROWS: u32 = 200_000;
+/// Most groups of errors of a task; the others go into one more.
+pub const MAX_ERROR_GROUPS_PER_TASK: u64 = 500;
+/// Most groups of errors of an answer.
+pub const MAX_ERROR_GROUPS: u32 = 200;
+/// Most versions that are shown of a group of errors.
+pub const MAX_ERROR_VERSIONS: u32 = 10;
 /// How long an operator stays logged in.
 pub const SESSION_LIFE: Duration = Duration::from_secs(7 * 86_400);
 

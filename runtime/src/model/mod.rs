@@ -40,6 +40,7 @@ pub mod retry;
 pub mod run;
 pub mod schedule;
 pub mod scope;
+pub mod statistics;
 pub mod stream;
 pub mod tag;
 pub mod task;

@@ -61,6 +61,11 @@ impl Effects {
         self.ended.push((run, end));
     }
 
+    /// The runs that have ended here.
+    pub(super) fn ended(&self) -> &[(RunId, End)] {
+        &self.ended
+    }
+
     /// So many more (or fewer) runs of the environment have not started yet.
     pub(super) fn waiting(&mut self, environment: EnvironmentId, change: i64) {
         self.waiting.push((environment, change));

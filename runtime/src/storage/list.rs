@@ -48,6 +48,7 @@ fn conditions(filter: &RunFilter) -> Vec<Condition> {
         ("schedule_id", text(filter.schedule.map(|id| id.to_string()))),
     ];
     let properties = vec![
+        ("error_group", filter.errors.clone()),
         ("deployment_id", filter.deployments.iter().map(ToString::to_string).collect()),
         ("machine", filter.machines.clone()),
         ("task_id", filter.tasks.clone()),

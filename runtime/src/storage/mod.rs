@@ -43,6 +43,7 @@ mod sessions;
 mod settlements;
 mod sources;
 mod sql;
+mod statistics;
 mod streams;
 mod tokens;
 mod upkeep;
@@ -82,6 +83,7 @@ pub use schedules::{Activation, Fired, NewSchedule, Schedule, SchedulePage, Sche
 pub use schema::{SchemaVersions, schema_versions};
 pub use settlements::AttemptEnd;
 pub use sources::StoredSource;
+pub use statistics::{Counted, ErrorGroup, Present};
 pub use streams::{Appended, Chunk, NewChunks};
 pub use waitpoints::{Completed, NewWaitpoint, Stored, Waitpoint, WaitpointFilter};
 pub use waits::{Suspended, Suspension};

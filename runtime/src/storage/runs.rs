@@ -34,6 +34,8 @@ pub struct RunFilter {
     pub schedule: Option<ScheduleId>,
     /// What this bulk action made.
     pub bulk: Option<BulkId>,
+    /// Whose error is in one of these groups.
+    pub errors: Vec<String>,
     /// Tests, or everything else.
     pub is_test: Option<bool>,
     /// Triggered at this moment or later.

@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0004_waits.sql"),
     include_str!("../../migrations/sqlite/0005_backtests.sql"),
     include_str!("../../migrations/sqlite/0006_sessions.sql"),
+    include_str!("../../migrations/sqlite/0007_statistics.sql"),
 ];
 /// The file of the database within the data directory.
 pub(super) const DATABASE_FILE: &str = "dacapo.db";

@@ -23,6 +23,7 @@ use super::changes::find_topics;
 use super::effects::{Effects, Listeners, earliest};
 use super::queue::{self, ClaimRequest, Claimed, PendingClaim};
 use super::sql::{BEGIN, Tx};
+use super::statistics::count_ends;
 use crate::clock::Clock;
 
 /// Verbs that may wait for the writer; one more is refused as [`Error::Busy`].
@@ -250,10 +251,11 @@ impl State {
             // The job knows its own error; this one only says that the group did not commit.
             return Err(Error::RolledBack);
         }
+        let counted = count_ends(&mut tx);
         let mut claims = Vec::new();
         let mut ready_at = earliest(self.ready_at, tx.effects.ready_at);
         let now = self.clock.now();
-        let claimed = answer_open(&mut tx, &self.open_claims, &mut ready_at, now);
+        let claimed = counted.and_then(|()| answer_open(&mut tx, &self.open_claims, &mut ready_at, now));
         let committed = claimed.and_then(|claimed| tx.execute("COMMIT", &[]).map(|_| claimed));
         match committed {
             Ok(claimed) => {

@@ -1,5 +1,5 @@
 //! The loop that does what time demands: schedules fire, delayed runs become due, queued runs
-//! expire, runs of dead workers are queued again, old journals and backtests are forgotten.
+//! expire, runs of dead workers are queued again, old journals, backtests and counts are forgotten.
 
 use std::time::Duration;
 
@@ -59,7 +59,8 @@ impl Upkeep {
         // Where there is no time so long ago, there is nothing of it either.
         let too_old = |kept| now.checked_sub(kept).unwrap_or(jiff::Timestamp::MIN);
         let has_more = self.storage.forget_old_journals(too_old(self.journal_retention)).await?
-            | self.storage.forget_old_backtests(too_old(self.backtest_retention)).await?;
+            | self.storage.forget_old_backtests(too_old(self.backtest_retention)).await?
+            | self.storage.forget_old_statistics(now).await?;
         let until = |next: jiff::Timestamp| next.duration_since(self.clock.now());
         let sleep = next.map_or(MAX_SLEEP, |next| Duration::try_from(until(next)).unwrap_or(Duration::ZERO));
         Ok(match left {
