@@ -1,0 +1,38 @@
+// Names that the environment knows: tasks, queues and versions, for suggestions and pickers.
+
+import { get } from '../api/client';
+import type { DeploymentItem } from '../api/types';
+import { useQuery } from './query';
+import { environment } from './session';
+
+/** Names change seldom. */
+const EVERY_MS = 60_000;
+
+export interface KnownQueues {
+  tasks: string[];
+  /** As the API names them: a task's own is `task/<id>`. */
+  queues: string[];
+}
+
+/** Tasks and queues; every task has a queue of its own or a named one. */
+export function useKnownQueues(): KnownQueues {
+  const slug = environment.value?.slug;
+  const found = useQuery(slug && `${slug}/known-queues`, (signal) => get('/api/v1/queues', { query: { perPage: '100' }, signal }), {
+    every: () => EVERY_MS,
+  });
+  const queues = found.data?.data ?? [];
+  return {
+    tasks: queues.filter((queue) => queue.type === 'task').map((queue) => queue.name),
+    queues: queues.map((queue) => (queue.type === 'task' ? `task/${queue.name}` : queue.name)),
+  };
+}
+
+/** The newest deployments, newest first, 100 at most. */
+export function useDeployments(slug = environment.value?.slug): DeploymentItem[] | undefined {
+  const found = useQuery(
+    slug && `${slug}/deployments`,
+    (signal) => get('/api/v1/deployments', { query: { 'page[size]': '100' }, signal }),
+    { every: () => EVERY_MS },
+  );
+  return found.data?.data;
+}

@@ -1,0 +1,104 @@
+// Answers of the server as a component sees them: loading, there, failed, and asked for again while
+// the tab is visible. An answer that was seen before is shown at once and then renewed.
+
+import { useEffect, useRef, useState } from 'preact/hooks';
+import type { ApiFailure } from '../api/client';
+
+/** Answers that are kept for going back and forth. */
+const MAX_KEPT = 60;
+const kept = new Map<string, unknown>();
+
+function keep(key: string, answer: unknown): void {
+  kept.delete(key);
+  kept.set(key, answer);
+  const oldest = kept.keys().next();
+  if (kept.size > MAX_KEPT && !oldest.done) kept.delete(oldest.value);
+}
+
+/** Drops every kept answer: another person may sign in. */
+export function forgetAnswers(): void {
+  kept.clear();
+}
+
+export interface Query<T> {
+  data: T | undefined;
+  error: ApiFailure | undefined;
+  isLoading: boolean;
+  /** Asks again now. */
+  reload: () => void;
+}
+
+export interface QueryOptions<T> {
+  /** Milliseconds until it is asked again; `undefined`: never. Nothing is asked while the tab is hidden. */
+  every?: (data: T) => number | undefined;
+}
+
+/** Asks `load` whenever `key` changes; without a key, nothing. */
+export function useQuery<T>(
+  key: string | undefined,
+  load: (signal: AbortSignal) => Promise<T>,
+  options: QueryOptions<T> = {},
+): Query<T> {
+  const [, redraw] = useState(0);
+  const state = useRef<{ key: string | undefined; data: T | undefined; error: ApiFailure | undefined }>({
+    key: undefined,
+    data: undefined,
+    error: undefined,
+  });
+  const again = useRef(() => {});
+  const latest = useRef({ load, options });
+  latest.current = { load, options };
+  if (state.current.key !== key) {
+    state.current = { key, data: key === undefined ? undefined : (kept.get(key) as T | undefined), error: undefined };
+  }
+
+  useEffect(() => {
+    if (key === undefined) return;
+    const abort = new AbortController();
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let isDue = false;
+    const later = (data: T) => {
+      const every = latest.current.options.every?.(data);
+      if (every !== undefined) timer = setTimeout(look, every);
+    };
+    const look = () => {
+      if (document.hidden) isDue = true;
+      else void ask();
+    };
+    const ask = async () => {
+      clearTimeout(timer);
+      isDue = false;
+      try {
+        const data = await latest.current.load(abort.signal);
+        if (abort.signal.aborted) return;
+        keep(key, data);
+        state.current = { key, data, error: undefined };
+        later(data);
+      } catch (error) {
+        if (abort.signal.aborted) return;
+        state.current = { ...state.current, error: error as ApiFailure };
+        if (state.current.data !== undefined) later(state.current.data);
+      }
+      redraw((count) => count + 1);
+    };
+    const shown = () => {
+      if (!document.hidden && isDue) void ask();
+    };
+    again.current = () => void ask();
+    document.addEventListener('visibilitychange', shown);
+    void ask();
+    return () => {
+      abort.abort();
+      clearTimeout(timer);
+      document.removeEventListener('visibilitychange', shown);
+    };
+  }, [key]);
+
+  const { data, error } = state.current;
+  return {
+    data,
+    error,
+    isLoading: key !== undefined && data === undefined && error === undefined,
+    reload: () => again.current(),
+  };
+}

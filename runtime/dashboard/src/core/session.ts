@@ -1,0 +1,77 @@
+// Who is signed in, and which environment is looked at. The admin key passes through `signIn` once
+// and is not kept; afterwards a cookie stands for it.
+
+import { computed, effect, signal } from '@preact/signals';
+import { ApiFailure, context, del, get, post } from '../api/client';
+import type { EnvironmentItem } from '../api/types';
+import { forgetAnswers } from './query';
+import { pathTo, segments } from './router';
+import { recall, remember } from './storage';
+
+export type SessionState = 'unknown' | 'signed-out' | 'signed-in' | 'unreachable';
+
+export const session = signal<SessionState>('unknown');
+export const environments = signal<EnvironmentItem[]>([]);
+
+/** The slug in the address, if the server knows it. */
+export const environment = computed(() => {
+  const slug = segments.value[0];
+  return environments.value.find((item) => item.slug === slug);
+});
+
+/** The slug of the environment that was looked at last. */
+export function lastEnvironment(): string | undefined {
+  const known = environments.value.map((item) => item.slug);
+  const last = recall('environment');
+  return last && known.includes(last) ? last : known[0];
+}
+
+/** The path of a page in the environment of the address. */
+export function pathIn(...parts: string[]): string {
+  return pathTo(environment.value?.slug ?? lastEnvironment() ?? 'dev', ...parts);
+}
+
+effect(() => {
+  context.environment = environment.value?.slug;
+  if (environment.value) remember('environment', environment.value.slug);
+});
+
+context.onUnauthorized = () => {
+  if (session.peek() === 'signed-in') session.value = 'signed-out';
+};
+
+/** Looks whether the browser has a session. */
+export async function findSession(): Promise<void> {
+  try {
+    const found = await get('/api/v1/session');
+    await begin(found.csrfToken);
+  } catch (error) {
+    session.value = error instanceof ApiFailure && error.status === 401 ? 'signed-out' : 'unreachable';
+  }
+}
+
+/** Trades the admin key for a session. Throws `ApiFailure`. */
+export async function signIn(adminKey: string): Promise<void> {
+  const made = await post('/api/v1/session', { body: { adminKey } });
+  await begin(made.csrfToken);
+}
+
+/** Ends the session, here and on the server. */
+export async function signOut(): Promise<void> {
+  await del('/api/v1/session');
+  context.csrfToken = undefined;
+  environments.value = [];
+  forgetAnswers();
+  session.value = 'signed-out';
+}
+
+async function begin(csrfToken: string): Promise<void> {
+  context.csrfToken = csrfToken;
+  await loadEnvironments();
+  session.value = 'signed-in';
+}
+
+/** Reads the environments again. */
+export async function loadEnvironments(): Promise<void> {
+  environments.value = (await get('/admin/v1/environments')).data;
+}

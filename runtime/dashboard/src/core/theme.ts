@@ -1,0 +1,22 @@
+// Light or dark: as the system says, unless the reader has chosen.
+
+import { effect, signal } from '@preact/signals';
+import { recall, remember } from './storage';
+
+export const THEMES = ['system', 'light', 'dark'] as const;
+export type Theme = (typeof THEMES)[number];
+
+const stored = recall('theme');
+export const theme = signal<Theme>(THEMES.find((known) => known === stored) ?? 'system');
+
+effect(() => {
+  const chosen = theme.value;
+  remember('theme', chosen === 'system' ? undefined : chosen);
+  if (chosen === 'system') delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = chosen;
+});
+
+export function nextTheme(): void {
+  const place = THEMES.indexOf(theme.peek());
+  theme.value = THEMES[(place + 1) % THEMES.length] ?? 'system';
+}

@@ -1,0 +1,15 @@
+// Where the page starts.
+
+import { render } from 'preact';
+import { App } from './app';
+import './core/theme';
+import { findSession } from './core/session';
+import './styles/tokens.css';
+import './styles/base.css';
+import './styles/shell.css';
+import './styles/parts.css';
+import './styles/table.css';
+
+const root = document.getElementById('app');
+if (root) render(<App />, root);
+void findSession();

@@ -1,0 +1,1 @@
+export function ReplayDialog(_: { id: string; onClose: () => void }) { return null; }

@@ -1,0 +1,92 @@
+// The one dialog: modal, closed by Esc or its button, focus back to where it was. And the question
+// before something that cannot be taken back.
+
+import type { ComponentChildren } from 'preact';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { useAction } from '../core/action';
+import { Icon } from './Icon';
+import { Refusal } from './states';
+
+interface DialogProps {
+  title: string;
+  onClose: () => void;
+  wide?: boolean;
+  children: ComponentChildren;
+  footer?: ComponentChildren;
+}
+
+export function Dialog({ title, onClose, wide, children, footer }: DialogProps) {
+  const element = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    const before = document.activeElement as HTMLElement | null;
+    element.current?.showModal();
+    return () => before?.focus();
+  }, []);
+  return (
+    <dialog
+      ref={element}
+      class={wide ? 'wide' : undefined}
+      aria-label={title}
+      onCancel={(event) => {
+        event.preventDefault();
+        onClose();
+      }}
+    >
+      <header>
+        <h2>{title}</h2>
+        <button type="button" class="quiet" aria-label="Close" onClick={onClose}>
+          <Icon name="close" />
+        </button>
+      </header>
+      <div class="dialog-body">{children}</div>
+      {footer && <footer>{footer}</footer>}
+    </dialog>
+  );
+}
+
+interface ConfirmProps {
+  title: string;
+  /** The word on the button. */
+  verb: string;
+  isDangerous?: boolean;
+  /** Must be typed before the button works. */
+  typed?: string;
+  run: () => Promise<string | undefined | void>;
+  onClose: () => void;
+  children?: ComponentChildren;
+}
+
+/** Asks, does it, stays open with the reason where it failed. */
+export function Confirm({ title, verb, isDangerous, typed, run, onClose, children }: ConfirmProps) {
+  const action = useAction(run, true);
+  const [text, setText] = useState('');
+  const isReady = typed === undefined || text === typed;
+  const submit = async (event: Event) => {
+    event.preventDefault();
+    if (isReady && (await action.run())) onClose();
+  };
+  return (
+    <Dialog title={title} onClose={onClose}>
+      <form onSubmit={submit} class="stack">
+        {children}
+        {typed !== undefined && (
+          <label class="field">
+            <span>
+              Type <b>{typed}</b> to go on
+            </span>
+            <input value={text} onInput={(event) => setText(event.currentTarget.value)} autocomplete="off" autofocus />
+          </label>
+        )}
+        <Refusal error={action.error} />
+        <div class="actions">
+          <button type="button" onClick={onClose}>
+            Leave it
+          </button>
+          <button class={isDangerous ? 'danger' : 'primary'} disabled={!isReady || action.isBusy}>
+            {action.isBusy ? 'Working …' : verb}
+          </button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,143 @@
+// The one table. A row may lead somewhere (its first cell is the link, the whole row is the target)
+// and may be picked; `j`, `k`, `Enter` and `x` work where `keyboard` names the group of shortcuts.
+// Narrow screens show each row as a card.
+
+import type { ComponentChildren } from 'preact';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { navigate } from '../core/router';
+import { useShortcuts } from '../core/shortcuts';
+import type { Selection } from './selection';
+
+export interface Column<T> {
+  title: string;
+  cell: (row: T) => ComponentChildren;
+  /** Figures, at the right. */
+  isNumber?: boolean;
+  /** Takes the room that is left, and cuts what is longer. */
+  isWide?: boolean;
+}
+
+interface TableProps<T> {
+  label: string;
+  columns: readonly Column<T>[];
+  rows: readonly T[];
+  keyOf: (row: T) => string;
+  linkOf?: (row: T) => string;
+  /** What a row is called where only its box is read out. */
+  nameOf?: (row: T) => string;
+  selection?: Selection;
+  keyboard?: string;
+  /** Told which row the keyboard is at. */
+  onFocusRow?: (row: T | undefined) => void;
+}
+
+export function Table<T>(props: TableProps<T>) {
+  const { columns, rows, keyOf, linkOf, selection } = props;
+  return (
+    <div class="table-frame">
+      {props.keyboard && <Keys {...props} keyboard={props.keyboard} />}
+      <table aria-label={props.label}>
+        <thead>
+          <tr>
+            {selection && <SelectAll selection={selection} keys={rows.map(keyOf)} />}
+            {columns.map((column) => (
+              <th key={column.title} scope="col" class={classOf(column)}>
+                {column.title}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((row) => {
+            const key = keyOf(row);
+            const isPicked = selection?.has(key) ?? false;
+            return (
+              <tr key={key} data-key={key} class={isPicked ? 'picked' : undefined}>
+                {selection && (
+                  <td class="pick">
+                    <input
+                      type="checkbox"
+                      checked={isPicked}
+                      aria-label={`Select ${props.nameOf?.(row) ?? key}`}
+                      onClick={(event) => selection.pick(key, event.shiftKey)}
+                    />
+                  </td>
+                )}
+                {columns.map((column, place) => (
+                  <td key={column.title} data-title={column.title} class={classOf(column)}>
+                    {place === 0 && linkOf ? (
+                      <a class="row-link" href={linkOf(row)}>
+                        {column.cell(row)}
+                      </a>
+                    ) : (
+                      column.cell(row)
+                    )}
+                  </td>
+                ))}
+              </tr>
+            );
+          })}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function classOf<T>(column: Column<T>): string | undefined {
+  if (column.isNumber) return 'number';
+  return column.isWide ? 'wide' : undefined;
+}
+
+function SelectAll({ selection, keys }: { selection: Selection; keys: string[] }) {
+  const picked = keys.filter((key) => selection.has(key)).length;
+  const box = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    if (box.current) box.current.indeterminate = picked > 0 && picked < keys.length;
+  }, [picked, keys.length]);
+  return (
+    <th scope="col" class="pick">
+      <input
+        ref={box}
+        type="checkbox"
+        checked={picked > 0 && picked === keys.length}
+        aria-label="Select all on this page"
+        onClick={() => (picked === keys.length ? selection.clear() : selection.set(keys))}
+      />
+    </th>
+  );
+}
+
+/** The keyboard's place in the table: kept by key, so that it stays with its row when rows come. */
+function Keys<T>({ rows, keyOf, linkOf, selection, keyboard, onFocusRow }: TableProps<T> & { keyboard: string }) {
+  const [at, setAt] = useState<string>();
+  const anchor = useRef<HTMLSpanElement>(null);
+  const keys = rows.map(keyOf);
+  const place = at === undefined ? -1 : keys.indexOf(at);
+  const row = rows[place];
+  useEffect(() => {
+    const table = anchor.current?.parentElement;
+    table?.querySelector('tr.at')?.classList.remove('at');
+    const element = at === undefined ? null : table?.querySelector(`tr[data-key="${CSS.escape(at)}"]`);
+    element?.classList.add('at');
+    element?.scrollIntoView({ block: 'nearest' });
+  });
+  useEffect(() => onFocusRow?.(row), [place < 0 ? undefined : at]);
+  const go = (to: number) => setAt(keys[Math.max(0, Math.min(to, keys.length - 1))]);
+  const open = () => {
+    if (row && linkOf) navigate(linkOf(row));
+  };
+  useShortcuts(keyboard, {
+    j: ['Next row', () => go(place + 1)],
+    k: ['Previous row', () => go(place < 0 ? 0 : place - 1)],
+    ArrowDown: ['Next row', () => go(place + 1)],
+    ArrowUp: ['Previous row', () => go(place < 0 ? 0 : place - 1)],
+    ...(linkOf ? { Enter: ['Open the row', open] as [string, () => void] } : {}),
+    ...(selection
+      ? {
+          x: ['Select the row', () => at !== undefined && selection.pick(at, false)] as [string, () => void],
+          'shift+x': ['Select from the last one to here', () => at !== undefined && selection.pick(at, true)] as [string, () => void],
+        }
+      : {}),
+  });
+  return <span ref={anchor} hidden />;
+}
