@@ -31,6 +31,8 @@ export interface Query<T> {
 export interface QueryOptions<T> {
   /** Milliseconds until it is asked again; `undefined`: never. Nothing is asked while the tab is hidden. */
   every?: (data: T) => number | undefined;
+  /** Whether the answer to the former key stays until that to the new one is there. */
+  keepsOld?: boolean;
 }
 
 /** Asks `load` whenever `key` changes; without a key, nothing. */
@@ -49,7 +51,8 @@ export function useQuery<T>(
   const latest = useRef({ load, options });
   latest.current = { load, options };
   if (state.current.key !== key) {
-    state.current = { key, data: key === undefined ? undefined : (kept.get(key) as T | undefined), error: undefined };
+    const known = key === undefined ? undefined : (kept.get(key) as T | undefined);
+    state.current = { key, data: known ?? (options.keepsOld ? state.current.data : undefined), error: undefined };
   }
 
   useEffect(() => {

@@ -44,10 +44,11 @@ function pressed(event: KeyboardEvent): string {
 }
 
 function rests(event: KeyboardEvent): boolean {
-  const target = event.target as HTMLElement | null;
+  // Editors live in a shadow of their own; the path sees into it.
+  const target = event.composedPath()[0] as HTMLElement | undefined;
   if (event.metaKey || event.ctrlKey || event.altKey || event.isComposing) return true;
-  if (target?.closest('input, textarea, select, [contenteditable="true"]')) return true;
-  if ((event.key === 'Enter' || event.key === ' ') && target?.closest('a, button, summary')) return true;
+  if (target?.closest?.('input, textarea, select, [contenteditable="true"]')) return true;
+  if ((event.key === 'Enter' || event.key === ' ') && target?.closest?.('a, button, summary')) return true;
   return document.querySelector('dialog[open]') !== null;
 }
 
