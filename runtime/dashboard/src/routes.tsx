@@ -7,6 +7,11 @@ import { RunsPage } from './pages/runs/RunsPage';
 import { Empty } from './ui/states';
 
 const RunPage = lazy(async () => (await import('./pages/run/RunPage')).RunPage);
+const ComparePage = lazy(async () => (await import('./pages/compare/ComparePage')).ComparePage);
+const BacktestsPage = lazy(async () => (await import('./pages/backtests/BacktestsPage')).BacktestsPage);
+const BacktestPage = lazy(async () => (await import('./pages/backtests/BacktestPage')).BacktestPage);
+const BulkListPage = lazy(async () => (await import('./pages/bulk/BulkPages')).BulkListPage);
+const BulkPage = lazy(async () => (await import('./pages/bulk/BulkPages')).BulkPage);
 
 type Route = (rest: string[]) => ComponentChildren | undefined;
 
@@ -14,8 +19,12 @@ type Route = (rest: string[]) => ComponentChildren | undefined;
 const ROUTES: Record<string, Route> = {
   runs: ([id, ...more]) => {
     if (id === undefined) return <RunsPage />;
-    return more.length === 0 ? <RunPage key={id} id={id} /> : undefined;
+    if (more.length === 0) return <RunPage key={id} id={id} />;
+    const [word, replay] = more;
+    return word === 'replays' && replay ? <ComparePage key={id + replay} id={id} replay={replay} /> : undefined;
   },
+  backtests: ([id]) => (id === undefined ? <BacktestsPage /> : <BacktestPage key={id} id={id} />),
+  bulk: ([id]) => (id === undefined ? <BulkListPage /> : <BulkPage key={id} id={id} />),
 };
 
 export function pageAt([page = '', ...rest]: string[]): ComponentChildren {

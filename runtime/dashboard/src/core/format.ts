@@ -98,6 +98,7 @@ export function percent(share: number): string {
 export function factor(then: number, now: number): string | undefined {
   if (then <= 0) return undefined;
   const times = now / then;
+  if (times > 0 && times < 0.01) return '< 0.01×';
   return `${times >= 10 ? Math.round(times) : trim(times.toFixed(2))}×`;
 }
 

@@ -5,6 +5,9 @@ import type { DeploymentItem } from '../api/types';
 import { useQuery } from './query';
 import { environment } from './session';
 
+/** The machine presets of the API. */
+export const MACHINES = ['micro', 'small-1x', 'small-2x', 'medium-1x', 'medium-2x', 'large-1x', 'large-2x'] as const;
+
 /** Names change seldom. */
 const EVERY_MS = 60_000;
 

@@ -28,8 +28,6 @@ export const FIELDS: readonly FilterField[] = [
   { name: 'error', label: 'error', isList: false, hint: 'A group of errors' },
 ];
 
-export const MACHINES = ['micro', 'small-1x', 'small-2x', 'medium-1x', 'medium-2x', 'large-1x', 'large-2x'];
-
 /** Conditions by name; `from`, `to` and `period` are the time. */
 export type Filter = Readonly<Record<string, string>>;
 

@@ -1,8 +1,8 @@
 // What the filter's field offers for what is typed: names of conditions, then their values.
 
-import { useDeployments, useKnownQueues } from '../../core/known';
+import { MACHINES, useDeployments, useKnownQueues } from '../../core/known';
 import { STATUSES, statusWord } from '../../ui/Status';
-import { FIELDS, MACHINES, type FilterField } from './filter';
+import { FIELDS, type FilterField } from './filter';
 
 export interface Suggestion {
   field: FilterField;

@@ -1,0 +1,167 @@
+// One backtest: how far it is, what came of it, and every run in it with its reasons.
+
+import { useState } from 'preact/hooks';
+import { get, post } from '../../api/client';
+import type { BacktestItem } from '../../api/types';
+import { useAction } from '../../core/action';
+import { count, counted } from '../../core/format';
+import { useDeployments } from '../../core/known';
+import { useQuery } from '../../core/query';
+import { navigate, query, setQuery } from '../../core/router';
+import { storedRules } from '../../core/rules';
+import { environment, pathIn } from '../../core/session';
+import { Confirm } from '../../ui/Dialog';
+import { Id } from '../../ui/Copy';
+import { Icon } from '../../ui/Icon';
+import { Menu } from '../../ui/Menu';
+import { Facts, Page, Section } from '../../ui/Page';
+import { Loaded } from '../../ui/states';
+import { Elapsed, Time } from '../../ui/Time';
+import { VerdictBar } from '../../ui/Verdict';
+import { BacktestState, Gate } from './BacktestsPage';
+import { Replays } from './Replays';
+import { saveReport } from './report';
+import '../../styles/verdicts.css';
+
+const EVERY_MS = 1_500;
+/** Runs that a request may name. */
+const MAX_NAMED = 500;
+
+export function BacktestPage({ id }: { id: string }) {
+  const slug = environment.value?.slug;
+  const found = useQuery(slug && `${slug}/backtest/${id}`, (signal) => get('/api/v1/backtests/{backtest}', { path: { backtest: id }, signal }), {
+    every: (item) => (item.status === 'PENDING' ? EVERY_MS : undefined),
+  });
+  return (
+    <Page
+      title={found.data ? `Version ${found.data.version}` : 'Backtest'}
+      tab="Backtest"
+      up={[pathIn('backtests'), 'Backtests']}
+      beside={
+        found.data && (
+          <>
+            <BacktestState of={found.data} />
+            <Id id={id} />
+          </>
+        )
+      }
+      actions={found.data && <BacktestActions item={found.data} onChange={found.reload} />}
+    >
+      <Loaded query={found}>{(item) => <Parts item={item} />}</Loaded>
+    </Page>
+  );
+}
+
+function Parts({ item }: { item: BacktestItem }) {
+  const verdict = query.value.get('verdict') ?? undefined;
+  const left = item.status === 'PENDING' ? Math.max(0, item.planned - item.done) : 0;
+  return (
+    <>
+      {item.reason && <p class="failure">{item.reason}</p>}
+      <div class="panel stack">
+        <p>
+          <b>{counted(item.done, 'run')}</b> of {count(item.planned)} replayed,{' '}
+          {item.differences === 0 ? 'none differs' : `${counted(item.differences, 'differs', 'differ')}`}.
+        </p>
+        <VerdictBar
+          counts={item.verdicts}
+          left={left}
+          chosen={verdict}
+          onChoose={(to) => setQuery({ verdict: to, after: undefined }, true)}
+        />
+      </div>
+      <Section title="Details">
+        <Facts
+          items={[
+            ['Version', <a href={pathIn('deployments', item.version)}>{item.version}</a>],
+            ['Against', item.against === 'recorded' ? 'what the runs did' : item.against],
+            ['Gate', <Gate of={item} />],
+            ['Started', <Time at={item.createdAt} />],
+            ['Took', <Elapsed from={item.createdAt} to={item.completedAt ?? undefined} />],
+          ]}
+        />
+      </Section>
+      <Replays item={item} verdict={verdict} />
+    </>
+  );
+}
+
+function BacktestActions({ item, onChange }: { item: BacktestItem; onChange: () => void }) {
+  const [asks, setAsks] = useState<'abort' | 'promote'>();
+  const isCurrent = useDeployments()?.find((known) => known.version === item.version)?.isCurrent ?? false;
+  const isClean = item.status === 'COMPLETED' && item.differences === 0 && item.done > 0;
+  const again = useAction(async () => {
+    const runIds = await memberIds(item.id);
+    const body = { version: item.version, against: item.against, runIds, options: { rules: storedRules() } };
+    const made = await post('/api/v1/backtests', { bodyText: JSON.stringify(body) });
+    navigate(pathIn('backtests', made.id));
+    return 'The backtest was started again.';
+  });
+  const save = useAction(async (format: 'json' | 'junit' | 'html') => saveReport(item.id, format));
+  const abort = async () => {
+    await post('/api/v1/backtests/{backtest}/abort', { path: { backtest: item.id } });
+    onChange();
+    return 'The backtest was aborted.';
+  };
+  const promote = async () => {
+    await post('/api/v1/deployments/{deployment}/promote', { path: { deployment: item.version } });
+    return `Version ${item.version} is current.`;
+  };
+  return (
+    <>
+      {isClean && !isCurrent && (
+        <button type="button" class="primary" onClick={() => setAsks('promote')}>
+          <Icon name="check" />
+          Promote this version
+        </button>
+      )}
+      {item.status === 'PENDING' ? (
+        <button type="button" onClick={() => setAsks('abort')}>
+          <Icon name="cancel" />
+          Abort
+        </button>
+      ) : (
+        <button type="button" disabled={again.isBusy || item.done === 0} onClick={() => void again.run()} title="With the noise rules of now">
+          <Icon name="replay" />
+          Run again
+        </button>
+      )}
+      <Menu
+        label="Save the report"
+        items={[
+          { label: 'Report as HTML', run: () => void save.run('html') },
+          { label: 'Report as JUnit XML', run: () => void save.run('junit') },
+          { label: 'Report as JSON', run: () => void save.run('json') },
+        ]}
+      >
+        Report
+        <Icon name="down" />
+      </Menu>
+      {asks === 'abort' && (
+        <Confirm title="Abort this backtest?" verb="Abort" isDangerous run={abort} onClose={() => setAsks(undefined)}>
+          <p class="faint">What it has found so far stays.</p>
+        </Confirm>
+      )}
+      {asks === 'promote' && (
+        <Confirm title={`Make ${item.version} current?`} verb="Promote" run={promote} onClose={() => setAsks(undefined)}>
+          <p>
+            New runs of its tasks in <b>{environment.value?.slug}</b> execute on it from then on.
+          </p>
+        </Confirm>
+      )}
+    </>
+  );
+}
+
+/** The runs of a backtest, as far as a request may name them. */
+async function memberIds(id: string): Promise<string[]> {
+  const ids: string[] = [];
+  let after = '';
+  do {
+    const page = await get('/api/v1/backtests/{backtest}/replays', { path: { backtest: id }, query: { 'page[size]': '100', 'page[after]': after } });
+    ids.push(...page.data.map((replay) => replay.runId));
+    after = page.pagination.next ?? '';
+  } while (after && ids.length < MAX_NAMED);
+  if (after) throw new Error(`This backtest has more than ${MAX_NAMED} runs: start a new one with its conditions from the list of runs.`);
+  return ids;
+}
