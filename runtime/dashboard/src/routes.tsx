@@ -12,6 +12,18 @@ const BacktestsPage = lazy(async () => (await import('./pages/backtests/Backtest
 const BacktestPage = lazy(async () => (await import('./pages/backtests/BacktestPage')).BacktestPage);
 const BulkListPage = lazy(async () => (await import('./pages/bulk/BulkPages')).BulkListPage);
 const BulkPage = lazy(async () => (await import('./pages/bulk/BulkPages')).BulkPage);
+const DeploymentsPage = lazy(async () => (await import('./pages/deployments/DeploymentsPage')).DeploymentsPage);
+const DeploymentPage = lazy(async () => (await import('./pages/deployments/DeploymentPage')).DeploymentPage);
+const TasksPage = lazy(async () => (await import('./pages/tasks/TasksPage')).TasksPage);
+const TaskPage = lazy(async () => (await import('./pages/tasks/TaskPage')).TaskPage);
+const QueuesPage = lazy(async () => (await import('./pages/queues/QueuesPage')).QueuesPage);
+const SchedulesPage = lazy(async () => (await import('./pages/schedules/SchedulesPage')).SchedulesPage);
+const BatchesPage = lazy(async () => (await import('./pages/batches/BatchPages')).BatchesPage);
+const BatchPage = lazy(async () => (await import('./pages/batches/BatchPages')).BatchPage);
+const TokensPage = lazy(async () => (await import('./pages/tokens/TokenPages')).TokensPage);
+const TokenPage = lazy(async () => (await import('./pages/tokens/TokenPages')).TokenPage);
+const EnvironmentsPage = lazy(async () => (await import('./pages/environments/EnvironmentsPage')).EnvironmentsPage);
+const VariablesPage = lazy(async () => (await import('./pages/variables/VariablesPage')).VariablesPage);
 
 type Route = (rest: string[]) => ComponentChildren | undefined;
 
@@ -25,6 +37,14 @@ const ROUTES: Record<string, Route> = {
   },
   backtests: ([id]) => (id === undefined ? <BacktestsPage /> : <BacktestPage key={id} id={id} />),
   bulk: ([id]) => (id === undefined ? <BulkListPage /> : <BulkPage key={id} id={id} />),
+  deployments: ([version]) => (version === undefined ? <DeploymentsPage /> : <DeploymentPage key={version} version={version} />),
+  tasks: ([id]) => (id === undefined ? <TasksPage /> : <TaskPage key={id} id={id} />),
+  queues: ([more]) => (more === undefined ? <QueuesPage /> : undefined),
+  schedules: ([more]) => (more === undefined ? <SchedulesPage /> : undefined),
+  batches: ([id]) => (id === undefined ? <BatchesPage /> : <BatchPage key={id} id={id} />),
+  tokens: ([id]) => (id === undefined ? <TokensPage /> : <TokenPage key={id} id={id} />),
+  environments: ([more]) => (more === undefined ? <EnvironmentsPage /> : undefined),
+  variables: ([more]) => (more === undefined ? <VariablesPage /> : undefined),
 };
 
 export function pageAt([page = '', ...rest]: string[]): ComponentChildren {

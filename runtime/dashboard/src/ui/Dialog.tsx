@@ -20,6 +20,7 @@ export function Dialog({ title, onClose, wide, children, footer }: DialogProps) 
   useEffect(() => {
     const before = document.activeElement as HTMLElement | null;
     element.current?.showModal();
+    focusFirst(element.current);
     return () => before?.focus();
   }, []);
   return (
@@ -42,6 +43,12 @@ export function Dialog({ title, onClose, wide, children, footer }: DialogProps) 
       {footer && <footer>{footer}</footer>}
     </dialog>
   );
+}
+
+/** The first field, or what the form is there for, rather than the button that closes. */
+function focusFirst(dialog: HTMLDialogElement | null): void {
+  const within = (selector: string) => dialog?.querySelector<HTMLElement>(`.dialog-body ${selector}`);
+  (within('[autofocus]') ?? within(':is(input, select, textarea):not(:disabled)') ?? within('button.primary, button.danger'))?.focus();
 }
 
 interface ConfirmProps {

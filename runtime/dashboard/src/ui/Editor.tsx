@@ -3,6 +3,7 @@
 import { lazy } from '../core/lazy';
 import type { JsonDiffProps } from './editor/JsonDiff';
 import type { JsonEditorProps } from './editor/JsonEditor';
+import '../styles/editor.css';
 
 export const Editor = lazy<JsonEditorProps>(async () => (await import('./editor/JsonEditor')).JsonEditor);
 export const Diff = lazy<JsonDiffProps>(async () => (await import('./editor/JsonDiff')).JsonDiff);

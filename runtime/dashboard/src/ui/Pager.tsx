@@ -30,3 +30,32 @@ export function Pager({ pagination }: { pagination: Pagination }) {
     </nav>
   );
 }
+
+interface PageNumber {
+  currentPage: number;
+  totalPages: number;
+}
+
+/** The same for lists that are counted in pages. */
+export function NumberedPager({ pagination }: { pagination: PageNumber }) {
+  const { currentPage, totalPages } = pagination;
+  if (totalPages <= 1) return null;
+  const go = (page: number) => setQuery({ page: page > 1 ? String(page) : undefined });
+  return (
+    <nav class="below" aria-label="Pages of the list">
+      <button type="button" disabled={currentPage <= 1} onClick={() => go(currentPage - 1)}>
+        Before
+      </button>
+      <span class="faint">
+        Page {currentPage} of {totalPages}
+      </span>
+      <button type="button" disabled={currentPage >= totalPages} onClick={() => go(currentPage + 1)}>
+        After
+      </button>
+    </nav>
+  );
+}
+
+export function numberedQuery(perPage: number): Record<string, string> {
+  return { page: query.value.get('page') ?? '1', perPage: String(perPage) };
+}

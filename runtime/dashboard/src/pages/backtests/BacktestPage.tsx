@@ -60,7 +60,7 @@ function Parts({ item }: { item: BacktestItem }) {
       {item.reason && <p class="failure">{item.reason}</p>}
       <div class="panel stack">
         <p>
-          <b>{counted(item.done, 'run')}</b> of {count(item.planned)} replayed,{' '}
+          <b>{counted(item.done, 'run')}</b> {item.status === 'COMPLETED' ? '' : `of at most ${count(item.planned)} `}replayed,{' '}
           {item.differences === 0 ? 'none differs' : `${counted(item.differences, 'differs', 'differ')}`}.
         </p>
         <VerdictBar

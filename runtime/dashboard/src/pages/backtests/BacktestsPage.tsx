@@ -60,7 +60,7 @@ const COLUMNS: Column<BacktestItem>[] = [
   { title: 'Version', cell: (item) => item.version },
   { title: 'Status', cell: (item) => <BacktestState of={item} /> },
   { title: 'Against', cell: (item) => item.against },
-  { title: 'Replayed', cell: (item) => `${count(item.done)} of ${count(item.planned)}`, isNumber: true },
+  { title: 'Replayed', cell: (item) => (item.status === 'COMPLETED' ? count(item.done) : `${count(item.done)} of ${count(item.planned)}`), isNumber: true },
   { title: 'Different', cell: (item) => count(item.differences), isNumber: true },
   { title: 'Gate', cell: (item) => <Gate of={item} />, isWide: true },
   { title: 'Started', cell: (item) => <Time at={item.createdAt} /> },

@@ -9,7 +9,8 @@ import { navigate, pathTo } from '../../core/router';
 import { environment, environments, pathIn } from '../../core/session';
 import { toast } from '../../core/toast';
 import { Confirm, Dialog } from '../../ui/Dialog';
-import { Editor, jsonComplaint, objectComplaint } from '../../ui/Editor';
+import { jsonComplaint, objectComplaint } from '../../ui/Editor';
+import { EditorField } from '../../ui/EditorField';
 import { SelectField } from '../../ui/Field';
 import { RunOptions } from '../../ui/RunOptions';
 import { Loaded, Refusal } from '../../ui/states';
@@ -172,28 +173,5 @@ function ModePicker({ mode, hasFailed, onChange }: { mode: Mode; hasFailed: bool
         </label>
       ))}
     </fieldset>
-  );
-}
-
-interface EditorFieldProps {
-  label: string;
-  initial: string;
-  onInput: (text: string) => void;
-  schema?: unknown;
-  note: string | undefined;
-  isWrong: boolean;
-}
-
-export function EditorField({ label, initial, onInput, schema, note, isWrong }: EditorFieldProps) {
-  return (
-    <div class="field">
-      <span>{label}</span>
-      <Editor label={label} initial={initial} onInput={onInput} schema={schema} />
-      {note && (
-        <small class={isWrong ? 'wrong' : 'faint'} role={isWrong ? 'alert' : undefined}>
-          {note}
-        </small>
-      )}
-    </div>
   );
 }

@@ -15,7 +15,7 @@ const COLUMNS: Column<RunCommon>[] = [
   {
     title: 'Run',
     cell: (run) => (
-      <span class="row">
+      <span class="run-cell">
         <code class="faint" title={run.id}>
           {shortId(run.id)}
         </code>
