@@ -20,6 +20,7 @@ mod children;
 mod cli;
 mod comparisons;
 mod crashes;
+mod dashboard;
 mod deploy;
 mod dialect;
 mod eviction;

@@ -9,6 +9,7 @@ mod ci;
 mod client;
 mod demo;
 mod fuzz;
+mod npm;
 mod programs;
 mod report;
 mod server;

@@ -3,9 +3,10 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::build;
+use crate::npm;
 use crate::programs;
 use crate::workspace::Workspace;
 
@@ -28,8 +29,9 @@ pub(crate) enum Passed {
 }
 
 /// All of them.
-pub(crate) static STEPS: [Step; 13] = [
+pub(crate) static STEPS: [Step; 14] = [
     Step { name: "fmt", title: "the code is formatted", run: fmt },
+    Step { name: "dashboard", title: "the page in the binary is what its sources make", run: dashboard },
     Step { name: "clippy", title: "clippy has nothing to say", run: clippy },
     Step { name: "doc", title: "the documentation builds without a warning", run: doc },
     Step { name: "build", title: "the server and all tests build", run: build_server },
@@ -103,23 +105,30 @@ fn with_artifacts<'a>(workspace: &Workspace, command: &'a mut Command) -> Result
         .env("DACAPO_SAMPLES_DIR", build::samples(workspace)?))
 }
 
-/// The lock file pins the client; the modules are installed where they are missing or another
-/// version is locked.
+/// `cargo build` alone gives a binary with the page: what is built is kept beside its sources, and made
+/// anew here.
+fn dashboard(workspace: &Workspace) -> Result<Passed> {
+    if !npm::is_here() {
+        return Ok(Passed::Skipped(npm::MISSING.into()));
+    }
+    let folder = workspace.root.join("runtime/dashboard");
+    let built = workspace.target.join("dashboard");
+    npm::install(&folder)?;
+    programs::run(npm::script(&folder, "build").arg("--").arg("--outDir").arg(&built).arg("--emptyOutDir"))?;
+    if let Some(file) = npm::first_difference(&folder.join("dist"), &built)? {
+        bail!("{file} in runtime/dashboard/dist is not what the sources make: `npm run build` there, and commit it");
+    }
+    Ok(Passed::Yes)
+}
+
+/// The lock file pins the client.
 fn sdk(workspace: &Workspace) -> Result<Passed> {
-    if !programs::works(Command::new("npm").arg("--version")) {
-        return Ok(Passed::Skipped("npm is missing; install Node.js 20 or newer".into()));
+    if !npm::is_here() {
+        return Ok(Passed::Skipped(npm::MISSING.into()));
     }
     let folder = workspace.root.join("tests/sdk");
-    // npm's own record of what it installed; `npm ci` from scratch takes ten seconds.
-    let installed = folder.join("node_modules/.dacapo-lock.json");
-    let locked = std::fs::read(folder.join("package-lock.json")).context("tests/sdk/package-lock.json")?;
-    if std::fs::read(&installed).ok().as_ref() != Some(&locked) {
-        programs::run(Command::new("npm").arg("ci").current_dir(&folder))?;
-        std::fs::write(&installed, &locked)?;
-    }
-    let mut command = Command::new("npm");
-    command.args(["run", "--silent", "test"]).current_dir(&folder);
-    passed(with_artifacts(workspace, &mut command)?)
+    npm::install(&folder)?;
+    passed(with_artifacts(workspace, &mut npm::script(&folder, "test"))?)
 }
 
 fn fuzz(workspace: &Workspace) -> Result<Passed> {

@@ -12,6 +12,7 @@ mod body;
 mod bulk;
 mod changes;
 mod cursor;
+mod dashboard;
 mod deployments;
 mod drain;
 mod error;
@@ -106,6 +107,7 @@ pub fn router(server: Arc<Server>) -> Router {
         routes = routes.route_layer(from_fn_with_state(server.clone(), rate::count));
     }
     routes
+        .merge(dashboard::routes())
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(CatchPanicLayer::custom(error::panicked))
