@@ -24,11 +24,15 @@ const TokensPage = lazy(async () => (await import('./pages/tokens/TokenPages')).
 const TokenPage = lazy(async () => (await import('./pages/tokens/TokenPages')).TokenPage);
 const EnvironmentsPage = lazy(async () => (await import('./pages/environments/EnvironmentsPage')).EnvironmentsPage);
 const VariablesPage = lazy(async () => (await import('./pages/variables/VariablesPage')).VariablesPage);
+const OverviewPage = lazy(async () => (await import('./pages/overview/OverviewPage')).OverviewPage);
+const ErrorsPage = lazy(async () => (await import('./pages/errors/ErrorsPage')).ErrorsPage);
 
 type Route = (rest: string[]) => ComponentChildren | undefined;
 
 /** Pages by the first segment after the environment; each is told the segments after that. */
 const ROUTES: Record<string, Route> = {
+  '': () => <OverviewPage />,
+  errors: ([more]) => (more === undefined ? <ErrorsPage /> : undefined),
   runs: ([id, ...more]) => {
     if (id === undefined) return <RunsPage />;
     if (more.length === 0) return <RunPage key={id} id={id} />;

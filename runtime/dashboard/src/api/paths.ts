@@ -1,24 +1,55 @@
-// All paths of the API that the page knows: those of the document, and those of the session, which
-// only browsers use.
+// All paths of the API that the page knows: those of the document, and those of the statistics,
+// which the document of the next build has, too.
 
 import type { paths } from './schema';
 
-interface Session {
-  csrfToken: string;
-  expiresAt: string;
-}
-
 type Reply<T> = { 200: { content: { 'application/json': T } } };
+type Get<T, Q = never> = { get: { parameters: { query?: Q }; responses: Reply<T> } };
 
-interface SessionPaths {
-  '/api/v1/session': {
-    get: { responses: Reply<Session> };
-    post: {
-      requestBody: { content: { 'application/json': { adminKey: string } } };
-      responses: Reply<Session>;
-    };
-    delete: { responses: { 204: { content: never } } };
-  };
+export interface Series {
+  from: string;
+  stepSeconds: number;
+  completed: number[];
+  failed: number[];
+  dropped: number[];
+  p50Ms: (number | null)[];
+  p99Ms: (number | null)[];
 }
 
-export type Paths = paths & SessionPaths;
+export interface TaskStatistics {
+  taskIdentifier: string;
+  completed: number;
+  failed: number;
+  dropped: number;
+  p50Ms?: number;
+  p99Ms?: number;
+}
+
+export interface Overview {
+  now: { executing: number; queued: number; waiting: number; delayed: number; pendingVersion: number; oldestQueuedAt?: string };
+  ended: { completed: number; failed: number; dropped: number };
+  series: Series;
+  tasks: TaskStatistics[];
+  isCut: boolean;
+}
+
+export interface ErrorGroupItem {
+  fingerprint: string;
+  taskIdentifier: string;
+  name: string;
+  message: string;
+  count: number;
+  firstSeenAt: string;
+  lastSeenAt: string;
+  lastRunId: string;
+  versions: string[];
+}
+
+interface StatisticsPaths {
+  '/api/v1/overview': Get<Overview, { period?: string }>;
+  '/api/v1/tasks/{task}/statistics': Get<TaskStatistics & { series: Series; isCut: boolean }, { period?: string }>;
+  '/api/v1/errors': Get<{ data: ErrorGroupItem[] }, { period?: string }>;
+  '/api/v1/runs/count': Get<{ count: number; isMore: boolean }, Record<string, string | undefined>>;
+}
+
+export type Paths = paths & StatisticsPaths;

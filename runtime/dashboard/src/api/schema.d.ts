@@ -207,7 +207,11 @@ export interface paths {
         get: operations["backtests_retrieve"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Deletes a backtest that is over, and all that it has found.
+         * @description Backtests are deleted by themselves some time after their end (`--backtest-retention`).
+         */
+        delete: operations["backtests_delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -874,8 +878,9 @@ export interface paths {
         };
         /**
          * The recording of a run, as a file: with it and the component, the run can be executed again anywhere.
-         * @description All that the run was told is in it: payload, variables, bodies of responses. With `redact=true`, the values of
-         *     variables, secret headers and the URLs of tokens are left out.
+         * @description What the run was told is in it: its payload, and bodies of responses. The values of variables, secret headers and the
+         *     URLs of tokens are in it with `secrets=true` only; a run that computed something from them cannot be executed
+         *     exactly again without.
          */
         get: operations["runs_recording"];
         put?: never;
@@ -1117,6 +1122,35 @@ export interface paths {
          */
         post: operations["schedules_deactivate"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The session of the cookie, with the text that changes need.
+         * @description The session of the cookie, with the text that changes need.
+         */
+        get: operations["sessions_show"];
+        put?: never;
+        /**
+         * Begins a session: the admin key for a cookie.
+         * @description The cookie `dacapo_session` opens what the admin key opens, for seven days. With it, `x-dacapo-environment` names the
+         *     environment, and requests other than GET and HEAD carry `csrfToken` in the header `x-csrf-token`.
+         */
+        post: operations["sessions_begin"];
+        /**
+         * Ends the session of the cookie.
+         * @description Ends the session of the cookie.
+         */
+        delete: operations["sessions_end"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1667,7 +1701,8 @@ export interface components {
             createdAt: string;
             /**
              * Format: int64
-             * @description Runs with a verdict other than `same`, `fixed` and `not-replayable`.
+             * @description Runs with a verdict other than `same`, `fixed` and `not-replayable`, and those that are not replayable because the
+             *     server could not execute the version on them.
              */
             differences: number;
             /**
@@ -1689,6 +1724,11 @@ export interface components {
             reason?: string;
             /** @description Where it is. */
             status: components["schemas"]["BacktestStatus"];
+            /**
+             * @description Of a gate that was decided: tasks of which nothing is known, because none of their runs has ended in the time for
+             *     which recordings are kept, or none could be replayed.
+             */
+            untested?: string[];
             /** @description How many came to each verdict; verdicts to which none came are left out. */
             verdicts: {
                 [key: string]: number;
@@ -1716,10 +1756,16 @@ export interface components {
             allow: number;
             /**
              * Format: int32
-             * @description So many of the newest runs: 1 to 100,000. Default: 1,000.
+             * @description So many of the newest runs, which tasks share evenly: 1 to 100,000. Default: 1,000.
              * @default null
              */
             last: number | null;
+            /**
+             * Format: int32
+             * @description The least share of the runs of each task, in percent, that must be replayable. Default: 50.
+             * @default null
+             */
+            minKnown: number | null;
             /** @default null */
             mode: components["schemas"]["ReplayMode"] | null;
             /**
@@ -1742,6 +1788,11 @@ export interface components {
         /** @description What came of one run of a backtest. */
         BacktestReplay: {
             comparison?: components["schemas"]["Comparison"];
+            /**
+             * @description Whether it speaks against the version. A run that is `not-replayable` does where the server could not execute the
+             *     version on it, alone and several times, because that may be the version's doing.
+             */
+            differs: boolean;
             /** @description Why there is no comparison. */
             note?: string;
             /** @description The source run. */
@@ -1773,7 +1824,8 @@ export interface components {
             gate?: components["schemas"]["Gate"] | null;
             /**
              * Format: int32
-             * @description Of the runs that fit, so many of the newest: 1 to 100,000. Default: 1,000.
+             * @description Of the runs that fit, so many of the newest: 1 to 100,000. Default: 1,000. With a gate, tasks share them evenly; what
+             *     one has too few runs for goes to the others.
              */
             last?: number | null;
             mode?: components["schemas"]["ReplayMode"] | null;
@@ -2629,9 +2681,16 @@ export interface components {
         Gate: {
             /**
              * Format: int64
-             * @description Most runs that may differ: with a verdict other than `same`, `fixed` and `not-replayable`.
+             * @description Most runs that may differ: with a verdict other than `same`, `fixed` and `not-replayable`, or with one on which the
+             *     server could not execute the version.
              */
             allow: number;
+            /**
+             * Format: int32
+             * @description The least share of the runs of each task, in percent, that must be replayable: otherwise too little is known of the
+             *     version, and it stays unpromoted. Tasks that want no recordings kept do not count. Default: 50.
+             */
+            minKnown?: number | null;
         };
         /** @description What makes a schedule fire. */
         Generator: {
@@ -2858,6 +2917,11 @@ export interface components {
              * @description For `after`, to go on from here.
              */
             next: number;
+        };
+        /** @description `POST /api/v1/session` */
+        LoginRequest: {
+            /** @description The admin key. */
+            adminKey: string;
         };
         /** @description What was done, in words. */
         Message: {
@@ -3657,6 +3721,16 @@ export interface components {
             name?: string;
             /** @description One frame a line. */
             stackTrace?: string;
+        };
+        /** @description A session. */
+        SessionItem: {
+            /** @description What requests that change something carry in the header `x-csrf-token`. */
+            csrfToken: string;
+            /**
+             * Format: date-time
+             * @description When it is over.
+             */
+            expiresAt: string;
         };
         /** @description `POST /api/v1/projects/{ref}/envvars/{slug}` */
         SetVariableRequest: {
@@ -5562,6 +5636,137 @@ export interface operations {
             };
             /** @description It does not exist */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Too much at a time: try again later */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The server is overloaded, or shutting down: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    backtests_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A backtest: `backtest_…` */
+                backtest: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Nobody sees it any more */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BacktestId"];
+                };
+            };
+            /** @description A parameter is unknown or not good */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description There is no good key */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The key or token does not open this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description It does not exist */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The body has not arrived in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Somebody else has changed it, or it is over */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The body, or a part of it, is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The content type is not offered */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The request is understood and cannot be done */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9776,8 +9981,8 @@ export interface operations {
     runs_recording: {
         parameters: {
             query?: {
-                /** @description Leave secrets out; default false */
-                redact?: boolean;
+                /** @description Keep secrets in; default false */
+                secrets?: boolean;
             };
             header?: never;
             path: {
@@ -11407,6 +11612,347 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["ScheduleItem"];
                 };
+            };
+            /** @description A parameter is unknown or not good */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description There is no good key */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The key or token does not open this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description It does not exist */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The body has not arrived in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Somebody else has changed it, or it is over */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The body, or a part of it, is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The content type is not offered */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The request is understood and cannot be done */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Too much at a time: try again later */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The server is overloaded, or shutting down: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    sessions_show: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The session */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionItem"];
+                };
+            };
+            /** @description A parameter is unknown or not good */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description There is no good key */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The key or token does not open this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description It does not exist */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Too much at a time: try again later */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The server is overloaded, or shutting down: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    sessions_begin: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LoginRequest"];
+            };
+        };
+        responses: {
+            /** @description The session; its cookie is set */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionItem"];
+                };
+            };
+            /** @description A parameter is unknown or not good */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description There is no good key */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The key or token does not open this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description It does not exist */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The body has not arrived in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Somebody else has changed it, or it is over */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The body, or a part of it, is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The content type is not offered */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The request is understood and cannot be done */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Too much at a time: try again later */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The server is overloaded, or shutting down: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    sessions_end: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is over */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description A parameter is unknown or not good */
             400: {

@@ -46,3 +46,4 @@ export type VariableItem = Schemas['VariableItem'];
 export type BatchDetails = Schemas['BatchDetails'];
 export type TriggerOptions = Loose<Schemas['TriggerOptions']>;
 export type Pagination = Schemas['Pagination'];
+export type { ErrorGroupItem, Overview, Series, TaskStatistics } from './paths';

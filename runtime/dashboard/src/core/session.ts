@@ -28,7 +28,7 @@ export function lastEnvironment(): string | undefined {
 
 /** The path of a page in the environment of the address. */
 export function pathIn(...parts: string[]): string {
-  return pathTo(environment.value?.slug ?? lastEnvironment() ?? 'dev', ...parts);
+  return pathTo(environment.value?.slug ?? lastEnvironment() ?? 'dev', ...parts.filter((part) => part !== ''));
 }
 
 effect(() => {

@@ -28,7 +28,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
       </a>
       <aside class={isMenu ? 'sidebar open' : 'sidebar'}>
         <div class="brand">
-          <a href={pathIn('runs')}>Dacapo</a>
+          <a href={pathIn()}>Dacapo</a>
           <button type="button" class="quiet menu-button" aria-expanded={isMenu} onClick={() => setMenu(!isMenu)}>
             <Icon name="menu" />
             Menu

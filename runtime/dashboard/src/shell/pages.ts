@@ -3,7 +3,7 @@
 import type { IconName } from '../ui/Icon';
 
 export interface PageEntry {
-  /** The segment after the environment. */
+  /** The segment after the environment; the overview has none. */
   path: string;
   label: string;
   icon: IconName;
@@ -15,7 +15,9 @@ export const GROUPS: readonly (readonly [title: string, pages: readonly PageEntr
   [
     'Runs',
     [
+      { path: '', label: 'Overview', icon: 'overview', key: 'o' },
       { path: 'runs', label: 'Runs', icon: 'runs', key: 'r' },
+      { path: 'errors', label: 'Errors', icon: 'errors', key: 'e' },
       { path: 'backtests', label: 'Backtests', icon: 'backtests', key: 'b' },
       { path: 'bulk', label: 'Bulk actions', icon: 'bulk', key: 'u' },
       { path: 'batches', label: 'Batches', icon: 'batches', key: 'a' },

@@ -168,11 +168,13 @@ function Imports({ of }: { of: readonly string[] }) {
         {[...groups].map(([name, items]) => (
           <li key={name}>
             <b>{name}</b>
-            {items.map((item) => (
-              <code key={item} class={item.startsWith('wasi:http') || item.startsWith('wasi:sockets') ? 'reaching' : undefined}>
-                {item.slice(name.length + 1) || item}
-              </code>
-            ))}
+            <span>
+              {items.map((item) => (
+                <code key={item} class={/^wasi:(http|sockets)/.test(item) ? 'reaching' : undefined}>
+                  {item.slice(name.length + 1) || item}
+                </code>
+              ))}
+            </span>
           </li>
         ))}
       </ul>

@@ -51,7 +51,7 @@ export function FilterBar() {
 }
 
 function wordOf(name: string, value: string): string {
-  if (name === 'isTest' || name === 'isReplay') return value === 'true' ? 'yes' : 'no';
+  if (name === 'isTest') return value === 'true' ? 'yes' : 'no';
   return name === 'status' ? value.toLowerCase().replaceAll('_', ' ') : value;
 }
 

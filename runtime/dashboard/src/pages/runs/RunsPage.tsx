@@ -2,10 +2,12 @@
 // picked for a replay, a cancellation or a backtest.
 
 import { useEffect, useState } from 'preact/hooks';
-import { ApiFailure } from '../../api/client';
+import { ApiFailure, get } from '../../api/client';
 import type { RunCommon } from '../../api/types';
 import { count, counted } from '../../core/format';
+import { useQuery } from '../../core/query';
 import { query, setQuery } from '../../core/router';
+import { environment } from '../../core/session';
 import { useShortcuts } from '../../core/shortcuts';
 import { Icon } from '../../ui/Icon';
 import { Page } from '../../ui/Page';
@@ -13,7 +15,7 @@ import { useSelection } from '../../ui/selection';
 import { Empty, Failure, Loading } from '../../ui/states';
 import { Actions, type Picked } from './Actions';
 import { FilterBar } from './FilterBar';
-import { filterOf } from './filter';
+import { filterOf, listQuery, type Filter } from './filter';
 import { useLiveRuns, type LiveRuns } from './live';
 import { RunsTable } from './RunsTable';
 import '../../styles/runs.css';
@@ -62,7 +64,7 @@ export function RunsPage() {
         </>
       )}
       <Actions picked={isPicked ? picked : { runs: atRow ? [atRow] : [] }} isShown={isPicked} onDone={selection.clear}>
-        {isAll ? 'All that match' : `${count(selection.keys.size)} selected`}
+        {isAll ? <AllCount filter={filter} /> : `${count(selection.keys.size)} selected`}
         {!isAll && (live.pagination.next || live.pagination.previous) && (
           <button type="button" class="quiet" onClick={() => setAll(true)}>
             Select all that match
@@ -70,6 +72,19 @@ export function RunsPage() {
         )}
       </Actions>
     </Page>
+  );
+}
+
+/** How many they are; the server stops counting at some point. */
+function AllCount({ filter }: { filter: Filter }) {
+  const slug = environment.value?.slug;
+  const found = useQuery(slug && `${slug}/count/${JSON.stringify(filter)}`, (signal) => get('/api/v1/runs/count', { query: listQuery(filter), signal }));
+  if (!found.data) return <>All that match</>;
+  return (
+    <>
+      All {count(found.data.count)}
+      {found.data.isMore && ' and more'} that match
+    </>
   );
 }
 

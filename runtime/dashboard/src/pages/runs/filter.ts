@@ -21,11 +21,10 @@ export const FIELDS: readonly FilterField[] = [
   { name: 'queue', label: 'queue', isList: true, hint: 'Where they queued' },
   { name: 'machine', label: 'machine', isList: true, hint: 'The preset they asked for' },
   { name: 'isTest', label: 'test', isList: false, hint: 'Triggered as a test, or not' },
-  { name: 'isReplay', label: 'replay', isList: false, hint: 'Replays, or none' },
   { name: 'bulkAction', label: 'bulk', isList: false, hint: 'What a bulk action made' },
   { name: 'batch', label: 'batch', isList: false, hint: 'The items of a batch' },
   { name: 'schedule', label: 'schedule', isList: false, hint: 'What a schedule fired' },
-  { name: 'error', label: 'error', isList: false, hint: 'A group of errors' },
+  { name: 'error', label: 'error', isList: true, hint: 'A group of errors, by its fingerprint' },
 ];
 
 /** Conditions by name; `from`, `to` and `period` are the time. */
@@ -80,11 +79,10 @@ export function bulkFilter(filter: Filter): BulkFilter {
     ...list('machine'),
     ...(queues.length > 0 ? { queue: queues } : {}),
     ...flag('isTest'),
-    ...flag('isReplay'),
     ...one('bulkAction'),
     ...one('batch'),
     ...one('schedule'),
-    ...one('error'),
+    ...list('error'),
     ...one('period'),
     ...instant('from', filter.from),
     ...instant('to', filter.to),

@@ -30,7 +30,7 @@ export function useSuggestions(text: string, isOpen: boolean): Suggestion[] {
     const all = knownValues(of);
     const fitting = all.filter(([value, word]) => fits(value, start) || fits(word, start)).slice(0, MAX_SHOWN);
     const found = fitting.map(([value, word]) => ({ field: of, value, label: word }));
-    const isFree = start !== '' && !['status', 'isTest', 'isReplay'].includes(of.name);
+    const isFree = start !== '' && !['status', 'isTest'].includes(of.name);
     const isKnown = all.some(([value]) => value === start);
     return isFree && !isKnown ? [...found, { field: of, value: start, label: start, hint: 'as typed' }] : found;
   }
@@ -61,7 +61,6 @@ export function useSuggestions(text: string, isOpen: boolean): Suggestion[] {
       case 'machine':
         return same(MACHINES);
       case 'isTest':
-      case 'isReplay':
         return [
           ['true', 'yes'],
           ['false', 'no'],

@@ -9,7 +9,6 @@ import { address, navigate } from '../../core/router';
 import { environment, pathIn } from '../../core/session';
 import { Confirm } from '../../ui/Dialog';
 import { Icon } from '../../ui/Icon';
-import { Menu } from '../../ui/Menu';
 import { Page } from '../../ui/Page';
 import { numberedQuery, NumberedPager } from '../../ui/Pager';
 import { Empty, Loaded } from '../../ui/states';
@@ -40,16 +39,6 @@ export function SchedulesPage() {
     navigate(pathIn('runs', made.id));
     return 'A test run was triggered, as if it were due now.';
   });
-  const more = (schedule: ScheduleItem) => [
-    { label: 'Test now', run: () => void test.run(schedule) },
-    { label: 'Its runs', run: () => navigate(`${pathIn('runs')}?schedule=${schedule.id}`) },
-    ...(schedule.type === 'IMPERATIVE'
-      ? [
-          { label: 'Change …', run: () => setOpen({ kind: 'edit', schedule }) },
-          { label: 'Delete …', run: () => setOpen({ kind: 'delete', schedule }) },
-        ]
-      : []),
-  ];
   const columns: Column<ScheduleItem>[] = [
     { title: 'Task', cell: (schedule) => schedule.task },
     { title: 'State', cell: (schedule) => <ScheduleState of={schedule} /> },
@@ -62,12 +51,22 @@ export function SchedulesPage() {
       title: '',
       cell: (schedule) => (
         <span class="actions">
-          <button type="button" class="quiet" disabled={change.isBusy || schedule.type === 'DECLARATIVE'} onClick={() => void change.run(schedule)} title={schedule.type === 'DECLARATIVE' ? 'It comes from the task: change the task to stop it' : undefined}>
+          <button type="button" class="quiet" disabled={test.isBusy} onClick={() => void test.run(schedule)}>
+            Test
+          </button>
+          <button type="button" class="quiet" disabled={change.isBusy} onClick={() => void change.run(schedule)}>
             {schedule.active ? 'Deactivate' : 'Activate'}
           </button>
-          <Menu label={`More for the schedule of ${schedule.task}`} items={more(schedule)}>
-            <Icon name="down" />
-          </Menu>
+          {schedule.type === 'IMPERATIVE' && (
+            <>
+              <button type="button" class="quiet" onClick={() => setOpen({ kind: 'edit', schedule })}>
+                Change
+              </button>
+              <button type="button" class="quiet" aria-label="Delete" onClick={() => setOpen({ kind: 'delete', schedule })}>
+                <Icon name="trash" />
+              </button>
+            </>
+          )}
         </span>
       ),
     },

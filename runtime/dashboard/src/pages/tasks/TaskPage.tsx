@@ -5,16 +5,18 @@ import { get, post } from '../../api/client';
 import { formatJson } from '../../api/exact';
 import type { RunItem } from '../../api/types';
 import { useAction } from '../../core/action';
-import { duration, shortId } from '../../core/format';
+import { counted, duration, shortId } from '../../core/format';
 import { useQuery } from '../../core/query';
-import { navigate } from '../../core/router';
+import { navigate, query, setQuery } from '../../core/router';
 import { environment, pathIn } from '../../core/session';
 import { Confirm } from '../../ui/Dialog';
 import { jsonComplaint, objectComplaint } from '../../ui/Editor';
 import { EditorField } from '../../ui/EditorField';
+import { FailureShare } from '../../ui/FailureShare';
 import { Field, SelectField } from '../../ui/Field';
 import { Facts, Page, Section } from '../../ui/Page';
 import { givenOptions, NO_OPTIONS, RunOptions, tagList } from '../../ui/RunOptions';
+import { PeriodPicker, SeriesPlots } from '../../ui/Series';
 import { Empty, Loaded, Refusal } from '../../ui/states';
 import { statusWord } from '../../ui/Status';
 import { useVersions } from '../replay/versions';
@@ -37,6 +39,7 @@ export function TaskPage({ id }: { id: string }) {
     <Page title={id} tab={`Task ${id}`} up={[pathIn('tasks'), 'Tasks']}>
       {task && <Settings task={task} />}
       {tasks.data && !task && <p class="faint">No current version has this task: a run of it waits until one has.</p>}
+      <Statistics id={id} />
       <Test id={id} runs={runs.data?.data ?? []} />
       <Section title="Newest runs" beside={<a href={`${pathIn('runs')}?taskIdentifier=${encodeURIComponent(id)}`}>All its runs</a>}>
         <Loaded query={runs}>
@@ -46,6 +49,39 @@ export function TaskPage({ id }: { id: string }) {
         </Loaded>
       </Section>
     </Page>
+  );
+}
+
+function Statistics({ id }: { id: string }) {
+  const slug = environment.value?.slug;
+  const period = query.value.get('period') ?? '24h';
+  const found = useQuery(
+    slug && `${slug}/statistics/${id}/${period}`,
+    (signal) => get('/api/v1/tasks/{task}/statistics', { path: { task: id }, query: { period }, signal }),
+    { every: () => EVERY_MS * 3, keepsOld: true },
+  );
+  return (
+    <Section title="Statistics" beside={<PeriodPicker value={period} onChange={(to) => setQuery({ period: to }, true)} />}>
+      <Loaded query={found}>
+        {(of) => (
+          <>
+            <p class="row">
+              <span>{counted(of.completed, 'run')} completed,</span>
+              <span>
+                <FailureShare of={of} /> failed,
+              </span>
+              <span>{of.dropped} dropped.</span>
+              {of.p50Ms != null && of.p99Ms != null && (
+                <span class="faint">
+                  Half took {duration(of.p50Ms)} at most, 99 of 100 {duration(of.p99Ms)}.
+                </span>
+              )}
+            </p>
+            <SeriesPlots series={of.series} />
+          </>
+        )}
+      </Loaded>
+    </Section>
   );
 }
 

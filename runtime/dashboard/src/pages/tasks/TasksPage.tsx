@@ -1,11 +1,16 @@
 // The tasks of the environment: what can be triggered, and by which version.
 
 import { get } from '../../api/client';
-import type { DeploymentItem, TaskItem } from '../../api/types';
+import type { DeploymentItem, TaskItem, TaskStatistics } from '../../api/types';
+import { count, duration } from '../../core/format';
 import { useDeployments } from '../../core/known';
 import { useQuery, type Query } from '../../core/query';
+import { query, setQuery } from '../../core/router';
 import { environment, pathIn } from '../../core/session';
 import { Page } from '../../ui/Page';
+import { PeriodPicker } from '../../ui/Series';
+import { TaskSpark } from '../../ui/Spark';
+import { FailureShare } from '../../ui/FailureShare';
 import { Empty, Loaded } from '../../ui/states';
 import { Table, type Column } from '../../ui/Table';
 
@@ -39,20 +44,19 @@ function tasksOf(deployments: readonly DeploymentItem[]): DeployedTask[] {
   return [...tasks.values()].sort((one, other) => one.id.localeCompare(other.id));
 }
 
-const COLUMNS: Column<DeployedTask>[] = [
-  { title: 'Task', cell: (task) => task.id },
-  { title: 'Version', cell: (task) => <a href={pathIn('deployments', task.version)}>{task.version}</a> },
-  { title: 'Queue', cell: (task) => <span class="faint">{task.queue}</span> },
-  { title: 'Cron', cell: (task) => task.cron && <code>{task.cron}</code> },
-  { title: 'Attempts', cell: (task) => task.maxAttempts, isNumber: true },
-  { title: 'Description', cell: (task) => <span class="faint">{task.description}</span>, isWide: true },
-  { title: '', cell: (task) => <a href={`${pathIn('runs')}?taskIdentifier=${encodeURIComponent(task.id)}`}>Runs</a> },
-];
+const EVERY_MS = 10_000;
 
 export function TasksPage() {
+  const slug = environment.value?.slug;
+  const period = query.value.get('period') ?? '24h';
   const found = useTasks();
+  const overview = useQuery(slug && `${slug}/overview/${period}`, (signal) => get('/api/v1/overview', { query: { period }, signal }), {
+    every: () => EVERY_MS,
+    keepsOld: true,
+  });
+  const statistics = new Map(overview.data?.tasks.map((task) => [task.taskIdentifier, task]));
   return (
-    <Page title="Tasks">
+    <Page title="Tasks" actions={<PeriodPicker value={period} onChange={(to) => setQuery({ period: to }, true)} />}>
       <Loaded query={found}>
         {(tasks) =>
           tasks.length === 0 ? (
@@ -63,10 +67,36 @@ export function TasksPage() {
               <pre>dacapo deploy target/wasm32-wasip2/release/my_tasks.wasm</pre>
             </Empty>
           ) : (
-            <Table label="Tasks" columns={COLUMNS} rows={tasks} keyOf={(task) => task.id} linkOf={(task) => pathIn('tasks', task.id)} keyboard="List" />
+            <Table
+              label="Tasks"
+              columns={columnsOf(statistics, period)}
+              rows={tasks}
+              keyOf={(task) => task.id}
+              linkOf={(task) => pathIn('tasks', task.id)}
+              keyboard="List"
+            />
           )
         }
       </Loaded>
     </Page>
   );
+}
+
+function columnsOf(statistics: ReadonlyMap<string, TaskStatistics>, period: string): Column<DeployedTask>[] {
+  const ms = (value: number | null | undefined) => (value == null ? <span class="faint">–</span> : duration(value));
+  return [
+    { title: 'Task', cell: (task) => task.id },
+    { title: 'Ended', cell: (task) => <TaskSpark task={task.id} period={period} /> },
+    { title: 'Runs', cell: (task) => count(totalOf(statistics.get(task.id))), isNumber: true },
+    { title: 'Failed', cell: (task) => <FailureShare of={statistics.get(task.id)} />, isNumber: true },
+    { title: 'p50', cell: (task) => ms(statistics.get(task.id)?.p50Ms), isNumber: true },
+    { title: 'p99', cell: (task) => ms(statistics.get(task.id)?.p99Ms), isNumber: true },
+    { title: 'Description', cell: (task) => <span class="faint">{task.description}</span>, isWide: true },
+    { title: 'Version', cell: (task) => <a href={pathIn('deployments', task.version)}>{task.version}</a> },
+    { title: '', cell: (task) => <a href={`${pathIn('runs')}?taskIdentifier=${encodeURIComponent(task.id)}`}>Runs</a> },
+  ];
+}
+
+function totalOf(task: TaskStatistics | undefined): number {
+  return task ? task.completed + task.failed + task.dropped : 0;
 }
