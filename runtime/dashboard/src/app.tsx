@@ -7,6 +7,7 @@ import { Login } from './pages/login';
 import { pageAt } from './routes';
 import { Shell } from './shell/Shell';
 import { Toasts } from './shell/Toasts';
+import { Page } from './ui/Page';
 import { Empty, Failure, Loading } from './ui/states';
 
 export function App() {
@@ -43,11 +44,13 @@ function SignedIn() {
       {environment.value ? (
         pageAt(rest)
       ) : (
-        <Empty title={`There is no environment “${slug}”`}>
-          <p>
-            Choose one at the top. A branch of <code>preview</code> comes into being with its first deployment.
-          </p>
-        </Empty>
+        <Page title="Not found">
+          <Empty title={`There is no environment “${slug}”`}>
+            <p>
+              Choose one at the top. A branch of <code>preview</code> comes into being with its first deployment.
+            </p>
+          </Empty>
+        </Page>
       )}
     </Shell>
   );

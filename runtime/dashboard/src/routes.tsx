@@ -4,6 +4,7 @@ import type { ComponentChildren } from 'preact';
 import { lazy } from './core/lazy';
 import { pathIn } from './core/session';
 import { RunsPage } from './pages/runs/RunsPage';
+import { Page } from './ui/Page';
 import { Empty } from './ui/states';
 
 const RunPage = lazy(async () => (await import('./pages/run/RunPage')).RunPage);
@@ -54,11 +55,13 @@ const ROUTES: Record<string, Route> = {
 export function pageAt([page = '', ...rest]: string[]): ComponentChildren {
   return (
     ROUTES[page]?.(rest) ?? (
-      <Empty title="There is no such page">
-        <p>
-          Go to the <a href={pathIn('runs')}>runs</a>, or press <kbd>?</kbd> for what the keyboard can do.
-        </p>
-      </Empty>
+      <Page title="Not found">
+        <Empty title="There is no such page">
+          <p>
+            Go to the <a href={pathIn('runs')}>runs</a>, or press <kbd>?</kbd> for what the keyboard can do.
+          </p>
+        </Empty>
+      </Page>
     )
   );
 }

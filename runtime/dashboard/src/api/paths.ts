@@ -52,4 +52,21 @@ interface StatisticsPaths {
   '/api/v1/runs/count': Get<{ count: number; isMore: boolean }, Record<string, string | undefined>>;
 }
 
+/** What lists say of a run beside what they said before. */
+export interface RunItemMore {
+  queue?: string;
+  attemptCount?: number;
+  error?: { name?: string; message: string };
+}
+
+/** What the page of a run says beside what it said before. */
+export interface RunDetailsMore {
+  concurrencyKey?: string;
+  priority?: number;
+  machine?: string;
+  maxAttempts?: number;
+  maxDuration?: number;
+  bulkActionId?: string;
+}
+
 export type Paths = paths & StatisticsPaths;

@@ -1,5 +1,6 @@
 // Names for the shapes of the API that pages speak of.
 
+import type { RunDetailsMore, RunItemMore } from './paths';
 import type { components } from './schema';
 
 /** A request's shape: what may be `null` may be left out. */
@@ -15,8 +16,8 @@ type Schemas = components['schemas'];
 
 export type RunStatus = Schemas['RunStatus'];
 export type RunCommon = Schemas['RunCommon'];
-export type RunItem = Schemas['RunItem'];
-export type RunDetails = Schemas['RunDetails'];
+export type RunItem = Schemas['RunItem'] & RunItemMore;
+export type RunDetails = Schemas['RunDetails'] & RunDetailsMore;
 export type RelatedRun = Schemas['RelatedRun'];
 export type EventItem = Schemas['EventItem'];
 export type LogItem = Schemas['LogItem'];

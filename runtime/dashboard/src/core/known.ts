@@ -20,9 +20,13 @@ export interface KnownQueues {
 /** Tasks and queues; every task has a queue of its own or a named one. */
 export function useKnownQueues(): KnownQueues {
   const slug = environment.value?.slug;
-  const found = useQuery(slug && `${slug}/known-queues`, (signal) => get('/api/v1/queues', { query: { perPage: '100' }, signal }), {
-    every: () => EVERY_MS,
-  });
+  const found = useQuery(
+    slug && `${slug}/known-queues`,
+    (signal) => get('/api/v1/queues', { query: { perPage: '100' }, signal }),
+    {
+      every: () => EVERY_MS,
+    },
+  );
   const queues = found.data?.data ?? [];
   return {
     tasks: queues.filter((queue) => queue.type === 'task').map((queue) => queue.name),

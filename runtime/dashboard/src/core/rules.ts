@@ -30,7 +30,11 @@ export function storeRules(task: string, rules: TaskReplayRules): void {
 }
 
 /** One more entry of a list of rules. */
-export function withRule(rules: TaskReplayRules, list: 'ignore-output' | 'ignore-metadata' | 'ignore-effects', entry: string): TaskReplayRules {
+export function withRule(
+  rules: TaskReplayRules,
+  list: 'ignore-output' | 'ignore-metadata' | 'ignore-effects',
+  entry: string,
+): TaskReplayRules {
   const entries = rules[list] ?? [];
   return entries.includes(entry) ? rules : { ...rules, [list]: [...entries, entry] };
 }

@@ -103,13 +103,26 @@ function Foot({ onHelp }: { onHelp: () => void }) {
   const leave = useAction(signOut);
   return (
     <div class="sidebar-foot">
-      <button type="button" class="quiet" onClick={nextTheme} aria-label={`Look: ${theme.value}. Change it`} title={`Look: ${theme.value}`}>
+      <button
+        type="button"
+        class="quiet"
+        onClick={nextTheme}
+        aria-label={`Look: ${theme.value}. Change it`}
+        title={`Look: ${theme.value}`}
+      >
         <Icon name="theme" />
       </button>
       <button type="button" class="quiet" onClick={onHelp} aria-label="Keyboard shortcuts" title="Keyboard shortcuts (?)">
         <Icon name="keyboard" />
       </button>
-      <button type="button" class="quiet" onClick={() => void leave.run()} disabled={leave.isBusy} aria-label="Sign out" title="Sign out">
+      <button
+        type="button"
+        class="quiet"
+        onClick={() => void leave.run()}
+        disabled={leave.isBusy}
+        aria-label="Sign out"
+        title="Sign out"
+      >
         <Icon name="leave" />
       </button>
     </div>

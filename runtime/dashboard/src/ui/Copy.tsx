@@ -22,7 +22,13 @@ export function Copy({ text, label }: { text: string; label: string }) {
     setTimeout(() => setDone(false), 1_500);
   };
   return (
-    <button type="button" class="quiet copy" onClick={copy} aria-label={isDone ? 'Copied' : `Copy ${label}`} title={`Copy ${label}`}>
+    <button
+      type="button"
+      class="quiet copy"
+      onClick={copy}
+      aria-label={isDone ? 'Copied' : `Copy ${label}`}
+      title={`Copy ${label}`}
+    >
       <Icon name={isDone ? 'check' : 'copy'} />
     </button>
   );

@@ -48,7 +48,11 @@ export function Dialog({ title, onClose, wide, children, footer }: DialogProps) 
 /** The first field, or what the form is there for, rather than the button that closes. */
 function focusFirst(dialog: HTMLDialogElement | null): void {
   const within = (selector: string) => dialog?.querySelector<HTMLElement>(`.dialog-body ${selector}`);
-  (within('[autofocus]') ?? within(':is(input, select, textarea):not(:disabled)') ?? within('button.primary, button.danger'))?.focus();
+  (
+    within('[autofocus]') ??
+    within(':is(input, select, textarea):not(:disabled)') ??
+    within('button.primary, button.danger')
+  )?.focus();
 }
 
 interface ConfirmProps {

@@ -39,9 +39,7 @@ interface TextFieldProps {
 export function TextField({ label, value, onInput, hint, error, input }: TextFieldProps) {
   return (
     <Field label={label} hint={hint} error={error}>
-      {(attributes) => (
-        <input {...input} {...attributes} value={value} onInput={(event) => onInput(event.currentTarget.value)} />
-      )}
+      {(attributes) => <input {...input} {...attributes} value={value} onInput={(event) => onInput(event.currentTarget.value)} />}
     </Field>
   );
 }

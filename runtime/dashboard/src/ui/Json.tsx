@@ -50,7 +50,7 @@ function Text({ text }: { text: string }) {
 
 function Branch({ value, level }: { value: object; level: number }) {
   const isList = Array.isArray(value);
-  const entries = Object.entries(value);
+  const entries = Object.entries(value).filter(([, item]) => item !== undefined);
   const [isOpen, setOpen] = useState(level < OPEN_LEVELS && entries.length <= OPEN_ITEMS);
   const [shown, setShown] = useState(MAX_ITEMS);
   const [left, right] = isList ? ['[', ']'] : ['{', '}'];

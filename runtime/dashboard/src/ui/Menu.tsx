@@ -38,7 +38,7 @@ export function Menu({ label, items, children }: { label: string; items: readonl
   };
   return (
     <div class="menu" ref={frame} onKeyDown={move}>
-      <button ref={button} type="button" aria-haspopup="menu" aria-expanded={isOpen} aria-label={label} onClick={() => setOpen(!isOpen)}>
+      <button ref={button} type="button" aria-haspopup="menu" aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
         {children}
       </button>
       {isOpen && (

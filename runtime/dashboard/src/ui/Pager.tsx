@@ -21,7 +21,11 @@ export function Pager({ pagination }: { pagination: Pagination }) {
   };
   return (
     <nav class="below" aria-label="Pages of the list">
-      <button type="button" disabled={!previous && !query.value.has('after')} onClick={() => go(undefined, previous ?? undefined)}>
+      <button
+        type="button"
+        disabled={!previous && !query.value.has('after')}
+        onClick={() => go(undefined, previous ?? undefined)}
+      >
         {previous ? 'Before' : 'To the beginning'}
       </button>
       <button type="button" disabled={!next} onClick={() => go(next ?? undefined)}>

@@ -47,7 +47,10 @@ export function givenOptions(values: RunOptionValues) {
 
 /** Tags as they are written in one field, by lines or commas. */
 export function tagList(text: string): string[] {
-  return text.split(/[\n,]/).map((tag) => tag.trim()).filter(Boolean);
+  return text
+    .split(/[\n,]/)
+    .map((tag) => tag.trim())
+    .filter(Boolean);
 }
 
 interface RunOptionsProps {
@@ -61,25 +64,57 @@ export function RunOptions({ values, onChange }: RunOptionsProps) {
   return (
     <div class="fields">
       <TextField label="Tags" value={values.tags} onInput={(tags) => onChange({ tags })} hint="Separated by commas, 10 at most" />
-      <TextField label="Queue" value={values.queue} onInput={(queue) => onChange({ queue })} hint="Empty: the task’s own" input={{ list: 'known-queues' }} />
+      <TextField
+        label="Queue"
+        value={values.queue}
+        onInput={(queue) => onChange({ queue })}
+        hint="Empty: the task’s own"
+        input={{ list: 'known-queues' }}
+      />
       <datalist id="known-queues">
         {queues.map((queue) => (
           <option key={queue} value={queue} />
         ))}
       </datalist>
-      <TextField label="Concurrency key" value={values.concurrencyKey} onInput={(concurrencyKey) => onChange({ concurrencyKey })} />
+      <TextField
+        label="Concurrency key"
+        value={values.concurrencyKey}
+        onInput={(concurrencyKey) => onChange({ concurrencyKey })}
+      />
       <SelectField
         label="Machine"
         value={values.machine}
         onChange={(machine) => onChange({ machine })}
         options={[['', 'as the task says'], ...MACHINES.map((name) => [name, name] as const)]}
       />
-      <TextField label="Attempts" value={values.maxAttempts} onInput={(maxAttempts) => onChange({ maxAttempts })} input={{ ...number, min: 1, max: 1000 }} />
-      <TextField label="CPU seconds" value={values.maxDuration} onInput={(maxDuration) => onChange({ maxDuration })} hint="Of one attempt" input={{ ...number, min: 1, max: 86400 }} />
+      <TextField
+        label="Attempts"
+        value={values.maxAttempts}
+        onInput={(maxAttempts) => onChange({ maxAttempts })}
+        input={{ ...number, min: 1, max: 1000 }}
+      />
+      <TextField
+        label="CPU seconds"
+        value={values.maxDuration}
+        onInput={(maxDuration) => onChange({ maxDuration })}
+        hint="Of one attempt"
+        input={{ ...number, min: 1, max: 86400 }}
+      />
       <TextField label="Delay" value={values.delay} onInput={(delay) => onChange({ delay })} hint="10m, 2h, or a date" />
       <TextField label="TTL" value={values.ttl} onInput={(ttl) => onChange({ ttl })} hint="Longest time in the queue" />
-      <TextField label="Priority" value={values.priority} onInput={(priority) => onChange({ priority })} hint="Seconds of head start" input={number} />
-      <TextField label="Idempotency key" value={values.idempotencyKey} onInput={(idempotencyKey) => onChange({ idempotencyKey })} hint="Finds an older run with it" />
+      <TextField
+        label="Priority"
+        value={values.priority}
+        onInput={(priority) => onChange({ priority })}
+        hint="Seconds of head start"
+        input={number}
+      />
+      <TextField
+        label="Idempotency key"
+        value={values.idempotencyKey}
+        onInput={(idempotencyKey) => onChange({ idempotencyKey })}
+        hint="Finds an older run with it"
+      />
     </div>
   );
 }

@@ -10,6 +10,8 @@ import type { Selection } from './selection';
 
 export interface Column<T> {
   title: string;
+  /** Read out, not shown: of buttons, and where the rows say enough. */
+  isTitleHidden?: boolean;
   cell: (row: T) => ComponentChildren;
   /** Figures, at the right. */
   isNumber?: boolean;
@@ -42,7 +44,7 @@ export function Table<T>(props: TableProps<T>) {
             {selection && <SelectAll selection={selection} keys={rows.map(keyOf)} />}
             {columns.map((column) => (
               <th key={column.title} scope="col" class={classOf(column)}>
-                {column.title}
+                {column.isTitleHidden ? <span class="visually-hidden">{column.title}</span> : column.title}
               </th>
             ))}
           </tr>
@@ -135,7 +137,10 @@ function Keys<T>({ rows, keyOf, linkOf, selection, keyboard, onFocusRow }: Table
     ...(selection
       ? {
           x: ['Select the row', () => at !== undefined && selection.pick(at, false)] as [string, () => void],
-          'shift+x': ['Select from the last one to here', () => at !== undefined && selection.pick(at, true)] as [string, () => void],
+          'shift+x': ['Select from the last one to here', () => at !== undefined && selection.pick(at, true)] as [
+            string,
+            () => void,
+          ],
         }
       : {}),
   });

@@ -8,12 +8,32 @@ type Tone = 'good' | 'bad' | 'active' | 'waiting' | 'idle';
 const LOOKS: Record<string, { word: string; tone: Tone; shape: string; text: string }> = {
   same: { word: 'Same', tone: 'good', shape: SHAPES.done, text: 'It ended as then, with the same output and the same calls.' },
   fixed: { word: 'Fixed', tone: 'active', shape: SHAPES.done, text: 'It failed then and completes now.' },
-  'output-changed': { word: 'Output changed', tone: 'waiting', shape: 'M2 4h8M2 8h8M8 2 4 10', text: 'It completes with another output.' },
-  'effects-changed': { word: 'Effects changed', tone: 'waiting', shape: 'M2 6h7M6 3l3 3-3 3', text: 'It makes other calls than then.' },
+  'output-changed': {
+    word: 'Output changed',
+    tone: 'waiting',
+    shape: 'M2 4h8M2 8h8M8 2 4 10',
+    text: 'It completes with another output.',
+  },
+  'effects-changed': {
+    word: 'Effects changed',
+    tone: 'waiting',
+    shape: 'M2 6h7M6 3l3 3-3 3',
+    text: 'It makes other calls than then.',
+  },
   'newly-failing': { word: 'Newly failing', tone: 'bad', shape: SHAPES.failed, text: 'It completed then and fails now.' },
   'over-budget': { word: 'Over budget', tone: 'bad', shape: SHAPES.late, text: 'It uses more than the rules allow.' },
-  'payload-rejected': { word: 'Payload rejected', tone: 'bad', shape: SHAPES.stopped, text: 'The version’s schema does not take the payload.' },
-  'not-replayable': { word: 'Not replayable', tone: 'idle', shape: SHAPES.stopped, text: 'There is nothing to compare with: no recording, or one that cannot be used.' },
+  'payload-rejected': {
+    word: 'Payload rejected',
+    tone: 'bad',
+    shape: SHAPES.stopped,
+    text: 'The version’s schema does not take the payload.',
+  },
+  'not-replayable': {
+    word: 'Not replayable',
+    tone: 'idle',
+    shape: SHAPES.stopped,
+    text: 'There is nothing to compare with: no recording, or one that cannot be used.',
+  },
 };
 
 export const VERDICTS = Object.keys(LOOKS);

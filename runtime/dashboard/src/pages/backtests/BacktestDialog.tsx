@@ -69,7 +69,8 @@ export function BacktestDialog({ picked, version, onClose }: BacktestDialogProps
     <Dialog title="Backtest a version" onClose={onClose} wide>
       <form class="stack" onSubmit={submit}>
         <p>
-          {whichRuns(picked)} are replayed on the version in the sandbox, and compared with what happened. No effect leaves the server.
+          {whichRuns(picked)} are replayed on the version in the sandbox, and compared with what happened. No effect leaves the
+          server.
         </p>
         <div class="fields">
           <SelectField label="Version" value={chosen} onChange={(to) => change({ version: to })} options={versions} />
@@ -107,15 +108,32 @@ export function BacktestDialog({ picked, version, onClose }: BacktestDialogProps
             ]}
           />
           {!names && <TextField label="Newest runs" value={draft.last} onInput={(last) => change({ last })} input={number} />}
-          {!names && <TextField label="Of these, a sample of" value={draft.sample} onInput={(sample) => change({ sample })} hint="Empty: all" input={number} />}
+          {!names && (
+            <TextField
+              label="Of these, a sample of"
+              value={draft.sample}
+              onInput={(sample) => change({ sample })}
+              hint="Empty: all"
+              input={number}
+            />
+          )}
         </div>
         <label class="row">
-          <input type="checkbox" checked={draft.promotes} onChange={(event) => change({ promotes: event.currentTarget.checked })} />
+          <input
+            type="checkbox"
+            checked={draft.promotes}
+            onChange={(event) => change({ promotes: event.currentTarget.checked })}
+          />
           Make the version current if it is clean
         </label>
         {draft.promotes && (
           <div class="fields">
-            <TextField label="Differences that are allowed" value={draft.allow} onInput={(allow) => change({ allow })} input={{ type: 'number', min: 0 }} />
+            <TextField
+              label="Differences that are allowed"
+              value={draft.allow}
+              onInput={(allow) => change({ allow })}
+              input={{ type: 'number', min: 0 }}
+            />
           </div>
         )}
         <Refusal error={action.error} />

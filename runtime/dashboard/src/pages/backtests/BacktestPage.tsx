@@ -29,9 +29,13 @@ const MAX_NAMED = 500;
 
 export function BacktestPage({ id }: { id: string }) {
   const slug = environment.value?.slug;
-  const found = useQuery(slug && `${slug}/backtest/${id}`, (signal) => get('/api/v1/backtests/{backtest}', { path: { backtest: id }, signal }), {
-    every: (item) => (item.status === 'PENDING' ? EVERY_MS : undefined),
-  });
+  const found = useQuery(
+    slug && `${slug}/backtest/${id}`,
+    (signal) => get('/api/v1/backtests/{backtest}', { path: { backtest: id }, signal }),
+    {
+      every: (item) => (item.status === 'PENDING' ? EVERY_MS : undefined),
+    },
+  );
   return (
     <Page
       title={found.data ? `Version ${found.data.version}` : 'Backtest'}
@@ -121,7 +125,12 @@ function BacktestActions({ item, onChange }: { item: BacktestItem; onChange: () 
           Abort
         </button>
       ) : (
-        <button type="button" disabled={again.isBusy || item.done === 0} onClick={() => void again.run()} title="With the noise rules of now">
+        <button
+          type="button"
+          disabled={again.isBusy || item.done === 0}
+          onClick={() => void again.run()}
+          title="With the noise rules of now"
+        >
           <Icon name="replay" />
           Run again
         </button>
@@ -158,10 +167,14 @@ async function memberIds(id: string): Promise<string[]> {
   const ids: string[] = [];
   let after = '';
   do {
-    const page = await get('/api/v1/backtests/{backtest}/replays', { path: { backtest: id }, query: { 'page[size]': '100', 'page[after]': after } });
+    const page = await get('/api/v1/backtests/{backtest}/replays', {
+      path: { backtest: id },
+      query: { 'page[size]': '100', 'page[after]': after },
+    });
     ids.push(...page.data.map((replay) => replay.runId));
     after = page.pagination.next ?? '';
   } while (after && ids.length < MAX_NAMED);
-  if (after) throw new Error(`This backtest has more than ${MAX_NAMED} runs: start a new one with its conditions from the list of runs.`);
+  if (after)
+    throw new Error(`This backtest has more than ${MAX_NAMED} runs: start a new one with its conditions from the list of runs.`);
   return ids;
 }

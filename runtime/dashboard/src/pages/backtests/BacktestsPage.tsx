@@ -21,9 +21,13 @@ const EVERY_MS = 3_000;
 
 export function BacktestsPage() {
   const [isNew, setNew] = useState(false);
-  const found = useQuery(`${environment.value?.slug}${address.value}`, (signal) => get('/api/v1/backtests', { query: pageQuery(50), signal }), {
-    every: (page) => (page.data.some((item) => item.status === 'PENDING') ? EVERY_MS : EVERY_MS * 5),
-  });
+  const found = useQuery(
+    `${environment.value?.slug}${address.value}`,
+    (signal) => get('/api/v1/backtests', { query: pageQuery(50), signal }),
+    {
+      every: (page) => (page.data.some((item) => item.status === 'PENDING') ? EVERY_MS : EVERY_MS * 5),
+    },
+  );
   useShortcuts('List', { b: ['New backtest', () => setNew(true)] });
   return (
     <Page
@@ -35,9 +39,7 @@ export function BacktestsPage() {
         </button>
       }
     >
-      <Loaded query={found}>
-        {(page) => (page.data.length === 0 ? <None /> : <List items={page.data} />)}
-      </Loaded>
+      <Loaded query={found}>{(page) => (page.data.length === 0 ? <None /> : <List items={page.data} />)}</Loaded>
       {found.data && <Pager pagination={found.data.pagination} />}
       {isNew && <BacktestDialog onClose={() => setNew(false)} />}
     </Page>
@@ -48,8 +50,8 @@ function None() {
   return (
     <Empty title="No backtests yet">
       <p>
-        Deploy a version without making it current, then try it here on the inputs of old runs: nothing leaves the server, and you see
-        what it would have done differently.
+        Deploy a version without making it current, then try it here on the inputs of old runs: nothing leaves the server, and you
+        see what it would have done differently.
       </p>
       <pre>dacapo deploy task.wasm --skip-promotion</pre>
     </Empty>
@@ -60,7 +62,11 @@ const COLUMNS: Column<BacktestItem>[] = [
   { title: 'Version', cell: (item) => item.version },
   { title: 'Status', cell: (item) => <BacktestState of={item} /> },
   { title: 'Against', cell: (item) => item.against },
-  { title: 'Replayed', cell: (item) => (item.status === 'COMPLETED' ? count(item.done) : `${count(item.done)} of ${count(item.planned)}`), isNumber: true },
+  {
+    title: 'Replayed',
+    cell: (item) => (item.status === 'COMPLETED' ? count(item.done) : `${count(item.done)} of ${count(item.planned)}`),
+    isNumber: true,
+  },
   { title: 'Different', cell: (item) => count(item.differences), isNumber: true },
   { title: 'Gate', cell: (item) => <Gate of={item} />, isWide: true },
   { title: 'Started', cell: (item) => <Time at={item.createdAt} /> },

@@ -34,7 +34,8 @@ export function Replays({ item, verdict }: { item: BacktestItem; verdict: string
     { title: 'Run', cell: (replay) => <code class="faint">{shortId(replay.runId)}</code> },
     { title: 'Why', cell: (replay) => <span class="faint">{reasonOf(replay)}</span>, isWide: true },
     {
-      title: '',
+      title: 'Actions',
+      isTitleHidden: true,
       cell: (replay) => (
         <button type="button" class="quiet" onClick={() => setOpen(replay)}>
           Compare
@@ -94,7 +95,8 @@ function reasonOf(replay: BacktestReplay): string {
   if (replay.note || !comparison) return replay.note ?? '';
   const { ends, output, effects, metadata, passedBudgets } = comparison;
   if (replay.verdict === 'same') return '';
-  if (ends.then.kind !== ends.now.kind) return `${ends.then.kind} then, ${ends.now.kind} now. ${ends.now.message ?? ends.then.message ?? ''}`;
+  if (ends.then.kind !== ends.now.kind)
+    return `${ends.then.kind} then, ${ends.now.kind} now. ${ends.now.message ?? ends.then.message ?? ''}`;
   const host = effects.newHosts.items[0];
   if (host) return `New host ${host}`;
   const budget = passedBudgets?.[0];

@@ -1,6 +1,7 @@
 // The report of a backtest as a file.
 
 import { context, urlOf } from '../../api/client';
+import { saveBlob } from '../../core/file';
 
 const ENDINGS = { json: 'json', junit: 'xml', html: 'html' } as const;
 
@@ -9,10 +10,6 @@ export async function saveReport(id: string, format: keyof typeof ENDINGS): Prom
   const url = urlOf('/api/v1/backtests/{backtest}/report', { path: { backtest: id }, query: { format } });
   const response = await fetch(url, { headers: { 'x-dacapo-environment': context.environment ?? '' } });
   if (!response.ok) throw new Error(`The server answered with status ${response.status}.`);
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(await response.blob());
-  link.download = `${id}.${ENDINGS[format]}`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  saveBlob(`${id}.${ENDINGS[format]}`, await response.blob());
   return 'The report was saved.';
 }

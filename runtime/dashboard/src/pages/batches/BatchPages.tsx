@@ -41,9 +41,13 @@ export function BatchesPage() {
 
 export function BatchPage({ id }: { id: string }) {
   const slug = environment.value?.slug;
-  const found = useQuery(slug && `${slug}/batch/${id}`, (signal) => get('/api/v2/batches/{batch}', { path: { batch: id }, signal }), {
-    every: (batch) => (isOver(batch) ? undefined : EVERY_MS),
-  });
+  const found = useQuery(
+    slug && `${slug}/batch/${id}`,
+    (signal) => get('/api/v2/batches/{batch}', { path: { batch: id }, signal }),
+    {
+      every: (batch) => (isOver(batch) ? undefined : EVERY_MS),
+    },
+  );
   return (
     <Page
       title="Batch"

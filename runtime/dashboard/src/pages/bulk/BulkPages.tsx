@@ -22,9 +22,13 @@ import '../../styles/verdicts.css';
 const EVERY_MS = 2_000;
 
 export function BulkListPage() {
-  const found = useQuery(`${environment.value?.slug}${address.value}`, (signal) => get('/api/v1/bulk-actions', { query: pageQuery(50), signal }), {
-    every: (page) => (page.data.some((item) => item.status === 'PENDING') ? EVERY_MS : EVERY_MS * 5),
-  });
+  const found = useQuery(
+    `${environment.value?.slug}${address.value}`,
+    (signal) => get('/api/v1/bulk-actions', { query: pageQuery(50), signal }),
+    {
+      every: (page) => (page.data.some((item) => item.status === 'PENDING') ? EVERY_MS : EVERY_MS * 5),
+    },
+  );
   return (
     <Page title="Bulk actions">
       <Loaded query={found}>
@@ -32,7 +36,8 @@ export function BulkListPage() {
           page.data.length === 0 ? (
             <Empty title="No bulk actions yet">
               <p>
-                Select several <a href={pathIn('runs')}>runs</a>, with <kbd>x</kbd> or with <kbd>a</kbd> for all that match, and replay or cancel them together.
+                Select several <a href={pathIn('runs')}>runs</a>, with <kbd>x</kbd> or with <kbd>a</kbd> for all that match, and
+                replay or cancel them together.
               </p>
             </Empty>
           ) : (
@@ -79,9 +84,13 @@ function BulkState({ of }: { of: BulkItem }) {
 export function BulkPage({ id }: { id: string }) {
   const slug = environment.value?.slug;
   const [isAsking, setAsking] = useState(false);
-  const found = useQuery(slug && `${slug}/bulk/${id}`, (signal) => get('/api/v1/bulk-actions/{bulk}', { path: { bulk: id }, signal }), {
-    every: (item) => (item.status === 'PENDING' || goesOn(item) ? EVERY_MS : undefined),
-  });
+  const found = useQuery(
+    slug && `${slug}/bulk/${id}`,
+    (signal) => get('/api/v1/bulk-actions/{bulk}', { path: { bulk: id }, signal }),
+    {
+      every: (item) => (item.status === 'PENDING' || goesOn(item) ? EVERY_MS : undefined),
+    },
+  );
   const item = found.data;
   const abort = async () => {
     await post('/api/v1/bulk-actions/{bulk}/abort', { path: { bulk: id } });
@@ -125,8 +134,8 @@ export function BulkPage({ id }: { id: string }) {
           <>
             <div class="panel stack">
               <p>
-                <b>{counted(loaded.counts.total, 'run')}</b> looked at: {count(loaded.counts.success)} done, {count(loaded.counts.failure)} not done. Started{' '}
-                <Time at={loaded.createdAt} />.
+                <b>{counted(loaded.counts.total, 'run')}</b> looked at: {count(loaded.counts.success)} done,{' '}
+                {count(loaded.counts.failure)} not done. Started <Time at={loaded.createdAt} />.
               </p>
               {loaded.outcomes && <Outcomes of={loaded.outcomes} />}
             </div>
@@ -182,7 +191,8 @@ const MEMBER_COLUMNS: Column<BulkMember>[] = [
   { title: 'Its status', cell: (member) => member.newRunStatus && <Status of={member.newRunStatus} /> },
   { title: 'Why not', cell: (member) => <span class="faint">{member.reason}</span>, isWide: true },
   {
-    title: '',
+    title: 'Actions',
+    isTitleHidden: true,
     cell: (member) => member.newRunId && <a href={pathIn('runs', member.runId, 'replays', member.newRunId)}>Compare</a>,
   },
 ];

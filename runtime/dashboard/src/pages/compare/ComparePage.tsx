@@ -28,7 +28,10 @@ export function ComparePage({ id, replay }: { id: string; replay: string }) {
   const source = useQuery(slug && `${slug}/run/${id}`, (signal) => get('/api/v3/runs/{run}', { path: { run: id }, signal }));
   const isSandboxed = replay === 'sandbox' || replay === 'shadow';
   return (
-    <Page title={isSandboxed ? `Replay in the ${replay === 'sandbox' ? 'sandbox' : 'shadow'}` : 'Comparison'} up={[pathIn('runs', id), `${source.data?.taskIdentifier ?? 'Run'} ${shortId(id)}`]}>
+    <Page
+      title={isSandboxed ? `Replay in the ${replay === 'sandbox' ? 'sandbox' : 'shadow'}` : 'Comparison'}
+      up={[pathIn('runs', id), `${source.data?.taskIdentifier ?? 'Run'} ${shortId(id)}`]}
+    >
       <Loaded query={source}>
         {(run) => (isSandboxed ? <Sandboxed run={run} mode={replay} /> : <LiveComparison source={run} replay={replay} />)}
       </Loaded>
@@ -72,7 +75,12 @@ function Sandboxed({ run, mode }: { run: RunDetails; mode: SandboxMode }) {
   return (
     <>
       <div class="compare-options">
-        <SelectField label="Version" value={version} options={versions.options} onChange={(to) => setQuery({ version: to }, true)} />
+        <SelectField
+          label="Version"
+          value={version}
+          options={versions.options}
+          onChange={(to) => setQuery({ version: to }, true)}
+        />
         <button type="button" onClick={found.reload}>
           Replay again
         </button>

@@ -33,11 +33,21 @@ export function ComparisonView({ comparison, onIgnore }: ComparisonViewProps) {
         <ThenNow lines={linesOf(comparison)} />
       </Section>
       <Section title={hasFailed ? 'Output or error' : 'Output'}>
-        <Changes changes={output.items} more={output.more ?? 0} same="No difference." {...(onIgnore ? { onIgnore: (path: string) => onIgnore('ignore-output', path) } : {})} />
+        <Changes
+          changes={output.items}
+          more={output.more ?? 0}
+          same="No difference."
+          {...(onIgnore ? { onIgnore: (path: string) => onIgnore('ignore-output', path) } : {})}
+        />
       </Section>
       {metadata.items.length > 0 && (
         <Section title="Metadata">
-          <Changes changes={metadata.items} more={metadata.more ?? 0} same="" {...(onIgnore ? { onIgnore: (path: string) => onIgnore('ignore-metadata', path) } : {})} />
+          <Changes
+            changes={metadata.items}
+            more={metadata.more ?? 0}
+            same=""
+            {...(onIgnore ? { onIgnore: (path: string) => onIgnore('ignore-metadata', path) } : {})}
+          />
         </Section>
       )}
       <Effects effects={effects} onIgnore={onIgnore && ((entry) => onIgnore('ignore-effects', entry))} />
@@ -50,7 +60,12 @@ function linesOf({ ends, usage, logs }: Comparison): Line[] {
   return [
     { name: 'Ended', then: <End end={ends.then} />, now: <End end={ends.now} /> },
     { name: 'CPU time', then: duration(then.cpuUs / 1e3), now: duration(now.cpuUs / 1e3), change: factor(then.cpuUs, now.cpuUs) },
-    { name: 'Duration', then: duration(then.wallUs / 1e3), now: duration(now.wallUs / 1e3), change: factor(then.wallUs, now.wallUs) },
+    {
+      name: 'Duration',
+      then: duration(then.wallUs / 1e3),
+      now: duration(now.wallUs / 1e3),
+      change: factor(then.wallUs, now.wallUs),
+    },
     {
       name: 'Peak memory',
       then: bytes(then.peakMemoryBytes),
@@ -93,7 +108,12 @@ function Changes({ changes, more, same, onIgnore }: ChangesProps) {
             <header>
               <code>{change.path}</code>
               {onIgnore && change.path.startsWith('$') && (
-                <button type="button" class="quiet" onClick={() => onIgnore(anyItem(change.path))} title={`Overlook ${anyItem(change.path)} from now on`}>
+                <button
+                  type="button"
+                  class="quiet"
+                  onClick={() => onIgnore(anyItem(change.path))}
+                  title={`Overlook ${anyItem(change.path)} from now on`}
+                >
                   Ignore
                 </button>
               )}

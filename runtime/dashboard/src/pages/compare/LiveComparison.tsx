@@ -15,27 +15,42 @@ import { ThenNow, type Line } from './ThenNow';
 
 export function LiveComparison({ source, replay }: { source: RunDetails; replay: string }) {
   const slug = environment.value?.slug;
-  const found = useQuery(slug && `${slug}/run/${replay}`, (signal) => get('/api/v3/runs/{run}', { path: { run: replay }, signal }), {
-    every: (run) => (run.isCompleted ? undefined : 1_000),
-  });
+  const found = useQuery(
+    slug && `${slug}/run/${replay}`,
+    (signal) => get('/api/v3/runs/{run}', { path: { run: replay }, signal }),
+    {
+      every: (run) => (run.isCompleted ? undefined : 1_000),
+    },
+  );
   return <Loaded query={found}>{(now) => <Sides then={source} now={now} />}</Loaded>;
 }
 
 function Sides({ then, now }: { then: RunDetails; now: RunDetails }) {
-  const took = (run: RunDetails) => (run.startedAt && run.finishedAt ? Date.parse(run.finishedAt) - Date.parse(run.startedAt) : undefined);
+  const took = (run: RunDetails) =>
+    run.startedAt && run.finishedAt ? Date.parse(run.finishedAt) - Date.parse(run.startedAt) : undefined;
   const [before, after] = [took(then), took(now)];
   const lines: Line[] = [
     { name: 'Run', then: <a href={pathIn('runs', then.id)}>{then.id}</a>, now: <a href={pathIn('runs', now.id)}>{now.id}</a> },
     { name: 'Status', then: <Status of={then.status} />, now: <Status of={now.status} /> },
     { name: 'Version', then: then.version, now: now.version, change: then.version === now.version ? 'the same' : '' },
-    { name: 'CPU time', then: duration(then.durationMs), now: duration(now.durationMs), change: factor(then.durationMs, now.durationMs) },
+    {
+      name: 'CPU time',
+      then: duration(then.durationMs),
+      now: duration(now.durationMs),
+      change: factor(then.durationMs, now.durationMs),
+    },
     {
       name: 'Duration',
       then: before === undefined ? '–' : duration(before),
       now: after === undefined ? '–' : duration(after),
       change: before !== undefined && after !== undefined ? factor(before, after) : undefined,
     },
-    { name: 'Peak memory', then: bytes(then.peakMemoryBytes), now: bytes(now.peakMemoryBytes), change: factor(then.peakMemoryBytes, now.peakMemoryBytes) },
+    {
+      name: 'Peak memory',
+      then: bytes(then.peakMemoryBytes),
+      now: bytes(now.peakMemoryBytes),
+      change: factor(then.peakMemoryBytes, now.peakMemoryBytes),
+    },
     { name: 'Attempts', then: then.attemptCount, now: now.attemptCount },
   ];
   return (
@@ -67,7 +82,11 @@ function endOf(run: RunDetails): string {
 function Difference({ title, then, now }: { title: string; then: string; now: string }) {
   return (
     <Section title={title}>
-      {then === now ? <p class="faint">{then === '' ? 'Neither has one.' : 'No difference.'}</p> : <Diff label={title} before={then} after={now} />}
+      {then === now ? (
+        <p class="faint">{then === '' ? 'Neither has one.' : 'No difference.'}</p>
+      ) : (
+        <Diff label={title} before={then} after={now} />
+      )}
     </Section>
   );
 }

@@ -3,6 +3,8 @@
 import { useState } from 'preact/hooks';
 import { formatJson, parseJson } from '../../api/exact';
 import type { TaskReplayRules } from '../../api/types';
+import { storedRules } from '../../core/rules';
+import { saveText } from '../../core/file';
 import { Editor, objectComplaint } from '../../ui/Editor';
 import { Section } from '../../ui/Page';
 
@@ -32,15 +34,25 @@ function RulesForm({ task, stored, onSave }: { task: string; stored: string; onS
     <Section
       title={`Noise rules of ${task}`}
       beside={
-        <button type="button" disabled={!isChanged || complaint !== undefined} onClick={save}>
-          Save and compare again
-        </button>
+        <>
+          <button
+            type="button"
+            disabled={stored === ''}
+            onClick={() => saveText('dacapo-replay.json', formatJson(storedRules()))}
+          >
+            Save as dacapo-replay.json
+          </button>
+          <button type="button" disabled={!isChanged || complaint !== undefined} onClick={save}>
+            Save and compare again
+          </button>
+        </>
       }
     >
       <div class="field">
         <Editor label="Noise rules" initial={stored} onInput={setText} />
         <small class={complaint ? 'wrong' : 'faint'}>
-          {complaint ?? 'What comparisons of this task overlook, as in dacapo-replay.json. Saved in this browser, for this environment.'}
+          {complaint ??
+            'What comparisons of this task overlook. Kept in this browser, for this environment; the file dacapo-replay.json gives the same to the command line and to CI.'}
         </small>
       </div>
       {stored === '' && (

@@ -12,7 +12,7 @@ export interface Line {
 }
 
 const COLUMNS: Column<Line>[] = [
-  { title: '', cell: (line) => <span class="faint">{line.name}</span> },
+  { title: 'What', isTitleHidden: true, cell: (line) => <span class="faint">{line.name}</span> },
   { title: 'Then', cell: (line) => line.then },
   { title: 'Now', cell: (line) => line.now },
   { title: 'Change', cell: (line) => <span class="faint">{line.change}</span> },

@@ -70,7 +70,8 @@ export function DeploymentPage({ version }: { version: string }) {
       {open === 'promote' && (
         <Confirm title={`Make ${version} current?`} verb="Promote" run={promote} onClose={() => setOpen(undefined)}>
           <p>
-            New runs of its tasks in <b>{environment.value?.slug}</b> execute on it from then on. Runs that have started stay where they are.
+            New runs of its tasks in <b>{environment.value?.slug}</b> execute on it from then on. Runs that have started stay
+            where they are.
           </p>
         </Confirm>
       )}
@@ -94,14 +95,26 @@ function Parts({ item }: { item: DeploymentItem }) {
           [
             'May reach',
             <>
-              {egress.length === 0 ? 'no host' : egress.map((rule) => <code class="tag" key={rule}>{rule}</code>)}{' '}
+              {egress.length === 0
+                ? 'no host'
+                : egress.map((rule) => (
+                    <code class="tag" key={rule}>
+                      {rule}
+                    </code>
+                  ))}{' '}
               <a href={pathIn('environments')}>Egress rules of {environment.value?.slug}</a>
             </>,
           ],
         ]}
       />
       <Section title="Tasks">
-        <Table label="Tasks" columns={TASK_COLUMNS} rows={item.tasks ?? []} keyOf={(task) => task.id} linkOf={(task) => pathIn('tasks', task.id)} />
+        <Table
+          label="Tasks"
+          columns={TASK_COLUMNS}
+          rows={item.tasks ?? []}
+          keyOf={(task) => task.id}
+          linkOf={(task) => pathIn('tasks', task.id)}
+        />
       </Section>
       <Comparison item={item} />
       <Imports of={item.imports} />
@@ -130,7 +143,11 @@ function Comparison({ item }: { item: DeploymentItem }) {
     <Section
       title="Compared with"
       beside={
-        <select aria-label="Another version" value={chosen} onChange={(event) => setQuery({ against: event.currentTarget.value }, true)}>
+        <select
+          aria-label="Another version"
+          value={chosen}
+          onChange={(event) => setQuery({ against: event.currentTarget.value }, true)}
+        >
           <option value="">Choose a version …</option>
           {others.map((known) => (
             <option key={known.id} value={known.version}>

@@ -36,9 +36,13 @@ const COLUMNS: Column<DeploymentItem>[] = [
 
 export function DeploymentsPage() {
   const [isAsking, setAsking] = useState(false);
-  const found = useQuery(`${environment.value?.slug}${address.value}`, (signal) => get('/api/v1/deployments', { query: pageQuery(50), signal }), {
-    every: () => EVERY_MS,
-  });
+  const found = useQuery(
+    `${environment.value?.slug}${address.value}`,
+    (signal) => get('/api/v1/deployments', { query: pageQuery(50), signal }),
+    {
+      every: () => EVERY_MS,
+    },
+  );
   const rollBack = async () => {
     const done = await post('/api/v1/deployments/rollback');
     found.reload();
@@ -79,9 +83,16 @@ export function DeploymentsPage() {
         }
       </Loaded>
       {isAsking && (
-        <Confirm title="Roll back the last promotion?" verb="Roll back" isDangerous run={rollBack} onClose={() => setAsking(false)}>
+        <Confirm
+          title="Roll back the last promotion?"
+          verb="Roll back"
+          isDangerous
+          run={rollBack}
+          onClose={() => setAsking(false)}
+        >
           <p>
-            In <b>{environment.value?.slug}</b>, the version that was current before becomes current again. Runs that have started stay where they are.
+            In <b>{environment.value?.slug}</b>, the version that was current before becomes current again. Runs that have started
+            stay where they are.
           </p>
         </Confirm>
       )}

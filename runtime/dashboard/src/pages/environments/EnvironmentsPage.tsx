@@ -20,11 +20,20 @@ export function EnvironmentsPage() {
     { title: 'Environment', cell: (item) => item.slug },
     { title: 'Kind', cell: (item) => <span class="faint">{item.branch ? 'branch' : item.type.toLowerCase()}</span> },
     { title: 'Waiting', cell: (item) => count(item.waitingRuns), isNumber: true },
-    { title: 'At a time', cell: (item) => (item.concurrencyLimit ? count(item.concurrencyLimit) : <span class="faint">no limit</span>), isNumber: true },
-    { title: 'Egress: hosts its tasks may reach', cell: (item) => <Egress rules={item.egress} />, isWide: true },
-    { title: 'Gate', cell: (item) => (item.backtestPolicy ? `last ${count(item.backtestPolicy.last ?? 1_000)} runs` : <span class="faint">none</span>) },
     {
-      title: '',
+      title: 'At a time',
+      cell: (item) => (item.concurrencyLimit ? count(item.concurrencyLimit) : <span class="faint">no limit</span>),
+      isNumber: true,
+    },
+    { title: 'Egress: hosts its tasks may reach', cell: (item) => <Egress rules={item.egress} />, isWide: true },
+    {
+      title: 'Gate',
+      cell: (item) =>
+        item.backtestPolicy ? `last ${count(item.backtestPolicy.last ?? 1_000)} runs` : <span class="faint">none</span>,
+    },
+    {
+      title: 'Actions',
+      isTitleHidden: true,
       cell: (item) => (
         <span class="actions">
           <button type="button" class="quiet" onClick={() => setOpen({ kind: 'egress', item })}>
@@ -39,7 +48,13 @@ export function EnvironmentsPage() {
   ];
   return (
     <Page title="Environments">
-      <Table label="Environments" columns={columns} rows={environments.value} keyOf={(item) => item.id} linkOf={(item) => pathTo(item.slug, 'runs')} />
+      <Table
+        label="Environments"
+        columns={columns}
+        rows={environments.value}
+        keyOf={(item) => item.id}
+        linkOf={(item) => pathTo(item.slug, 'runs')}
+      />
       <Section title="API keys">
         <Keys />
       </Section>
@@ -65,7 +80,10 @@ function Egress({ rules }: { rules: readonly string[] }) {
 function EgressDialog({ item, onClose }: { item: EnvironmentItem; onClose: () => void }) {
   const [text, setText] = useState(item.egress.join('\n'));
   const save = async () => {
-    const rules = text.split('\n').map((rule) => rule.trim()).filter(Boolean);
+    const rules = text
+      .split('\n')
+      .map((rule) => rule.trim())
+      .filter(Boolean);
     await put('/admin/v1/environments/{environment}/egress', { path: { environment: item.slug }, body: { rules } });
     await loadEnvironments();
     return 'The rules were saved. They count from the next connection on.';
@@ -73,7 +91,9 @@ function EgressDialog({ item, onClose }: { item: EnvironmentItem; onClose: () =>
   return (
     <Confirm title={`Egress of ${item.slug}`} verb="Save" run={save} onClose={onClose}>
       <Field label="Hosts, one a line" hint="Such as api.example.com, *.example.com or *. Nothing: no host at all.">
-        {(attributes) => <textarea {...attributes} class="mono" rows={8} value={text} onInput={(event) => setText(event.currentTarget.value)} />}
+        {(attributes) => (
+          <textarea {...attributes} class="mono" rows={8} value={text} onInput={(event) => setText(event.currentTarget.value)} />
+        )}
       </Field>
     </Confirm>
   );

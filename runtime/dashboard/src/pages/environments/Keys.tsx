@@ -25,13 +25,19 @@ export function Keys() {
     { title: 'Opens', cell: (item) => item.environment },
     {
       title: 'State',
-      cell: (item) => (item.revokedAt ? <Badge tone="idle" word="Revoked" shape={SHAPES.stopped} /> : <Badge tone="good" word="Good" shape={SHAPES.done} />),
+      cell: (item) =>
+        item.revokedAt ? (
+          <Badge tone="idle" word="Revoked" shape={SHAPES.stopped} />
+        ) : (
+          <Badge tone="good" word="Good" shape={SHAPES.done} />
+        ),
       isWide: true,
     },
     { title: 'Made', cell: (item) => <Time at={item.createdAt} /> },
     { title: 'Revoked', cell: (item) => <Time at={item.revokedAt ?? undefined} /> },
     {
-      title: '',
+      title: 'Actions',
+      isTitleHidden: true,
       cell: (item) =>
         !item.revokedAt && (
           <button type="button" class="quiet" onClick={() => setOpen({ kind: 'revoke', item })}>
@@ -59,7 +65,9 @@ export function Keys() {
           )
         }
       </Loaded>
-      {open?.kind === 'new' && <NewKey onMade={(key, slug) => setOpen({ kind: 'made', key, slug })} onDone={found.reload} onClose={close} />}
+      {open?.kind === 'new' && (
+        <NewKey onMade={(key, slug) => setOpen({ kind: 'made', key, slug })} onDone={found.reload} onClose={close} />
+      )}
       {open?.kind === 'made' && <MadeKey secret={open.key} slug={open.slug} onClose={close} />}
       {open?.kind === 'revoke' && <Revoke item={open.item} onDone={found.reload} onClose={close} />}
     </>
@@ -84,7 +92,13 @@ function NewKey({ onMade, onDone, onClose }: NewKeyProps) {
   };
   return (
     <Confirm title="New API key" verb="Make it" run={create} onClose={() => (made ? onMade(made, slug) : onClose())}>
-      <SelectField label="Environment" value={slug} onChange={setSlug} options={slugs.map((name) => [name, name] as const)} hint="Branches are opened by the key of their parent." />
+      <SelectField
+        label="Environment"
+        value={slug}
+        onChange={setSlug}
+        options={slugs.map((name) => [name, name] as const)}
+        hint="Branches are opened by the key of their parent."
+      />
       <SelectField
         label="Kind"
         value={kind}
@@ -127,7 +141,8 @@ function Revoke({ item, onDone, onClose }: { item: ApiKeyItem; onDone: () => voi
   return (
     <Confirm title="Revoke this key?" verb="Revoke" isDangerous run={revoke} onClose={onClose}>
       <p>
-        <code>{item.hint}</code> of <b>{item.environment}</b>, and all public access tokens that it has signed, open nothing from then on.
+        <code>{item.hint}</code> of <b>{item.environment}</b>, and all public access tokens that it has signed, open nothing from
+        then on.
       </p>
     </Confirm>
   );

@@ -38,10 +38,18 @@ export function ErrorsPage() {
     { title: 'Task', cell: (group) => <a href={pathIn('tasks', group.taskIdentifier)}>{group.taskIdentifier}</a> },
     { title: 'Runs', cell: (group) => count(group.count), isNumber: true },
     { title: 'First seen', cell: (group) => <Time at={group.firstSeenAt} /> },
-    { title: 'Last seen', cell: (group) => <a href={pathIn('runs', group.lastRunId)}><Time at={group.lastSeenAt} /></a> },
+    {
+      title: 'Last seen',
+      cell: (group) => (
+        <a href={pathIn('runs', group.lastRunId)}>
+          <Time at={group.lastSeenAt} />
+        </a>
+      ),
+    },
     { title: 'Versions', cell: (group) => <Versions of={group.versions} /> },
     {
-      title: '',
+      title: 'Actions',
+      isTitleHidden: true,
       cell: (group) => (
         <button type="button" class="quiet" onClick={() => setReplayed(group)}>
           <Icon name="replay" />
@@ -69,12 +77,16 @@ export function ErrorsPage() {
                 keyboard="List"
                 onFocusRow={setAt}
               />
-              {list.data.length >= MAX_GROUPS && <p class="below faint">The {MAX_GROUPS} groups that were seen last. Choose a shorter period for others.</p>}
+              {list.data.length >= MAX_GROUPS && (
+                <p class="below faint">The {MAX_GROUPS} groups that were seen last. Choose a shorter period for others.</p>
+              )}
             </>
           )
         }
       </Loaded>
-      {replayed && <BulkDialog action="replay" picked={{ all: { error: replayed.fingerprint } }} onClose={() => setReplayed(undefined)} />}
+      {replayed && (
+        <BulkDialog action="replay" picked={{ all: { error: replayed.fingerprint } }} onClose={() => setReplayed(undefined)} />
+      )}
     </Page>
   );
 }

@@ -24,10 +24,14 @@ const MAX_TASKS = 8;
 export function OverviewPage() {
   const slug = environment.value?.slug;
   const period = query.value.get('period') ?? '24h';
-  const found = useQuery(slug && `${slug}/overview/${period}`, (signal) => get('/api/v1/overview', { query: { period }, signal }), {
-    every: () => EVERY_MS,
-    keepsOld: true,
-  });
+  const found = useQuery(
+    slug && `${slug}/overview/${period}`,
+    (signal) => get('/api/v1/overview', { query: { period }, signal }),
+    {
+      every: () => EVERY_MS,
+      keepsOld: true,
+    },
+  );
   return (
     <Page title="Overview" actions={<PeriodPicker value={period} onChange={(to) => setQuery({ period: to }, true)} />}>
       <Loaded query={found}>{(overview) => <Parts overview={overview} period={period} />}</Loaded>
@@ -53,13 +57,27 @@ function Parts({ overview, period }: { overview: Overview; period: string }) {
   return (
     <>
       <ul class="tiles" aria-label="Now and lately">
-        <Tile label="Executing" href={runs('EXECUTING')}>{bounded(now.executing)}</Tile>
-        <Tile label="Queued" href={runs('QUEUED')}>{bounded(now.queued)}</Tile>
-        <Tile label="Oldest queued" href={runs('QUEUED')}>{isLate ? <Elapsed from={now.oldestQueuedAt ?? undefined} /> : '–'}</Tile>
-        <Tile label="Waiting" href={runs('WAITING')}>{bounded(now.waiting)}</Tile>
-        <Tile label="Delayed" href={runs('DELAYED')}>{bounded(now.delayed)}</Tile>
-        <Tile label="No version" href={runs('PENDING_VERSION')} isBad={now.pendingVersion > 0}>{bounded(now.pendingVersion)}</Tile>
-        <Tile label={`Completed, ${period}`} href={lately('COMPLETED')}>{count(ended.completed)}</Tile>
+        <Tile label="Executing" href={runs('EXECUTING')}>
+          {bounded(now.executing)}
+        </Tile>
+        <Tile label="Queued" href={runs('QUEUED')}>
+          {bounded(now.queued)}
+        </Tile>
+        <Tile label="Oldest queued" href={runs('QUEUED')}>
+          {isLate ? <Elapsed from={now.oldestQueuedAt ?? undefined} /> : '–'}
+        </Tile>
+        <Tile label="Waiting" href={runs('WAITING')}>
+          {bounded(now.waiting)}
+        </Tile>
+        <Tile label="Delayed" href={runs('DELAYED')}>
+          {bounded(now.delayed)}
+        </Tile>
+        <Tile label="No version" href={runs('PENDING_VERSION')} isBad={now.pendingVersion > 0}>
+          {bounded(now.pendingVersion)}
+        </Tile>
+        <Tile label={`Completed, ${period}`} href={lately('COMPLETED')}>
+          {count(ended.completed)}
+        </Tile>
         <Tile label={`Failed, ${period}`} href={lately('FAILED,CRASHED,TIMED_OUT,SYSTEM_FAILURE')} isBad={ended.failed > 0}>
           {count(ended.failed)}
           {ended.failed > 0 && <small>{percent(ended.failed / total)}</small>}
@@ -68,7 +86,10 @@ function Parts({ overview, period }: { overview: Overview; period: string }) {
       <SeriesPlots series={series} />
       {overview.isCut && <p class="faint">There was more than is counted here: the oldest is missing.</p>}
       <div class="plots">
-        <TaskList title="Slowest tasks" tasks={[...tasks].filter((task) => task.p99Ms != null).sort((one, other) => (other.p99Ms ?? 0) - (one.p99Ms ?? 0))} />
+        <TaskList
+          title="Slowest tasks"
+          tasks={[...tasks].filter((task) => task.p99Ms != null).sort((one, other) => (other.p99Ms ?? 0) - (one.p99Ms ?? 0))}
+        />
         <TaskList
           title="Tasks that fail"
           none="No task has failed."

@@ -22,9 +22,13 @@ const EVERY_MS = 2_000;
 
 export function QueuesPage() {
   const [limited, setLimited] = useState<QueueItem>();
-  const found = useQuery(`${environment.value?.slug}${address.value}`, (signal) => get('/api/v1/queues', { query: numberedQuery(50), signal }), {
-    every: () => EVERY_MS,
-  });
+  const found = useQuery(
+    `${environment.value?.slug}${address.value}`,
+    (signal) => get('/api/v1/queues', { query: numberedQuery(50), signal }),
+    {
+      every: () => EVERY_MS,
+    },
+  );
   const pause = useAction(async (queue: QueueItem) => {
     const action = queue.paused ? 'resume' : 'pause';
     await post('/api/v1/queues/{queue}/pause', { path: { queue: queue.id }, body: { type: 'id', action } });
@@ -39,7 +43,8 @@ export function QueuesPage() {
     { title: 'Queued', cell: (queue) => count(queue.queued), isNumber: true },
     { title: 'At a time', cell: (queue) => <Limit of={queue} />, isWide: true },
     {
-      title: '',
+      title: 'Actions',
+      isTitleHidden: true,
       cell: (queue) => (
         <span class="actions">
           <button type="button" class="quiet" onClick={() => setLimited(queue)}>
@@ -68,7 +73,9 @@ export function QueuesPage() {
                 columns={columns}
                 rows={page.data}
                 keyOf={(queue) => queue.id}
-                linkOf={(queue) => `${pathIn('runs')}?queue=${encodeURIComponent(queue.type === 'task' ? `task/${queue.name}` : queue.name)}`}
+                linkOf={(queue) =>
+                  `${pathIn('runs')}?queue=${encodeURIComponent(queue.type === 'task' ? `task/${queue.name}` : queue.name)}`
+                }
                 keyboard="List"
               />
               <NumberedPager pagination={page.pagination} />
@@ -86,7 +93,11 @@ function QueueState({ of }: { of: QueueItem }) {
   if (of.concurrencyLimit !== null && of.running >= of.concurrencyLimit && of.queued > 0) {
     return <Badge tone="active" word="At its limit" shape={SHAPES.on} />;
   }
-  return of.running + of.queued > 0 ? <Badge tone="active" word="Busy" shape={SHAPES.on} /> : <Badge tone="idle" word="Idle" shape={SHAPES.done} />;
+  return of.running + of.queued > 0 ? (
+    <Badge tone="active" word="Busy" shape={SHAPES.on} />
+  ) : (
+    <Badge tone="idle" word="Idle" shape={SHAPES.done} />
+  );
 }
 
 function Limit({ of }: { of: QueueItem }) {
@@ -112,7 +123,10 @@ function LimitDialog({ queue, onDone, onClose }: { queue: QueueItem; onDone: () 
     if (limit === '') {
       await post('/api/v1/queues/{queue}/concurrency/reset', { path: { queue: queue.id }, body: { type: 'id' } });
     } else {
-      await post('/api/v1/queues/{queue}/concurrency/override', { path: { queue: queue.id }, body: { type: 'id', concurrencyLimit: Number(limit) } });
+      await post('/api/v1/queues/{queue}/concurrency/override', {
+        path: { queue: queue.id },
+        body: { type: 'id', concurrencyLimit: Number(limit) },
+      });
     }
     onDone();
     return 'The limit was saved.';

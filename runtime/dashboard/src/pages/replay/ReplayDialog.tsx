@@ -33,9 +33,17 @@ export function ReplayDialog({ id, onClose }: { id: string; onClose: () => void 
 
 const MODES: readonly (readonly [mode: Mode, label: string, text: string])[] = [
   ['live', 'Live', 'A new run with all its effects: requests go out again, mails are sent again, runs are triggered.'],
-  ['sandbox', 'Sandbox', 'No effect leaves the server: requests are answered from the recording of this run, and the difference is shown.'],
+  [
+    'sandbox',
+    'Sandbox',
+    'No effect leaves the server: requests are answered from the recording of this run, and the difference is shown.',
+  ],
   ['shadow', 'Shadow', 'As in the sandbox, but reading requests (GET, HEAD) that the recording does not answer go out.'],
-  ['from-failure', 'Go on from the failure', 'A new run that is given the recorded answers up to where this one failed, and goes on live from there.'],
+  [
+    'from-failure',
+    'Go on from the failure',
+    'A new run that is given the recorded answers up to where this one failed, and goes on live from there.',
+  ],
 ];
 
 function ReplayForm({ run, onClose }: { run: RunDetails; onClose: () => void }) {
@@ -150,9 +158,7 @@ function ReplayForm({ run, onClose }: { run: RunDetails; onClose: () => void }) 
           run={replay}
           onClose={() => setAsking(false)}
         >
-          <p>
-            This is production. The new run has all its effects, and those of this one may have happened already.
-          </p>
+          <p>This is production. The new run has all its effects, and those of this one may have happened already.</p>
         </Confirm>
       )}
     </Dialog>

@@ -17,9 +17,8 @@ export interface Versions {
 export function useVersions(slug: string, task: string): Versions {
   const deployments = useDeployments(slug);
   const current = deployments?.filter((item) => item.isCurrent) ?? [];
-  const found = useQuery(
-    deployments && `${slug}/versions-of/${task}/${current.map((item) => item.version).join()}`,
-    (signal) => ownerOf(current, task, signal),
+  const found = useQuery(deployments && `${slug}/versions-of/${task}/${current.map((item) => item.version).join()}`, (signal) =>
+    ownerOf(current, task, signal),
   );
   const owner = found.data?.owner;
   const own = deployments?.filter((item) => owner === undefined || item.component === owner.component) ?? [];

@@ -31,7 +31,8 @@ export function Logs({ run }: { run: RunDetails }) {
     return lines?.filter(
       (line) =>
         LEVELS.indexOf(line.level) >= least &&
-        (wanted === '' || `${line.message} ${line.attributes ? formatJson(line.attributes, 0) : ''}`.toLowerCase().includes(wanted)),
+        (wanted === '' ||
+          `${line.message} ${line.attributes ? formatJson(line.attributes, 0) : ''}`.toLowerCase().includes(wanted)),
     );
   }, [lines, level, text]);
   const whole = () => (shown ?? []).map((line) => `${line.at} ${line.level} ${line.message}`).join('\n');
@@ -41,7 +42,14 @@ export function Logs({ run }: { run: RunDetails }) {
       beside={
         <>
           {isLive && <span class="live">live</span>}
-          <input type="search" class="log-search" placeholder="Find in logs" aria-label="Find in logs" value={text} onInput={(event) => setText(event.currentTarget.value)} />
+          <input
+            type="search"
+            class="log-search"
+            placeholder="Find in logs"
+            aria-label="Find in logs"
+            value={text}
+            onInput={(event) => setText(event.currentTarget.value)}
+          />
           <select aria-label="Least level" value={level} onChange={(event) => setLevel(event.currentTarget.value)}>
             {LEVELS.map((name) => (
               <option key={name} value={name}>

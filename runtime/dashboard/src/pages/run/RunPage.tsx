@@ -2,23 +2,24 @@
 
 import { useState } from 'preact/hooks';
 import { get } from '../../api/client';
+import { formatJson } from '../../api/exact';
 import type { RunDetails } from '../../api/types';
 import { lazy } from '../../core/lazy';
 import { useQuery } from '../../core/query';
 import { environment, pathIn } from '../../core/session';
 import { useShortcuts } from '../../core/shortcuts';
-import { Id } from '../../ui/Copy';
+import { toast } from '../../core/toast';
+import { copyText, Id } from '../../ui/Copy';
 import { Icon } from '../../ui/Icon';
 import { Json } from '../../ui/Json';
 import { Menu } from '../../ui/Menu';
 import { Page, Section } from '../../ui/Page';
 import { Loaded } from '../../ui/states';
 import { Status } from '../../ui/Status';
-import { copyText } from '../../ui/Copy';
-import { toast } from '../../core/toast';
 import { CancelDialog } from '../runs/CancelDialog';
 import { Marks } from '../runs/RunsTable';
 import { asCommand, asCurl, asReplay, asSdk } from './commands';
+import { contextOf } from './context';
 import { Logs } from './Logs';
 import { Outcome } from './Outcome';
 import { Side } from './Side';
@@ -67,7 +68,11 @@ function RunParts({ run }: { run: RunDetails }) {
         <Outcome run={run} />
         <Trace run={run} />
         <Section title="Payload">
-          {run.payload === undefined ? <p class="faint">It was triggered without a payload.</p> : <Json value={run.payload} label="the payload" />}
+          {run.payload === undefined ? (
+            <p class="faint">It was triggered without a payload.</p>
+          ) : (
+            <Json value={run.payload} label="the payload" />
+          )}
         </Section>
         {hasMetadata && (
           <Section title="Metadata">
@@ -75,6 +80,12 @@ function RunParts({ run }: { run: RunDetails }) {
           </Section>
         )}
         <Logs run={run} />
+        <Section title="Context">
+          <details>
+            <summary>What the task is told about this run, in ctx</summary>
+            <Json value={contextOf(run, environment.value)} label="the context" />
+          </details>
+        </Section>
       </div>
       <Side run={run} />
     </div>
@@ -131,7 +142,7 @@ function RunActions({ run, onChange }: { run: RunDetails; onChange: () => void }
 
 /** In a tab of its own, as a file of plain JSON: the API wants a header that links cannot send. */
 function openRaw(run: RunDetails): void {
-  const file = new Blob([JSON.stringify(run, null, 2)], { type: 'application/json' });
+  const file = new Blob([formatJson(run)], { type: 'application/json' });
   const url = URL.createObjectURL(file);
   window.open(url, '_blank', 'noopener');
   setTimeout(() => URL.revokeObjectURL(url), 60_000);

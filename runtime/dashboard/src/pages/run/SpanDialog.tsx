@@ -20,7 +20,12 @@ export function SpanDialog({ span, root, onClose }: { span: TraceSpan; root: Tra
       <div class="stack">
         <Facts
           items={[
-            ['Began', <span>{duration(after)} after the run was triggered, <Time at={data.startTime} /></span>],
+            [
+              'Began',
+              <span>
+                {duration(after)} after the run was triggered, <Time at={data.startTime} />
+              </span>,
+            ],
             [data.isPartial ? 'So far' : 'Took', duration(data.duration / 1e6)],
             ['Ended', data.isPartial ? 'not yet' : data.isCancelled ? 'canceled' : data.isError ? 'with an error' : 'well'],
             ...(isChild ? [['Run', <a href={pathIn('runs', span.runId)}>{span.runId}</a>] as const] : []),

@@ -68,7 +68,13 @@ function Chart({ root }: { root: TraceSpan }) {
         keyOf={(row) => row.span.id}
         head={<Scale length={drawn.length} />}
         draw={(row) => (
-          <Bar row={row} drawn={drawn} isFolded={folded.has(row.span.id)} onFold={() => fold(row.span.id)} onOpen={() => setOpen(row.span)} />
+          <Bar
+            row={row}
+            drawn={drawn}
+            isFolded={folded.has(row.span.id)}
+            onFold={() => fold(row.span.id)}
+            onOpen={() => setOpen(row.span)}
+          />
         )}
       />
       {drawn.isCut && <p class="faint">The log has more than a trace shows; what is drawn is its beginning.</p>}
@@ -113,7 +119,13 @@ function Bar({ row, drawn, isFolded, onFold, onOpen }: BarProps) {
     <div class={`bar-row kind-${row.kind}${span.data.isError ? ' is-error' : ''}${span.data.isPartial ? ' is-open' : ''}`}>
       <span class="bar-name" style={{ paddingLeft: `${row.level * 14}px` }}>
         {row.hasChildren ? (
-          <button type="button" class="quiet" aria-expanded={!isFolded} aria-label={`${isFolded ? 'Unfold' : 'Fold'} ${span.data.message}`} onClick={onFold}>
+          <button
+            type="button"
+            class="quiet"
+            aria-expanded={!isFolded}
+            aria-label={`${isFolded ? 'Unfold' : 'Fold'} ${span.data.message}`}
+            onClick={onFold}
+          >
             <Icon name={isFolded ? 'right' : 'down'} />
           </button>
         ) : (

@@ -42,7 +42,8 @@ export function waterfall(root: TraceSpan, folded: ReadonlySet<string>): Waterfa
     const kind = kindOf(span, root, level);
     const from = Date.parse(span.data.startTime);
     const to = from + span.data.duration / 1e6;
-    const segments = kind === 'run' || kind === 'attempt' ? segmentsOf(states, from, to, kind) : [{ from, to, kind: 'active' as const }];
+    const segments =
+      kind === 'run' || kind === 'attempt' ? segmentsOf(states, from, to, kind) : [{ from, to, kind: 'active' as const }];
     rows.push({ span, kind, level, from, to, segments, hasChildren: span.children.length > 0 });
     if (!folded.has(span.id)) span.children.forEach((child) => add(child, level + 1));
   };

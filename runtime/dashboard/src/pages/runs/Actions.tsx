@@ -70,9 +70,17 @@ function ActionDialog({ verb, picked, onClose }: { verb: Verb; picked: Picked; o
   const one = 'runs' in picked && picked.runs.length === 1 ? picked.runs[0] : undefined;
   switch (verb) {
     case 'replay':
-      return one ? <ReplayDialog id={one.id} onClose={onClose} /> : <BulkDialog action="replay" picked={picked} onClose={onClose} />;
+      return one ? (
+        <ReplayDialog id={one.id} onClose={onClose} />
+      ) : (
+        <BulkDialog action="replay" picked={picked} onClose={onClose} />
+      );
     case 'cancel':
-      return one ? <CancelDialog run={one} onClose={onClose} /> : <BulkDialog action="cancel" picked={picked} onClose={onClose} />;
+      return one ? (
+        <CancelDialog run={one} onClose={onClose} />
+      ) : (
+        <BulkDialog action="cancel" picked={picked} onClose={onClose} />
+      );
     case 'backtest':
       return <BacktestDialog picked={picked} onClose={onClose} />;
   }

@@ -20,7 +20,9 @@ export function BulkDialog({ action, picked, onClose }: BulkDialogProps) {
   const isProduction = environment.value?.type === 'PRODUCTION';
   const create = async () => {
     const selection = 'all' in picked ? { filter: bulkFilter(picked.all) } : { runIds: picked.runs.map((run) => run.id) };
-    const made = await post('/api/v1/bulk-actions', { body: { action, ...selection, name: `${isReplay ? 'Replay' : 'Cancel'} ${which}`.slice(0, 255) } });
+    const made = await post('/api/v1/bulk-actions', {
+      body: { action, ...selection, name: `${isReplay ? 'Replay' : 'Cancel'} ${which}`.slice(0, 255) },
+    });
     navigate(pathIn('bulk', made.id));
     return undefined;
   };

@@ -78,7 +78,9 @@ export function RunsPage() {
 /** How many they are; the server stops counting at some point. */
 function AllCount({ filter }: { filter: Filter }) {
   const slug = environment.value?.slug;
-  const found = useQuery(slug && `${slug}/count/${JSON.stringify(filter)}`, (signal) => get('/api/v1/runs/count', { query: listQuery(filter), signal }));
+  const found = useQuery(slug && `${slug}/count/${JSON.stringify(filter)}`, (signal) =>
+    get('/api/v1/runs/count', { query: listQuery(filter), signal }),
+  );
   if (!found.data) return <>All that match</>;
   return (
     <>

@@ -1,6 +1,6 @@
 // Runs as rows, wherever a list of them is shown.
 
-import type { RunCommon } from '../../api/types';
+import type { RunCommon, RunItem } from '../../api/types';
 import { shortId } from '../../core/format';
 import { pathIn } from '../../core/session';
 import { Icon } from '../../ui/Icon';
@@ -9,7 +9,10 @@ import { Status } from '../../ui/Status';
 import { Table, type Column } from '../../ui/Table';
 import { Elapsed, Time } from '../../ui/Time';
 
-const COLUMNS: Column<RunCommon>[] = [
+/** A run of a list; what only some lists know may be missing. */
+type ListedRun = RunCommon & Pick<Partial<RunItem>, 'error'>;
+
+const COLUMNS: Column<ListedRun>[] = [
   { title: 'Task', cell: (run) => run.taskIdentifier },
   { title: 'Status', cell: (run) => <Status of={run.status} /> },
   {
@@ -23,7 +26,20 @@ const COLUMNS: Column<RunCommon>[] = [
       </span>
     ),
   },
-  { title: 'Tags', cell: (run) => <Tags tags={run.tags} />, isWide: true },
+  {
+    title: 'Tags and error',
+    cell: (run) => (
+      <>
+        <Tags tags={run.tags} />
+        {run.error && !run.isSuccess && (
+          <span class="faint" title={run.error.message}>
+            {run.error.name} {run.error.message}
+          </span>
+        )}
+      </>
+    ),
+    isWide: true,
+  },
   { title: 'Version', cell: (run) => <span class="faint">{run.version}</span> },
   { title: 'Triggered', cell: (run) => <Time at={run.createdAt} /> },
   { title: 'Took', cell: (run) => <Elapsed from={run.startedAt} to={run.finishedAt} />, isNumber: true },
@@ -58,7 +74,7 @@ export function Tags({ tags }: { tags: readonly string[] }) {
 
 interface RunsTableProps {
   label: string;
-  runs: readonly RunCommon[];
+  runs: readonly ListedRun[];
   selection?: Selection;
   keyboard?: string;
   onFocusRow?: (run: RunCommon | undefined) => void;

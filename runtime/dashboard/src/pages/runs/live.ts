@@ -69,7 +69,7 @@ export function useLiveRuns(filter: Filter, cursor: Cursor): LiveRuns {
   const kept = new Map(shown.map((id) => [id, fresh.get(id) ?? seen.current.get(id)]));
   seen.current = new Map([...kept].filter((entry): entry is [string, RunItem] => entry[1] !== undefined));
   const isKnown = new Set(shown);
-  const newest = shown[0] ? seen.current.get(shown[0])?.createdAt ?? '' : '';
+  const newest = shown[0] ? (seen.current.get(shown[0])?.createdAt ?? '') : '';
   const reached = page?.rows.at(-1)?.createdAt ?? '';
   return {
     rows: page && [...seen.current.values()],

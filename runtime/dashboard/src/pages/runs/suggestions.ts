@@ -44,7 +44,9 @@ export function useSuggestions(text: string, isOpen: boolean): Suggestion[] {
         .map(([value, word]) => ({ field: item, value, label: `${item.label}: ${word}` })),
     );
     const tag = FIELDS.find((item) => item.name === 'tag');
-    return tag ? [...found.slice(0, MAX_SHOWN - 2), { field: tag, value: start, label: `tag: ${start}`, hint: 'as typed' }] : found;
+    return tag
+      ? [...found.slice(0, MAX_SHOWN - 2), { field: tag, value: start, label: `tag: ${start}`, hint: 'as typed' }]
+      : found;
   }
 
   function knownValues(of: FilterField): [value: string, word: string][] {

@@ -23,7 +23,12 @@ export function ScheduleDialog({ schedule, onDone, onClose }: ScheduleDialogProp
   const { tasks } = useKnownQueues();
   const zones = useQuery('timezones', (signal) => get('/api/v1/timezones', { signal }));
   const save = async () => {
-    const plan = { task: task.trim(), cron: cron.trim(), timezone, ...(externalId.trim() ? { externalId: externalId.trim() } : {}) };
+    const plan = {
+      task: task.trim(),
+      cron: cron.trim(),
+      timezone,
+      ...(externalId.trim() ? { externalId: externalId.trim() } : {}),
+    };
     if (schedule) {
       await put('/api/v1/schedules/{schedule}', { path: { schedule: schedule.id }, body: plan });
     } else {
@@ -34,13 +39,24 @@ export function ScheduleDialog({ schedule, onDone, onClose }: ScheduleDialogProp
   };
   return (
     <Confirm title={schedule ? 'Change the schedule' : 'New schedule'} verb="Save" run={save} onClose={onClose}>
-      <TextField label="Task" value={task} onInput={setTask} input={{ list: 'schedule-tasks', required: true, autofocus: true }} />
+      <TextField
+        label="Task"
+        value={task}
+        onInput={setTask}
+        input={{ list: 'schedule-tasks', required: true, autofocus: true }}
+      />
       <datalist id="schedule-tasks">
         {tasks.map((name) => (
           <option key={name} value={name} />
         ))}
       </datalist>
-      <TextField label="Cron pattern" value={cron} onInput={setCron} hint="Minute, hour, day, month, weekday: 15 3 * * 1-5. L, W and # are understood." input={{ required: true, class: 'mono' }} />
+      <TextField
+        label="Cron pattern"
+        value={cron}
+        onInput={setCron}
+        hint="Minute, hour, day, month, weekday: 15 3 * * 1-5. L, W and # are understood."
+        input={{ required: true, class: 'mono' }}
+      />
       <TextField label="Time zone" value={timezone} onInput={setTimezone} input={{ list: 'timezones', required: true }} />
       <datalist id="timezones">
         {zones.data?.timezones.map((zone) => (

@@ -23,9 +23,13 @@ type Open = { kind: 'new' } | { kind: 'edit' | 'delete'; schedule: ScheduleItem 
 export function SchedulesPage() {
   const [open, setOpen] = useState<Open>();
   const close = () => setOpen(undefined);
-  const found = useQuery(`${environment.value?.slug}${address.value}`, (signal) => get('/api/v1/schedules', { query: numberedQuery(50), signal }), {
-    every: () => EVERY_MS,
-  });
+  const found = useQuery(
+    `${environment.value?.slug}${address.value}`,
+    (signal) => get('/api/v1/schedules', { query: numberedQuery(50), signal }),
+    {
+      every: () => EVERY_MS,
+    },
+  );
   const change = useAction(async (schedule: ScheduleItem) => {
     const path = { schedule: schedule.id };
     if (schedule.active) await post('/api/v1/schedules/{schedule}/deactivate', { path });
@@ -34,8 +38,17 @@ export function SchedulesPage() {
     return schedule.active ? 'It fires no more.' : 'It fires again.';
   });
   const test = useAction(async (schedule: ScheduleItem) => {
-    const payload = { scheduleId: schedule.id, type: schedule.type, timestamp: new Date().toISOString(), timezone: schedule.timezone, upcoming: [] };
-    const made = await post('/api/v1/tasks/{task}/trigger', { path: { task: schedule.task }, bodyText: JSON.stringify({ payload, options: { test: true } }) });
+    const payload = {
+      scheduleId: schedule.id,
+      type: schedule.type,
+      timestamp: new Date().toISOString(),
+      timezone: schedule.timezone,
+      upcoming: [],
+    };
+    const made = await post('/api/v1/tasks/{task}/trigger', {
+      path: { task: schedule.task },
+      bodyText: JSON.stringify({ payload, options: { test: true } }),
+    });
     navigate(pathIn('runs', made.id));
     return 'A test run was triggered, as if it were due now.';
   });
@@ -45,10 +58,19 @@ export function SchedulesPage() {
     { title: 'Cron', cell: (schedule) => <code>{schedule.generator.expression}</code> },
     { title: 'In words', cell: (schedule) => <span class="faint">{schedule.generator.description}</span>, isWide: true },
     { title: 'Time zone', cell: (schedule) => schedule.timezone },
-    { title: 'Fires next', cell: (schedule) => (schedule.active ? <Time at={schedule.nextRun ?? undefined} /> : <span class="faint">–</span>) },
-    { title: 'From', cell: (schedule) => <span class="faint">{schedule.type === 'DECLARATIVE' ? 'the task' : (schedule.externalId ?? 'the API')}</span> },
     {
-      title: '',
+      title: 'Fires next',
+      cell: (schedule) => (schedule.active ? <Time at={schedule.nextRun ?? undefined} /> : <span class="faint">–</span>),
+    },
+    {
+      title: 'From',
+      cell: (schedule) => (
+        <span class="faint">{schedule.type === 'DECLARATIVE' ? 'the task' : (schedule.externalId ?? 'the API')}</span>
+      ),
+    },
+    {
+      title: 'Actions',
+      isTitleHidden: true,
       cell: (schedule) => (
         <span class="actions">
           <button type="button" class="quiet" disabled={test.isBusy} onClick={() => void test.run(schedule)}>
@@ -89,7 +111,14 @@ export function SchedulesPage() {
             </Empty>
           ) : (
             <>
-              <Table label="Schedules" columns={columns} rows={page.data} keyOf={(schedule) => schedule.id} linkOf={(schedule) => `${pathIn('runs')}?schedule=${schedule.id}`} keyboard="List" />
+              <Table
+                label="Schedules"
+                columns={columns}
+                rows={page.data}
+                keyOf={(schedule) => schedule.id}
+                linkOf={(schedule) => `${pathIn('runs')}?schedule=${schedule.id}`}
+                keyboard="List"
+              />
               <NumberedPager pagination={page.pagination} />
             </>
           )
@@ -103,7 +132,11 @@ export function SchedulesPage() {
 }
 
 function ScheduleState({ of }: { of: ScheduleItem }) {
-  return of.active ? <Badge tone="good" word="Active" shape={SHAPES.on} /> : <Badge tone="idle" word="Inactive" shape={SHAPES.paused} />;
+  return of.active ? (
+    <Badge tone="good" word="Active" shape={SHAPES.on} />
+  ) : (
+    <Badge tone="idle" word="Inactive" shape={SHAPES.paused} />
+  );
 }
 
 function Delete({ schedule, onDone, onClose }: { schedule: ScheduleItem; onDone: () => void; onClose: () => void }) {

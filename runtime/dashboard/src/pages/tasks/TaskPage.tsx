@@ -41,10 +41,17 @@ export function TaskPage({ id }: { id: string }) {
       {tasks.data && !task && <p class="faint">No current version has this task: a run of it waits until one has.</p>}
       <Statistics id={id} />
       <Test id={id} runs={runs.data?.data ?? []} />
-      <Section title="Newest runs" beside={<a href={`${pathIn('runs')}?taskIdentifier=${encodeURIComponent(id)}`}>All its runs</a>}>
+      <Section
+        title="Newest runs"
+        beside={<a href={`${pathIn('runs')}?taskIdentifier=${encodeURIComponent(id)}`}>All its runs</a>}
+      >
         <Loaded query={runs}>
           {(page) =>
-            page.data.length === 0 ? <Empty title="No runs yet" /> : <RunsTable label="Newest runs" runs={page.data.slice(0, 10)} keyboard="List" />
+            page.data.length === 0 ? (
+              <Empty title="No runs yet" />
+            ) : (
+              <RunsTable label="Newest runs" runs={page.data.slice(0, 10)} keyboard="List" />
+            )
           }
         </Loaded>
       </Section>
@@ -94,13 +101,23 @@ function Settings({ task }: { task: DeployedTask }) {
       <Facts
         items={[
           ['Version', <a href={pathIn('deployments', task.version)}>{`${task.version} of ${task.component}`}</a>],
-          ['Queue', <a href={pathIn('queues')}>{`${task.queue}${task.queueConcurrencyLimit ? `, ${task.queueConcurrencyLimit} at a time` : ''}`}</a>],
+          [
+            'Queue',
+            <a
+              href={pathIn('queues')}
+            >{`${task.queue}${task.queueConcurrencyLimit ? `, ${task.queueConcurrencyLimit} at a time` : ''}`}</a>,
+          ],
           ['Attempts', task.maxAttempts === 1 ? 'one' : `${task.maxAttempts}, after ${delays}`],
           ['Machine', task.machine],
           ['CPU limit', task.maxDuration ? duration(task.maxDuration * 1_000) : 'the server’s default'],
           ...(task.ttlSeconds ? [['TTL', duration(task.ttlSeconds * 1_000)] as const] : []),
           ...(task.cron ? [['Cron', <a href={pathIn('schedules')}>{`${task.cron} ${task.timezone ?? 'UTC'}`}</a>] as const] : []),
-          ['Recordings', task.keepsJournals ? 'kept: its runs can be replayed in the sandbox' : 'not kept: its runs cannot be replayed in the sandbox'],
+          [
+            'Recordings',
+            task.keepsJournals
+              ? 'kept: its runs can be replayed in the sandbox'
+              : 'not kept: its runs cannot be replayed in the sandbox',
+          ],
         ]}
       />
     </>
@@ -154,7 +171,12 @@ function Test({ id, runs }: { id: string; runs: readonly RunItem[] }) {
         <div class="fields">
           <Field label="Payload of an old run">
             {(attributes) => (
-              <select {...attributes} value={prefill.run} disabled={runs.length === 0 || fill.isBusy} onChange={(event) => void fill.run(event.currentTarget.value)}>
+              <select
+                {...attributes}
+                value={prefill.run}
+                disabled={runs.length === 0 || fill.isBusy}
+                onChange={(event) => void fill.run(event.currentTarget.value)}
+              >
                 <option value="">{runs.length === 0 ? 'There are no runs yet' : 'Choose a run …'}</option>
                 {runs.map((run) => (
                   <option key={run.id} value={run.id}>
@@ -178,7 +200,13 @@ function Test({ id, runs }: { id: string; runs: readonly RunItem[] }) {
         <details>
           <summary>Metadata, tags, queue and other options</summary>
           <div class="stack">
-            <EditorField label="Metadata" initial="" onInput={setMetadata} note={metadataComplaint} isWrong={metadataComplaint !== undefined} />
+            <EditorField
+              label="Metadata"
+              initial=""
+              onInput={setMetadata}
+              note={metadataComplaint}
+              isWrong={metadataComplaint !== undefined}
+            />
             <RunOptions values={options} onChange={(changes) => setOptions({ ...options, ...changes })} />
           </div>
         </details>
@@ -194,7 +222,14 @@ function Test({ id, runs }: { id: string; runs: readonly RunItem[] }) {
         </div>
       </form>
       {isAsking && (
-        <Confirm title={`Trigger ${id} in production?`} verb="Trigger" isDangerous typed={id} run={trigger} onClose={() => setAsking(false)}>
+        <Confirm
+          title={`Trigger ${id} in production?`}
+          verb="Trigger"
+          isDangerous
+          typed={id}
+          run={trigger}
+          onClose={() => setAsking(false)}
+        >
           <p>The run has all its effects. Marking it as a test does not change what it does.</p>
         </Confirm>
       )}

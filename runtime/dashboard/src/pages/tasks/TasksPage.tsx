@@ -50,10 +50,14 @@ export function TasksPage() {
   const slug = environment.value?.slug;
   const period = query.value.get('period') ?? '24h';
   const found = useTasks();
-  const overview = useQuery(slug && `${slug}/overview/${period}`, (signal) => get('/api/v1/overview', { query: { period }, signal }), {
-    every: () => EVERY_MS,
-    keepsOld: true,
-  });
+  const overview = useQuery(
+    slug && `${slug}/overview/${period}`,
+    (signal) => get('/api/v1/overview', { query: { period }, signal }),
+    {
+      every: () => EVERY_MS,
+      keepsOld: true,
+    },
+  );
   const statistics = new Map(overview.data?.tasks.map((task) => [task.taskIdentifier, task]));
   return (
     <Page title="Tasks" actions={<PeriodPicker value={period} onChange={(to) => setQuery({ period: to }, true)} />}>
@@ -93,7 +97,11 @@ function columnsOf(statistics: ReadonlyMap<string, TaskStatistics>, period: stri
     { title: 'p99', cell: (task) => ms(statistics.get(task.id)?.p99Ms), isNumber: true },
     { title: 'Description', cell: (task) => <span class="faint">{task.description}</span>, isWide: true },
     { title: 'Version', cell: (task) => <a href={pathIn('deployments', task.version)}>{task.version}</a> },
-    { title: '', cell: (task) => <a href={`${pathIn('runs')}?taskIdentifier=${encodeURIComponent(task.id)}`}>Runs</a> },
+    {
+      title: 'Actions',
+      isTitleHidden: true,
+      cell: (task) => <a href={`${pathIn('runs')}?taskIdentifier=${encodeURIComponent(task.id)}`}>Runs</a>,
+    },
   ];
 }
 

@@ -36,7 +36,16 @@ function TokenState({ of }: { of: WaitpointItem }) {
 const COLUMNS: Column<WaitpointItem>[] = [
   { title: 'Token', cell: (token) => <code>{shortId(token.id)}</code> },
   { title: 'Status', cell: (token) => <TokenState of={token} /> },
-  { title: 'Tags', cell: (token) => token.tags.map((tag) => <span key={tag} class="tag">{tag}</span>), isWide: true },
+  {
+    title: 'Tags',
+    cell: (token) =>
+      token.tags.map((tag) => (
+        <span key={tag} class="tag">
+          {tag}
+        </span>
+      )),
+    isWide: true,
+  },
   { title: 'Made', cell: (token) => <Time at={token.createdAt} /> },
   { title: 'Times out', cell: (token) => (token.timeoutAt ? <Time at={token.timeoutAt} /> : <span class="faint">never</span>) },
   { title: 'Ended', cell: (token) => <Time at={token.completedAt ?? undefined} /> },
@@ -52,14 +61,22 @@ const STATUSES = [
 export function TokensPage() {
   const status = query.value.get('status') ?? '';
   const asked = { ...pageQuery(50), 'filter[status]': status };
-  const found = useQuery(`${environment.value?.slug}${address.value}`, (signal) => get('/api/v1/waitpoints/tokens', { query: asked, signal }), {
-    every: () => EVERY_MS,
-  });
+  const found = useQuery(
+    `${environment.value?.slug}${address.value}`,
+    (signal) => get('/api/v1/waitpoints/tokens', { query: asked, signal }),
+    {
+      every: () => EVERY_MS,
+    },
+  );
   return (
     <Page
       title="Wait tokens"
       actions={
-        <select aria-label="Status" value={status} onChange={(event) => setQuery({ status: event.currentTarget.value, after: undefined, before: undefined })}>
+        <select
+          aria-label="Status"
+          value={status}
+          onChange={(event) => setQuery({ status: event.currentTarget.value, after: undefined, before: undefined })}
+        >
           {STATUSES.map(([value, label]) => (
             <option key={value} value={value}>
               {label}
@@ -72,11 +89,21 @@ export function TokensPage() {
         {(page) =>
           page.data.length === 0 ? (
             <Empty title={status ? 'No token has this status' : 'No wait tokens yet'}>
-              <p>A task makes one with its wait interface and waits for it; whoever completes it, here or over its URL, lets the run go on.</p>
+              <p>
+                A task makes one with its wait interface and waits for it; whoever completes it, here or over its URL, lets the
+                run go on.
+              </p>
             </Empty>
           ) : (
             <>
-              <Table label="Wait tokens" columns={COLUMNS} rows={page.data} keyOf={(token) => token.id} linkOf={(token) => pathIn('tokens', token.id)} keyboard="List" />
+              <Table
+                label="Wait tokens"
+                columns={COLUMNS}
+                rows={page.data}
+                keyOf={(token) => token.id}
+                linkOf={(token) => pathIn('tokens', token.id)}
+                keyboard="List"
+              />
               <Pager pagination={page.pagination} />
             </>
           )
@@ -89,9 +116,13 @@ export function TokensPage() {
 export function TokenPage({ id }: { id: string }) {
   const slug = environment.value?.slug;
   const [isCompleting, setCompleting] = useState(false);
-  const found = useQuery(slug && `${slug}/token/${id}`, (signal) => get('/api/v1/waitpoints/tokens/{token}', { path: { token: id }, signal }), {
-    every: (token) => (token.status === 'WAITING' ? EVERY_MS : undefined),
-  });
+  const found = useQuery(
+    slug && `${slug}/token/${id}`,
+    (signal) => get('/api/v1/waitpoints/tokens/{token}', { path: { token: id }, signal }),
+    {
+      every: (token) => (token.status === 'WAITING' ? EVERY_MS : undefined),
+    },
+  );
   const token = found.data;
   return (
     <Page
@@ -119,7 +150,16 @@ export function TokenPage({ id }: { id: string }) {
                 ['Made', <Time at={loaded.createdAt} />],
                 ['Times out', loaded.timeoutAt ? <Time at={loaded.timeoutAt} /> : 'never'],
                 ['Ended', <Time at={loaded.completedAt ?? undefined} />],
-                ['Tags', loaded.tags.length > 0 ? loaded.tags.map((tag) => <span key={tag} class="tag">{tag}</span>) : 'none'],
+                [
+                  'Tags',
+                  loaded.tags.length > 0
+                    ? loaded.tags.map((tag) => (
+                        <span key={tag} class="tag">
+                          {tag}
+                        </span>
+                      ))
+                    : 'none',
+                ],
                 [
                   'URL',
                   <>
@@ -162,7 +202,13 @@ function CompleteDialog({ id, onDone, onClose }: { id: string; onDone: () => voi
   };
   return (
     <Confirm title="Complete this token?" verb="Complete" run={complete} onClose={onClose}>
-      <EditorField label="With this JSON" initial="{}" onInput={setText} note={complaint ?? 'What the waiting runs are given. A token can be completed once.'} isWrong={complaint !== undefined} />
+      <EditorField
+        label="With this JSON"
+        initial="{}"
+        onInput={setText}
+        note={complaint ?? 'What the waiting runs are given. A token can be completed once.'}
+        isWrong={complaint !== undefined}
+      />
     </Confirm>
   );
 }

@@ -23,18 +23,30 @@ export function VariablesPage() {
   const [open, setOpen] = useState<Open>();
   const close = () => setOpen(undefined);
   const path = { project: PROJECT, environment: slug };
-  const found = useQuery(slug && `${slug}/variables`, (signal) => get('/api/v1/projects/{project}/envvars/{environment}', { path, signal }));
+  const found = useQuery(slug && `${slug}/variables`, (signal) =>
+    get('/api/v1/projects/{project}/envvars/{environment}', { path, signal }),
+  );
   const columns: Column<VariableItem>[] = [
     { title: 'Name', cell: (item) => <code>{item.name}</code> },
-    { title: 'Value', cell: (item) => (item.isSecret ? <Badge tone="idle" word="Secret" /> : <code>{item.value}</code>), isWide: true },
     {
-      title: '',
+      title: 'Value',
+      cell: (item) => (item.isSecret ? <Badge tone="idle" word="Secret" /> : <code>{item.value}</code>),
+      isWide: true,
+    },
+    {
+      title: 'Actions',
+      isTitleHidden: true,
       cell: (item) => (
         <span class="actions">
           <button type="button" class="quiet" onClick={() => setOpen({ kind: 'set', item })}>
             Change
           </button>
-          <button type="button" class="quiet" aria-label={`Delete ${item.name}`} onClick={() => setOpen({ kind: 'delete', item })}>
+          <button
+            type="button"
+            class="quiet"
+            aria-label={`Delete ${item.name}`}
+            onClick={() => setOpen({ kind: 'delete', item })}
+          >
             <Icon name="trash" />
           </button>
         </span>
@@ -92,9 +104,29 @@ function SetDialog({ item, slug, onDone, onClose }: DialogProps & { item: Variab
   };
   return (
     <Confirm title={item ? `Change ${item.name}` : 'New variable'} verb="Save" run={save} onClose={onClose}>
-      <TextField label="Name" value={name} onInput={setName} input={{ required: true, readOnly: item !== undefined, class: 'mono', pattern: '[A-Za-z_][A-Za-z0-9_]*', autocomplete: 'off' }} />
+      <TextField
+        label="Name"
+        value={name}
+        onInput={setName}
+        input={{
+          required: true,
+          readOnly: item !== undefined,
+          class: 'mono',
+          pattern: '[A-Za-z_][A-Za-z0-9_]*',
+          autocomplete: 'off',
+        }}
+      />
       <Field label="Value" hint={item?.isSecret ? 'The old value is not shown: write the new one.' : undefined}>
-        {(attributes) => <textarea {...attributes} class="mono" rows={3} value={value} spellcheck={false} onInput={(event) => setValue(event.currentTarget.value)} />}
+        {(attributes) => (
+          <textarea
+            {...attributes}
+            class="mono"
+            rows={3}
+            value={value}
+            spellcheck={false}
+            onInput={(event) => setValue(event.currentTarget.value)}
+          />
+        )}
       </Field>
       <label class="row">
         <input type="checkbox" checked={isSecret} onChange={(event) => setSecret(event.currentTarget.checked)} />
@@ -110,14 +142,26 @@ function ImportDialog({ slug, onDone, onClose }: DialogProps) {
   const save = async () => {
     const variables = parseEnvFile(text);
     const path = { project: PROJECT, environment: slug };
-    await post('/api/v1/projects/{project}/envvars/{environment}/import', { path, body: { variables, override: true, isSecret } });
+    await post('/api/v1/projects/{project}/envvars/{environment}/import', {
+      path,
+      body: { variables, override: true, isSecret },
+    });
     onDone();
     return 'The variables were saved.';
   };
   return (
     <Confirm title={`Import variables into ${slug}`} verb="Import" run={save} onClose={onClose}>
       <Field label="Lines such as NAME=value" hint="As in a .env file. What is there already is replaced.">
-        {(attributes) => <textarea {...attributes} class="mono" rows={10} value={text} spellcheck={false} onInput={(event) => setText(event.currentTarget.value)} />}
+        {(attributes) => (
+          <textarea
+            {...attributes}
+            class="mono"
+            rows={10}
+            value={text}
+            spellcheck={false}
+            onInput={(event) => setText(event.currentTarget.value)}
+          />
+        )}
       </Field>
       <label class="row">
         <input type="checkbox" checked={isSecret} onChange={(event) => setSecret(event.currentTarget.checked)} />
@@ -142,7 +186,9 @@ function parseEnvFile(text: string): Record<string, string> {
 
 function DeleteDialog({ item, slug, onDone, onClose }: DialogProps & { item: VariableItem }) {
   const remove = async () => {
-    await del('/api/v1/projects/{project}/envvars/{environment}/{name}', { path: { project: PROJECT, environment: slug, name: item.name } });
+    await del('/api/v1/projects/{project}/envvars/{environment}/{name}', {
+      path: { project: PROJECT, environment: slug, name: item.name },
+    });
     onDone();
     return 'The variable was deleted.';
   };

@@ -37,7 +37,9 @@ export function JsonEditor({ label, initial, onInput, schema }: JsonEditorProps)
         bracketMatching(),
         json(),
         lintGutter(),
-        linter((view) => (view.state.doc.length === 0 ? [] : [...grammar(view), ...schemaComplaints(view, latest.current.schema)])),
+        linter((view) =>
+          view.state.doc.length === 0 ? [] : [...grammar(view), ...schemaComplaints(view, latest.current.schema)],
+        ),
         // Tab goes on to the next field, as everywhere: it would be a trap for the keyboard.
         keymap.of([...defaultKeymap, ...historyKeymap, ...lintKeymap]),
         EditorView.lineWrapping,

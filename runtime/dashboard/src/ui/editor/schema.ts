@@ -36,7 +36,10 @@ export function schemaComplaints(view: EditorView, schema: unknown): Diagnostic[
 
 /** The node of a JSON pointer such as `#/items/0/price`. */
 function nodeAt(view: EditorView, pointer: string): SyntaxNode | undefined {
-  const keys = pointer.split('/').slice(1).map((key) => decodeURIComponent(key).replaceAll('~1', '/').replaceAll('~0', '~'));
+  const keys = pointer
+    .split('/')
+    .slice(1)
+    .map((key) => decodeURIComponent(key).replaceAll('~1', '/').replaceAll('~0', '~'));
   let node: SyntaxNode | null = syntaxTree(view.state).topNode.firstChild;
   for (const key of keys) {
     if (!node) return undefined;

@@ -12,10 +12,16 @@ const look = EditorView.theme({
   '.cm-gutters': { backgroundColor: 'var(--sunken)', color: 'var(--faint)', border: '0' },
   '.cm-activeLine, .cm-activeLineGutter': { backgroundColor: 'transparent' },
   '.cm-cursor': { borderLeftColor: 'var(--text)' },
-  '&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground': { backgroundColor: 'var(--picked)' },
+  '&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground': {
+    backgroundColor: 'var(--picked)',
+  },
   '.cm-tooltip': { backgroundColor: 'var(--raised)', color: 'var(--text)', border: '1px solid var(--line)' },
   '.cm-changedLine': { backgroundColor: 'var(--waiting-tint) !important' },
-  '&.cm-merge-a .cm-changedText, .cm-deletedChunk .cm-deletedText': { background: 'var(--bad-tint)', textDecoration: 'line-through', color: 'var(--bad)' },
+  '&.cm-merge-a .cm-changedText, .cm-deletedChunk .cm-deletedText': {
+    background: 'var(--bad-tint)',
+    textDecoration: 'line-through',
+    color: 'var(--bad)',
+  },
   '&.cm-merge-b .cm-changedText': { background: 'var(--good-tint)', color: 'var(--good)', fontWeight: '600' },
   '.cm-collapsedLines': { background: 'var(--sunken)', color: 'var(--soft)' },
 });

@@ -86,13 +86,21 @@ function optionsOf(props: TimePlotProps, element: HTMLElement): Options {
       ...(isCounts ? { fill: shown, ...(bars ? { paths: bars } : {}) } : { spanGaps: false }),
     };
   });
-  const axis = { stroke: colour('--faint'), grid: { stroke: colour('--line'), width: 1 }, ticks: { show: false }, font: '11px system-ui' };
+  const axis = {
+    stroke: colour('--faint'),
+    grid: { stroke: colour('--line'), width: 1 },
+    ticks: { show: false },
+    font: '11px system-ui',
+  };
   return {
     width: element.clientWidth,
     height: HEIGHT_PX,
     cursor: { y: false, points: { show: !isCounts } },
     scales: { y: { range: (_, __, max) => [0, Math.max(max, isCounts ? 4 : 1) * 1.08] } },
-    axes: [{ ...axis, values: (_, values) => values.map(tick) }, { ...axis, size: 58, values: (_, values) => values.map((value) => (isCounts && value % 1 !== 0 ? '' : written(value))) }],
+    axes: [
+      { ...axis, values: (_, values) => values.map(tick) },
+      { ...axis, size: 58, values: (_, values) => values.map((value) => (isCounts && value % 1 !== 0 ? '' : written(value))) },
+    ],
     series: [{ label: 'Time', value: (_, value) => (value === null ? '' : moment(value * 1e3)) }, ...series],
   };
 }
