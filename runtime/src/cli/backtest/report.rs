@@ -1,9 +1,9 @@
 //! `--report FORMAT=FILE`: keeps reports of a backtest in files.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::ROUTE;
 use crate::backtest::report::Format;
@@ -26,50 +26,46 @@ pub(super) struct Target {
     path: PathBuf,
 }
 
-/// Files that are open for their reports.
-pub(super) type Files = Vec<Begun>;
+/// Reports that are to be written.
+pub(super) type Files = Vec<(Target, Draft)>;
 
-/// A report that is being written, beside the file that it will be: what was there stays until the new one is whole.
-/// Only its owner can read it, because what tasks were given is in it.
+/// A file beside the one that is meant, which takes its place when it is whole, and which nobody else can read. What is no
+/// file, such as a terminal, is written at once.
 #[derive(Debug)]
-pub(super) struct Begun {
-    target: Target,
+pub(super) struct Draft {
     file: File,
-    /// `None`: it is written where it belongs, which is no ordinary file.
-    part: Option<PathBuf>,
+    /// Where it is, and where it is to be.
+    places: Option<(PathBuf, PathBuf)>,
 }
 
-impl Begun {
-    fn new(target: Target) -> io::Result<Self> {
-        let path = &target.path;
-        let options = &mut File::options();
-        if path.metadata().is_ok_and(|there| !there.is_file() && !there.is_dir()) {
-            let file = options.write(true).open(path)?;
-            return Ok(Self { target, file, part: None });
+impl Draft {
+    fn open(path: &Path) -> io::Result<Self> {
+        // Through links, to what they lead to.
+        let path = if path.exists() { path.canonicalize()? } else { path.to_owned() };
+        if path.exists() && !path.is_file() {
+            return Ok(Self { file: OpenOptions::new().write(true).open(path)?, places: None });
         }
         let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_string_lossy();
-        let part = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
-        if path.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
-        let file = options.write(true).create_new(true).mode(0o600).open(&part)?;
-        Ok(Self { target, file, part: Some(part) })
+        let draft = path.with_file_name(format!(".{name}.{}", std::process::id()));
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        Ok(Self { file, places: Some((draft, path)) })
     }
 
-    /// It is whole.
-    fn end(mut self) -> io::Result<()> {
+    /// Puts it in its place.
+    fn finish(mut self) -> io::Result<()> {
         self.file.flush()?;
-        match self.part.take() {
-            Some(part) => std::fs::rename(part, &self.target.path),
+        match self.places.take() {
+            Some((draft, path)) => std::fs::rename(draft, path),
             None => Ok(()),
         }
     }
 }
 
-impl Drop for Begun {
+impl Drop for Draft {
     fn drop(&mut self) {
-        if let Some(part) = &self.part {
-            let _ = std::fs::remove_file(part);
+        if let Some((draft, _)) = self.places.take() {
+            // What is left of it disturbs nobody.
+            let _ = std::fs::remove_file(draft);
         }
     }
 }
@@ -81,23 +77,24 @@ fn target(text: &str) -> Result<Target, String> {
 }
 
 impl ReportArguments {
-    /// Makes the files: one that cannot be written is found out before the work.
+    /// Makes files beside those that are meant, which nobody else can read: where that cannot be, it is found out before
+    /// the work, and what is there stays until the report is whole.
     pub(super) fn open(&self) -> Result<Files, Usage> {
         let open = |target: &Target| {
-            let begun = Begun::new(target.clone());
-            begun.map_err(|error| Usage::new(format!("cannot write {}: {error}", target.path.display())))
+            let file = Draft::open(&target.path);
+            let file = file.map_err(|error| Usage::new(format!("cannot write {}: {error}", target.path.display())));
+            Ok((target.clone(), file?))
         };
         self.reports.iter().map(open).collect()
     }
 }
 
-/// Fetches the reports of a backtest that is over.
+/// Fetches the reports of a backtest that is over. One that is not whole leaves what was there.
 pub(super) fn save(client: &Client, id: &str, files: Files, output: Output) -> anyhow::Result<()> {
-    for mut begun in files {
-        let Target { format, path } = begun.target.clone();
+    for (Target { format, path }, mut file) in files {
         let route = Route::new(ROUTE).segment(id).path("/report").query("format", format.as_str());
-        let bytes = client.download(route, &mut begun.file)?;
-        begun.end()?;
+        let bytes = client.download(route, &mut file.file)?;
+        file.finish()?;
         let shown = path.display().to_string();
         output.note(format_args!("{DIM}  {} report: {} ({}){DIM:#}", format.as_str(), clean(&shown), size(bytes)))?;
     }
@@ -109,25 +106,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_takes_the_place_of_an_older_one_when_it_is_whole() {
-        use std::os::unix::fs::PermissionsExt;
+    fn a_report_takes_its_place_when_it_is_whole() {
         let dir = std::env::temp_dir().join(format!("dacapo-report-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let path = dir.join("report.json");
         std::fs::write(&path, "old").unwrap();
-        let target = Target { format: Format::Json, path: path.clone() };
-        let mut broken = Begun::new(target.clone()).unwrap();
-        broken.file.write_all(b"ne").unwrap();
+        let mut broken = Draft::open(&path).unwrap();
+        broken.file.write_all(b"ha").unwrap();
         drop(broken);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
-        let mut whole = Begun::new(target).unwrap();
+        let mut whole = Draft::open(&path).unwrap();
         whole.file.write_all(b"new").unwrap();
-        whole.end().unwrap();
+        whole.finish().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1, "nothing is left beside it");
-        assert!(Begun::new(Target { format: Format::Json, path: dir.clone() }).is_err());
-        std::fs::remove_dir_all(dir).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+        assert_eq!((mode & 0o777, std::fs::read_dir(&dir).unwrap().count()), (0o600, 1));
+        assert!(Draft::open(&dir).is_err() && Draft::open(&dir.join("none/report.json")).is_err());
+        Draft::open(Path::new("/dev/null")).unwrap().finish().unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
