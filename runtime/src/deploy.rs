@@ -9,13 +9,13 @@ use bytes::Bytes;
 
 use crate::artifacts::Artifacts;
 use crate::clock::Clock;
-use crate::model::id::{DeploymentId, EnvironmentId};
+use crate::model::id::EnvironmentId;
 use crate::model::limits::{self, MAX_BRANCHES};
 use crate::model::schedule::{BadTiming, Timing, UTC};
 use crate::model::task::{DefinitionProblem, TaskDefinition, is_plain_name};
 use crate::payload_schema::PayloadSchema;
 use crate::sandbox::{InspectError, Sandbox};
-use crate::storage::{self, Branch, Deployed, Environment, NewDeployment, Promotion, Storage};
+use crate::storage::{self, Branch, Deployed, Deployment, Environment, NewDeployment, Promotion, Storage};
 
 /// The verb. Clones share everything.
 #[derive(Clone)]
@@ -168,13 +168,17 @@ impl Deploys {
         Ok(there.map_or(id, |there| there.id))
     }
 
-    /// Makes a deployment current; `None` where there is none of this name in the environment.
+    /// Makes a deployment current; `None` where there is none of this name in the environment. That the policy of the
+    /// environment is passed by with that is recorded.
     pub async fn promote(
         &self,
-        environment: EnvironmentId,
-        deployment: DeploymentId,
+        deployment: &Deployment,
+        is_past_policy: bool,
     ) -> Result<Option<Promotion>, storage::Error> {
-        self.storage.promote(environment, deployment, self.clock.now()).await
+        if is_past_policy {
+            tracing::warn!(deployment.version = %deployment.version, "a version becomes current past the backtest policy");
+        }
+        self.storage.promote(deployment.environment, deployment.id, self.clock.now(), is_past_policy).await
     }
 }
 

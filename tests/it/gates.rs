@@ -73,12 +73,42 @@ async fn a_policy_lets_through_what_is_clean_and_keeps_back_what_is_not() {
     assert_eq!((&backtest["isOpen"], &backtest["verdicts"]["newly-failing"]), (&json!(false), &json!(1)), "{backtest}");
     assert_eq!(current(&app).await, second["deployment"]["version"]);
 
-    // By hand, and back, as ever.
+    // By hand past the policy it takes the operator, and is on record; back, as ever.
     let version = third["deployment"]["version"].as_str().expect("a version");
-    app.post_empty(&format!("/api/v1/deployments/{version}/promote")).await.ok();
-    assert_eq!(current(&app).await, third["deployment"]["version"]);
-    app.post_empty("/api/v1/deployments/rollback").await.ok();
+    let promote = format!("/api/v1/deployments/{version}/promote");
+    assert!(app.post_empty(&promote).await.error(403).contains("to pass the policy by takes the admin key"));
     assert_eq!(current(&app).await, second["deployment"]["version"]);
+    let as_operator = axum::http::Request::post(&promote).header("x-dacapo-environment", "dev");
+    app.send(&app.admin_key, as_operator, axum::body::Body::empty()).await.ok();
+    let promoted = app.get("/api/v1/deployments/current").await.ok();
+    assert_eq!((promoted["version"].as_str(), promoted["pastPolicyAt"].is_string()), (Some(version), true));
+    app.post_empty("/api/v1/deployments/rollback").await.ok();
+    let back = app.get("/api/v1/deployments/current").await.ok();
+    assert_eq!((&back["version"], back.get("pastPolicyAt")), (&second["deployment"]["version"], None));
+    app.post_empty(&promote).await.ok();
+}
+
+#[tokio::test]
+async fn no_deployment_undercuts_the_policy_of_its_environment() {
+    let app = TestApp::start().await;
+    let two = upload(&app, guests::SAMPLE_ORDER_IMPORTER_V2, "").await;
+    import(&app, "1,299.00").await;
+    import(&app, "9.90").await;
+    demand(&app, json!({ "last": 50 })).await;
+    let loose = "&backtest=%7B%22last%22%3A1%2C%22allow%22%3A1000000000%7D";
+    let receipt = upload(&app, guests::SAMPLE_ORDER_IMPORTER_V1, loose).await;
+    assert!(receipt["note"].as_str().is_some_and(|note| note.contains("where it is stricter")), "{receipt}");
+    let backtest = decided(&app, &receipt).await;
+    assert_eq!((&backtest["done"], &backtest["gate"]["allow"]), (&json!(2), &json!(0)), "{backtest}");
+    assert_eq!((&backtest["isOpen"], current(&app).await), (&json!(false), two["deployment"]["version"].clone()));
+
+    let bytes = std::fs::read(guests::SAMPLE_ORDER_IMPORTER_V1).expect("a guest");
+    let blind = "&backtest=%7B%22options%22%3A%7B%22rules%22%3A%7B%22*%22%3A%7B%22ignore-output%22%3A%5B%22%24%22%5D%7D%7D%7D%7D";
+    assert!(app.upload("order-importer", &bytes, blind).await.error(400).contains("the environment has a policy"));
+    let version = receipt["deployment"]["version"].as_str().expect("a version");
+    let gate = json!({ "version": version, "last": 1, "gate": { "allow": 1_000 } });
+    assert!(app.post("/api/v1/backtests", gate).await.error(403).contains("`gate` is not for you to say"));
+    app.post("/api/v1/backtests", json!({ "version": version })).await.ok();
 }
 
 #[tokio::test]

@@ -50,6 +50,8 @@ fn summary(rows: &[ReportRow]) -> Summary {
         replays_per_second: 5.0,
         allowed: 0,
         is_gate_open: Some(counts.differences() == 0),
+        reason: None,
+        untested: vec!["<never>".to_owned()],
     }
 }
 
@@ -112,6 +114,7 @@ fn a_json_report_is_one_document() {
     assert_eq!(read["summary"]["counts"]["output-changed"], 1);
     assert_eq!((&read["summary"]["total"], &read["summary"]["differences"]), (&json!(8), &json!(5)));
     assert_eq!(read["summary"]["isGateOpen"], false);
+    assert_eq!(read["summary"]["untested"], json!(["<never>"]));
     assert_eq!(read["summary"].get("task"), None);
     let runs = read["runs"].as_array().unwrap();
     assert_eq!(runs.len(), 8);
@@ -164,6 +167,7 @@ fn an_html_report_shows_every_run_and_needs_nothing() {
         assert!(!seen.iter().any(|tag| tag == foreign), "{foreign}");
     }
     assert!(!page.contains("http-equiv=\"refresh\"") && !page.contains("url(") && !page.contains("@import"));
+    assert!(page.contains("Nothing is known of: &lt;never&gt;"), "{page}");
     assert!(page.contains("The gate is closed.") && page.contains("because of payload-rejected"));
     assert!(page.contains("<code class=\"was\">&quot;then&quot;</code>"), "{page}");
     assert_eq!(seen.iter().filter(|tag| *tag == "details").count(), 6);

@@ -49,6 +49,9 @@ pub struct DeploymentItem {
     pub size_bytes: u64,
     /// Dacapo's: whether a task runs on it now.
     pub is_current: bool,
+    /// Dacapo's: when it was made current last past the backtest policy of its environment, by the operator.
+    #[serde(serialize_with = "serialize_instant_option", skip_serializing_if = "Option::is_none", default)]
+    pub past_policy_at: Option<Timestamp>,
     /// Dacapo's: what it imports.
     pub imports: Vec<String>,
     /// Dacapo's: its tasks; left out of lists.
@@ -158,7 +161,8 @@ pub struct DeployReceipt {
     /// Dacapo's: the backtest at whose end it is made current, if it is clean.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub backtest_id: Option<String>,
-    /// Dacapo's: why it was made current without a backtest, where one was asked for.
+    /// Dacapo's: why it was made current without a backtest, where one was asked for; or that the policy of the environment
+    /// counts, where it is stricter than what was asked for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub note: Option<String>,
 }

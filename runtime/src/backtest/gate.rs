@@ -38,7 +38,9 @@ pub(super) fn decide(rule: GateRule, found: &Found<'_>) -> BacktestEnd {
         return BacktestEnd::Failed("no run could be replayed, so that nothing is known".into());
     }
     let is_enough = |count: &TaskCount| count.known * 100 >= count.done * u64::from(rule.min_known);
-    let too_few = looked_at.iter().filter(|count| !unrecorded.contains(&count.task) && !is_enough(count));
+    // Of a run that cannot be read at all, the task is not known.
+    let counts_here = |count: &&TaskCount| !count.task.is_empty() && !unrecorded.contains(&count.task);
+    let too_few = looked_at.iter().filter(counts_here).filter(|count| !is_enough(count));
     let mut named: Vec<String> =
         too_few.map(|count| format!("{} of {} of `{}`", count.known, count.done, count.task)).collect();
     if named.is_empty() {
@@ -86,6 +88,7 @@ mod tests {
         assert_eq!(end(1, &[("a", 10, 5), ("b", 2, 2)], &[]), completed(true, &["c"]));
         assert_eq!(end(2, &[("a", 10, 5)], &[]), completed(false, &["b", "c"]));
         assert_eq!(end(0, &[("a", 10, 10), ("b", 9, 0)], &["b"]), completed(true, &["b", "c"]));
+        assert_eq!(end(0, &[("", 1, 0), ("a", 10, 10)], &[]), completed(true, &["b", "c"]));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::jobs::{BacktestError, Backtests};
 use super::plan::{Amount, check_how, check_min_known, with_ended};
-use crate::api::{BacktestPolicy, BacktestRequest, BulkFilter, Gate, StringOrList};
+use crate::api::{BacktestPolicy, BacktestRequest, BulkFilter, Gate, ReplayMode, ReplayOptions, StringOrList};
 use crate::model::id::{BacktestId, EnvironmentId};
 use crate::model::limits;
 use crate::storage::{self, Deployment, Place, RunFilter, Storage};
@@ -62,6 +62,42 @@ pub fn write(policy: &BacktestPolicy) -> String {
     serde_json::to_string(policy).expect("texts and numbers can be written as JSON")
 }
 
+/// The policy that holds where an environment has one and a deployment brings another: in every point the stricter.
+///
+/// # Errors
+///
+/// If the deployment says how replays are to be done: rules that overlook everything would undo the rest.
+pub fn stricter(of_environment: &BacktestPolicy, given: &BacktestPolicy) -> Result<BacktestPolicy, BacktestError> {
+    let BacktestPolicy { mode, options, .. } = of_environment;
+    if given.mode.is_some_and(|given| mode.unwrap_or(ReplayMode::Sandbox) != given)
+        || (given.options != ReplayOptions::default() && given.options != *options)
+    {
+        let text = "the environment has a policy, which says how replays are done: leave out `mode` and `options` (with \
+                    the rules), or have the operator put them into the policy";
+        return Err(BacktestError::Refused(text.into()));
+    }
+    let (one, other) = (of_environment, given);
+    let last = |policy: &BacktestPolicy| policy.last.unwrap_or(limits::DEFAULT_BACKTEST_RUNS);
+    let min_known = |policy: &BacktestPolicy| policy.min_known.unwrap_or(limits::DEFAULT_MIN_KNOWN);
+    let mut tasks = [one.tasks.as_slice(), other.tasks.as_slice()].concat();
+    tasks.sort();
+    tasks.dedup();
+    if one.tasks.is_empty() || other.tasks.is_empty() || tasks.len() > limits::MAX_FILTER_VALUES {
+        // All of them.
+        tasks.clear();
+    }
+    Ok(BacktestPolicy {
+        last: Some(last(one).max(last(other))),
+        allow: one.allow.min(other.allow),
+        min_known: Some(min_known(one).max(min_known(other))),
+        // Without a sample it is all runs.
+        sample: one.sample.zip(other.sample).map(|(one, other)| one.max(other)),
+        tasks,
+        mode: *mode,
+        options: options.clone(),
+    })
+}
+
 /// Begins the backtest that a version must stand, if there is something to compare it with.
 ///
 /// # Errors
@@ -74,24 +110,12 @@ pub async fn gate(
     policy: BacktestPolicy,
 ) -> Result<Gating, BacktestError> {
     let (environment, version) = (deployment.environment, deployment.version);
-    if deployment.current_tasks > 0 {
-        return Ok(Gating::Nothing(format!("no backtest: {version} is current already")));
-    }
-    let mut tasks = storage.component_tasks(environment, deployment.component.clone(), deployment.id).await?;
-    if !policy.tasks.is_empty() {
-        tasks.retain(|task| policy.tasks.contains(task));
-        if tasks.is_empty() {
-            return Ok(Gating::Nothing(format!("no backtest: {version} has none of the tasks that are tested")));
-        }
-    }
-    if !has_ended_runs(storage, environment, &tasks).await? {
-        let text = format!(
-            "no backtest: no run of its tasks has ended yet, so that there is nothing to compare {version} with"
-        );
-        return Ok(Gating::Nothing(text));
-    }
+    let tasks = match tested(storage, deployment, &policy).await? {
+        Ok(tasks) => tasks,
+        Err(why) => return Ok(Gating::Nothing(why)),
+    };
     let tasks = (!policy.tasks.is_empty()).then_some(StringOrList::List(tasks));
-    // Without a task, those of the component are meant; however old a run is, it counts.
+    // Without a task, those of the component are meant; however old a run is, it counts as long as its recording is kept.
     let filter = BulkFilter { task_identifier: tasks, from: Some(Timestamp::UNIX_EPOCH), ..BulkFilter::default() };
     let request = BacktestRequest {
         version: version.to_string(),
@@ -107,6 +131,48 @@ pub async fn gate(
     Ok(Gating::Backtest(backtests.create(environment, request).await?))
 }
 
+/// Whether a version may be made current by hand only past the policy of its environment: it has never been current, and
+/// there is something to compare it with.
+///
+/// # Errors
+///
+/// If storage fails.
+pub async fn is_in_the_way(storage: &Storage, deployment: &Deployment) -> Result<bool, storage::Error> {
+    if deployment.promoted_at.is_some() {
+        return Ok(false);
+    }
+    match of_environment(storage, deployment.environment).await? {
+        Some(policy) => Ok(tested(storage, deployment, &policy).await?.is_ok()),
+        None => Ok(false),
+    }
+}
+
+/// The tasks of which a version is tested as a policy says; or why it is not, for people.
+async fn tested(
+    storage: &Storage,
+    deployment: &Deployment,
+    policy: &BacktestPolicy,
+) -> Result<Result<Vec<String>, String>, storage::Error> {
+    let (environment, version) = (deployment.environment, deployment.version);
+    if deployment.current_tasks > 0 {
+        return Ok(Err(format!("no backtest: {version} is current already")));
+    }
+    let mut tasks = storage.component_tasks(environment, deployment.component.clone(), deployment.id).await?;
+    if !policy.tasks.is_empty() {
+        tasks.retain(|task| policy.tasks.contains(task));
+        if tasks.is_empty() {
+            return Ok(Err(format!("no backtest: {version} has none of the tasks that are tested")));
+        }
+    }
+    if !has_ended_runs(storage, environment, &tasks).await? {
+        let text = format!(
+            "no backtest: no run of its tasks has ended yet, so that there is nothing to compare {version} with"
+        );
+        return Ok(Err(text));
+    }
+    Ok(Ok(tasks))
+}
+
 /// Whether a run of one of the tasks has come to an end.
 async fn has_ended_runs(
     storage: &Storage,
@@ -116,11 +182,51 @@ async fn has_ended_runs(
     let filter = with_ended(RunFilter { tasks: tasks.to_vec(), ..RunFilter::default() });
     let mut place = Place::Start;
     loop {
-        let page = storage.runs(environment, filter.clone(), place, 1).await?;
+        let page = storage.run_ids(environment, filter.clone(), place, 1).await?;
         match page.go_on {
             _ if !page.items.is_empty() => return Ok(true),
             Some(on) => place = on,
             None => return Ok(false),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_policies_the_stricter_counts_in_every_point() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let own = BacktestPolicy { last: Some(500), allow: 2, tasks: names(&["a"]), ..BacktestPolicy::default() };
+        let loose = BacktestPolicy {
+            last: Some(1),
+            allow: 1_000_000,
+            min_known: Some(0),
+            sample: Some(1),
+            tasks: names(&["b"]),
+            ..BacktestPolicy::default()
+        };
+        let both = stricter(&own, &loose).unwrap();
+        assert_eq!((both.last, both.allow, both.min_known, both.sample), (Some(500), 2, Some(50), None));
+        assert_eq!(both.tasks, ["a", "b"]);
+        let strict = BacktestPolicy { last: Some(9_000), min_known: Some(90), ..BacktestPolicy::default() };
+        let both = stricter(&own, &strict).unwrap();
+        assert_eq!((both.last, both.allow, both.min_known), (Some(9_000), 0, Some(90)));
+        assert!(both.tasks.is_empty(), "all");
+        let sampled = |sample| BacktestPolicy { sample: Some(sample), ..BacktestPolicy::default() };
+        assert_eq!(stricter(&sampled(7), &sampled(3)).unwrap().sample, Some(7));
+    }
+
+    #[test]
+    fn how_replays_are_done_is_not_for_a_deployment_to_say() {
+        let own = BacktestPolicy::default();
+        let rules = serde_json::from_str(r#"{ "*": { "ignore-output": ["$"] } }"#).unwrap();
+        let options = ReplayOptions { rules: Some(rules), ..ReplayOptions::default() };
+        let given = BacktestPolicy { options, ..BacktestPolicy::default() };
+        assert!(stricter(&own, &given).is_err());
+        assert!(stricter(&given, &own).is_ok());
+        let shadow = BacktestPolicy { mode: Some(ReplayMode::Shadow), ..BacktestPolicy::default() };
+        assert!(stricter(&own, &shadow).is_err());
     }
 }

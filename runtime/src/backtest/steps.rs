@@ -4,6 +4,8 @@
 //! the end a gate is open, and the version made current, or it is not. A run that cannot be read is not replayable; a
 //! step that fails otherwise is tried again when the others have had their turn, and a few times at most.
 
+use std::error::Error as _;
+
 use super::gate::{Found, decide};
 use super::jobs::{BacktestError, Backtests, STEP_RUNS};
 use crate::api::BacktestRequest;
@@ -31,7 +33,8 @@ impl Backtests {
                     return Err(error);
                 }
                 // What went wrong inside is for the log of the server.
-                tracing::error!(backtest.id = %backtest.id, %error, "a backtest has failed");
+                let cause = error.source().map(ToString::to_string);
+                tracing::error!(backtest.id = %backtest.id, %error, cause, "a backtest has failed");
                 format!("{MAX_FAILURES} steps failed, one after the other: the log of the server says why")
             }
             Err(error) => error.to_string(),

@@ -121,6 +121,15 @@ fn row(deployment: &DeploymentItem) -> Vec<Field> {
     ]
 }
 
+/// When it was made current last.
+fn promoted(deployment: &DeploymentItem) -> String {
+    let at = deployment.deployed_at.map_or_else(|| "never".into(), local_time);
+    match deployment.past_policy_at {
+        Some(past) => format!("{at} (past the backtest policy: {})", local_time(past)),
+        None => at,
+    }
+}
+
 fn show_deployment(output: Output, deployment: &DeploymentItem) -> std::io::Result<()> {
     let current = if deployment.is_current { "current" } else { "not current" };
     output.line(format_args!("{BOLD}{}{BOLD:#}  {}", clean(&deployment.version), clean(&deployment.component)))?;
@@ -128,7 +137,7 @@ fn show_deployment(output: Output, deployment: &DeploymentItem) -> std::io::Resu
         ("id", deployment.id.clone()),
         ("state", current.into()),
         ("uploaded", local_time(deployment.created_at)),
-        ("promoted", deployment.deployed_at.map_or_else(|| "never".into(), local_time)),
+        ("promoted", promoted(deployment)),
         ("size", size(deployment.size_bytes)),
         ("sha-256", deployment.digest.clone()),
         ("imports", deployment.imports.join(", ")),

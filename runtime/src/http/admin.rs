@@ -85,7 +85,8 @@ pub(super) async fn set_concurrency(
 /// Says what a version must stand before it is made current.
 ///
 /// Deployments that ask to be made current are then stored, and a backtest on the newest runs of their tasks decides.
-/// Promoting by hand, and rolling back, go on as ever.
+/// A deployment that brings a policy of its own is held to the stricter of both. To promote a version by hand that was
+/// never current takes the admin key then; rolling back goes on as ever.
 #[utoipa::path(
     put, path = "/admin/v1/environments/{environment}/backtest-policy", tag = "Administration",
     security(("adminKey" = [])),

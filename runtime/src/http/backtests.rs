@@ -26,6 +26,7 @@ use crate::api::{
 use crate::backtest::compare::from_stored;
 use crate::backtest::jobs::{BacktestError, Wanted};
 use crate::backtest::judge::Judged;
+use crate::backtest::policy;
 use crate::backtest::report::{Format, Report, ReportRow, Summary};
 use crate::model::id::{BacktestId, DeploymentId, RunId};
 use crate::model::limits::MAX_PAGE_RUNS;
@@ -59,7 +60,8 @@ impl From<BacktestError> for ApiError {
 
 /// Replays runs that have ended on a version, in the sandbox, and compares what it does with what was done then.
 ///
-/// It is done in the background. No run is made, and no effect leaves the server.
+/// It is done in the background. No run is made, and no effect leaves the server. Where the environment has a backtest
+/// policy, there is no other `gate`.
 #[utoipa::path(
     post, path = "/api/v1/backtests", tag = "Backtests",
     request_body = BacktestRequest,
@@ -70,6 +72,11 @@ pub(super) async fn create(
     caller: Caller,
     Body(body): Body<BacktestRequest>,
 ) -> Result<(StatusCode, Json<api::BacktestId>)> {
+    if body.gate.is_some() && policy::of_environment(&server.storage, caller.environment.id).await?.is_some() {
+        let text = "the environment has a backtest policy, so that `gate` is not for you to say: upload the version again, \
+                    and its backtest decides";
+        return Err(ApiError::forbidden(text));
+    }
     let id = server.backtests.create(caller.environment.id, body).await?;
     Ok((StatusCode::ACCEPTED, Json(api::BacktestId { id: id.to_string() })))
 }
@@ -298,6 +305,8 @@ async fn summary(server: &Server, backtest: &Backtest) -> Result<Summary> {
         replays_per_second: if seconds > 0.0 { counts.total() as f64 / seconds } else { 0.0 },
         allowed: backtest.gate.map_or(0, |gate| gate.allowed),
         is_gate_open: backtest.is_open,
+        reason: backtest.reason.clone(),
+        untested: backtest.untested.clone(),
     })
 }
 

@@ -41,8 +41,9 @@ fn not_found() -> ApiError {
         ("externalId" = Option<String>, Query,
             description = "The caller's own name for the deployment, such as a commit"),
         ("backtest" = Option<String>, Query,
-            description = "A backtest policy as JSON, such as `{\"last\":1000,\"allow\":0}`, instead of that of the \
-                           environment: the version is made current when its backtest is clean"),
+            description = "A backtest policy as JSON, such as `{\"last\":1000,\"allow\":0}`: the version is made current when its \
+                           backtest is clean. Where the environment has one, too, the stricter counts in every point; `mode` \
+                           and `options` are then those of the environment"),
     ),
     request_body(content_type = "application/wasm", description = "The component"),
     responses(
@@ -64,7 +65,7 @@ pub(super) async fn deploy(
     if component.is_empty() {
         return Err(ApiError::bad_request("Request body is empty: send the bytes of the component"));
     }
-    let policy = policy_for(&server, &target, &params).await?;
+    let (policy, remark) = policy_for(&server, &target, &params).await?;
     let is_later = params.flag("skipPromotion")? || policy.is_some();
     let promote = if is_later { Promote::Later } else { Promote::Now };
     let external_id = params.get("externalId").map(Into::into);
@@ -77,28 +78,43 @@ pub(super) async fn deploy(
     let deployment = with_tasks(&server, &deployed.deployment).await?;
     let promotion = deployed.promotion.map(|promotion| receipt(&deployed.deployment, promotion));
     let status = if deployed.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    let is_new = deployed.is_new;
+    let (is_new, note) = (deployed.is_new, note.or(remark));
     Ok((status, Json(DeployReceipt { deployment, is_new, promotion, backtest_id, note })))
 }
 
-/// What the deployment must stand before it is made current, where that is asked for.
-async fn policy_for(server: &Server, target: &Target, params: &Params) -> Result<Option<BacktestPolicy>> {
+/// What the deployment must stand before it is made current, where that is asked for; and what is to be said of it.
+async fn policy_for(
+    server: &Server,
+    target: &Target,
+    params: &Params,
+) -> Result<(Option<BacktestPolicy>, Option<String>)> {
     let skips = params.flag("skipPromotion")?;
-    match (params.get("backtest"), target) {
-        (Some(_), _) if skips => {
-            Err(ApiError::bad_request("`backtest` is for a promotion, and `skipPromotion` asks for none"))
-        }
-        (Some(text), _) => {
-            let given = serde_json::from_str(text);
-            let given = given.map_err(|error| ApiError::bad_request(format!("`backtest` is no policy: {error}")))?;
-            policy::check(&given)?;
-            Ok(Some(given))
-        }
-        (None, _) if skips => Ok(None),
-        (None, Target::There(environment)) => Ok(policy::of_environment(&server.storage, *environment).await?),
-        // There is nothing in it yet.
-        (None, Target::NewBranch { .. }) => Ok(None),
+    let given = params.get("backtest").map(read_policy).transpose()?;
+    if skips && given.is_some() {
+        return Err(ApiError::bad_request("`backtest` is for a promotion, and `skipPromotion` asks for none"));
     }
+    let of_environment = match target {
+        _ if skips => None,
+        Target::There(environment) => policy::of_environment(&server.storage, *environment).await?,
+        // There is nothing in it yet.
+        Target::NewBranch { .. } => None,
+    };
+    match (of_environment, given) {
+        (Some(own), Some(given)) => {
+            let both = policy::stricter(&own, &given)?;
+            let text = "the policy of the environment counts where it is stricter than `backtest`";
+            let remark = (both.allow < given.allow || both.last > given.last).then(|| text.to_owned());
+            Ok((Some(both), remark))
+        }
+        (own, given) => Ok((given.or(own), None)),
+    }
+}
+
+fn read_policy(text: &str) -> Result<BacktestPolicy> {
+    let given = serde_json::from_str(text);
+    let given = given.map_err(|error| ApiError::bad_request(format!("`backtest` is no policy: {error}")))?;
+    policy::check(&given)?;
+    Ok(given)
 }
 
 /// Begins the backtest that decides over a deployment; where there is nothing to compare it with, makes it current and
@@ -112,7 +128,7 @@ async fn stand(
     match policy::gate(&server.storage, &server.backtests, deployment, policy).await? {
         Gating::Backtest(id) => Ok((Some(id.to_string()), None)),
         Gating::Nothing(why) => {
-            deployed.promotion = server.deploys.promote(deployment.environment, deployment.id).await?;
+            deployed.promotion = server.deploys.promote(deployment, false).await?;
             if let Some(current) = server.storage.deployment(deployment.id).await? {
                 deployed.deployment = current;
             }
@@ -198,6 +214,10 @@ pub(super) async fn retrieve(
 }
 
 /// Makes a deployment current: its tasks run on it from now on. Runs that have started stay where they are.
+///
+/// Where the environment has a backtest policy, a version that was never current takes the admin key (with the header
+/// `x-dacapo-environment`), and it stays on record that the policy was passed by; or it is uploaded again, and its
+/// backtest decides.
 #[utoipa::path(
     post, path = "/api/v1/deployments/{deployment}/promote", tag = "Deployments",
     responses((status = 200, body = PromoteReceipt, description = "What has changed"), ChangeErrors),
@@ -208,7 +228,16 @@ pub(super) async fn promote(
     Segments(name): Segments<String>,
 ) -> Result<Json<PromoteReceipt>> {
     let deployment = find(&server, caller.environment.id, &name).await?;
-    promote_it(&server, &deployment).await
+    let is_past_policy = policy::is_in_the_way(&server.storage, &deployment).await?;
+    if is_past_policy && !caller.is_admin {
+        let text = format!(
+            "the environment has a backtest policy: upload {} again, and its backtest decides; to pass the policy by takes \
+             the admin key",
+            deployment.version
+        );
+        return Err(ApiError::forbidden(text));
+    }
+    promote_it(&server, &deployment, is_past_policy).await
 }
 
 /// Makes the deployment current that was current before the last promotion, of the same component.
@@ -223,11 +252,12 @@ pub(super) async fn rollback(State(server): State<Arc<Server>>, caller: Caller) 
         let text = format!("version {} is the first of `{}` that was current", current.version, current.component);
         ApiError::unprocessable(text)
     })?;
-    promote_it(&server, &before).await
+    // Going back is never in anybody's way.
+    promote_it(&server, &before, false).await
 }
 
-async fn promote_it(server: &Server, deployment: &Deployment) -> Result<Json<PromoteReceipt>> {
-    let promotion = server.deploys.promote(deployment.environment, deployment.id).await?;
+async fn promote_it(server: &Server, deployment: &Deployment, is_past_policy: bool) -> Result<Json<PromoteReceipt>> {
+    let promotion = server.deploys.promote(deployment, is_past_policy).await?;
     json(receipt(deployment, promotion.ok_or_else(not_found)?))
 }
 
@@ -260,6 +290,7 @@ fn item(deployment: &Deployment) -> DeploymentItem {
         digest: deployment.digest.to_string(),
         size_bytes: deployment.size_bytes,
         is_current: deployment.current_tasks > 0,
+        past_policy_at: deployment.past_policy_at,
         imports: deployment.imports.clone(),
         tasks: None,
     }

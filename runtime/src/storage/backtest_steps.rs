@@ -195,7 +195,7 @@ impl Storage {
                     return Ok(false);
                 }
                 if is_open == Some(true) && !is_current {
-                    promote(tx, of.environment, of.deployment, now)?;
+                    promote(tx, of.environment, of.deployment, now, false)?;
                 }
                 Ok(true)
             })

@@ -66,6 +66,8 @@ pub struct Deployment {
     pub promoted_at: Option<Timestamp>,
     /// How many tasks run on it now.
     pub current_tasks: u64,
+    /// When it was made current last past the policy of its environment.
+    pub past_policy_at: Option<Timestamp>,
 }
 
 impl Deployment {
@@ -101,7 +103,9 @@ macro_rules! deployment_columns {
     () => {
         "id, environment_id, version, component, digest, size_bytes, imports, external_id, created_at, promoted_at,
          (SELECT COUNT(*) FROM current_tasks c WHERE c.environment_id = deployments.environment_id
-                                               AND c.deployment_id = deployments.id) AS current_tasks"
+                                               AND c.deployment_id = deployments.id) AS current_tasks,
+         (SELECT MAX(p.at) FROM promotions p WHERE p.deployment_id = deployments.id
+                                             AND p.is_past_policy = 1) AS past_policy_at"
     };
 }
 
@@ -125,7 +129,7 @@ impl Storage {
                 let Some(now) = promote_at else {
                     return Ok(Deployed { deployment, is_new, promotion: None });
                 };
-                let promotion = promote(tx, new.environment, deployment.id, now)?;
+                let promotion = promote(tx, new.environment, deployment.id, now, false)?;
                 if let Some(promotion) = &promotion {
                     deployment.promoted_at = Some(now);
                     deployment.current_tasks = promotion.tasks.len() as u64;
@@ -137,14 +141,15 @@ impl Storage {
 
     /// Makes a deployment current: its tasks run on it from now on, tasks that its component no
     /// longer has run nowhere, and the runs that waited for it are queued. `None`: there is no such
-    /// deployment in this environment.
+    /// deployment in this environment. It stays on record where the environment's policy was passed by.
     pub async fn promote(
         &self,
         environment: EnvironmentId,
         deployment: DeploymentId,
         now: Timestamp,
+        is_past_policy: bool,
     ) -> Result<Option<Promotion>, Error> {
-        self.writer.write(move |tx| promote(tx, environment, deployment, now)).await
+        self.writer.write(move |tx| promote(tx, environment, deployment, now, is_past_policy)).await
     }
 
     /// A deployment by its id.
@@ -344,6 +349,7 @@ fn insert_deployment(tx: &mut Tx<'_>, new: &NewDeployment) -> Result<(Deployment
         created_at: new.created_at,
         promoted_at: None,
         current_tasks: 0,
+        past_policy_at: None,
     };
     Ok((deployment, true))
 }
@@ -407,6 +413,7 @@ pub(super) fn promote(
     environment: EnvironmentId,
     deployment: DeploymentId,
     now: Timestamp,
+    is_past_policy: bool,
 ) -> Result<Option<Promotion>, Error> {
     let marked = tx.row(
         "UPDATE deployments SET promoted_at = ?3 WHERE id = ?1 AND environment_id = ?2 RETURNING component",
@@ -417,9 +424,9 @@ pub(super) fn promote(
         return Ok(None);
     };
     tx.execute(
-        "INSERT INTO promotions (environment_id, seq, deployment_id, at)
-         VALUES (?1, COALESCE((SELECT MAX(seq) FROM promotions WHERE environment_id = ?1), 0) + 1, ?2, ?3)",
-        values![environment, deployment, now],
+        "INSERT INTO promotions (environment_id, seq, deployment_id, at, is_past_policy)
+         VALUES (?1, COALESCE((SELECT MAX(seq) FROM promotions WHERE environment_id = ?1), 0) + 1, ?2, ?3, ?4)",
+        values![environment, deployment, now, is_past_policy],
     )?;
     let tasks = tx.rows(
         "INSERT INTO current_tasks (environment_id, task_id, deployment_id)
@@ -503,6 +510,7 @@ fn read_deployment(row: &mut Row<'_>) -> Result<Deployment, Error> {
         created_at: row.column()?,
         promoted_at: row.column()?,
         current_tasks: row.column()?,
+        past_policy_at: row.column()?,
     })
 }
 

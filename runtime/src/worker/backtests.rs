@@ -2,6 +2,7 @@
 //!
 //! Replays have a lane of their own in the sandbox: runs go on beside them.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -26,7 +27,8 @@ pub async fn run(storage: Storage, backtests: Backtests, mut shutdown: watch::Re
             Ok(false) => MAX_SLEEP,
             Err(BacktestError::Storage(Error::Closed)) => return,
             Err(error) => {
-                tracing::error!(%error, "the step of a backtest failed; it is tried again later");
+                let cause = error.source().map(ToString::to_string);
+                tracing::error!(%error, cause, "the step of a backtest failed; it is tried again later");
                 RETRY
             }
         };

@@ -88,8 +88,14 @@ pub(super) fn head(summary: &Summary) -> String {
         Some(false) => "<p class=\"bad\"><strong>The gate is closed.</strong></p>\n",
         None => "",
     };
+    let line = |class: &str, text: String| format!("<p class=\"{class}\">{}</p>\n", html(&text));
+    let reason = summary.reason.clone().map(|reason| line("bad", reason)).unwrap_or_default();
+    let untested = match summary.untested.as_slice() {
+        [] => String::new(),
+        tasks => line("warn", format!("Nothing is known of: {}", tasks.join(", "))),
+    };
     format!(
-        "{START}<title>{title}</title>\n</head>\n<body>\n<h1>{title}</h1>\n{gate}<p>{}</p>\n<p class=\"dim\">{}</p>\n\
+        "{START}<title>{title}</title>\n</head>\n<body>\n<h1>{title}</h1>\n{gate}{reason}{untested}<p>{}</p>\n<p class=\"dim\">{}</p>\n\
          <h2>Verdicts</h2>\n{}<h2>Runs</h2>\n",
         sentence(summary),
         about(summary),

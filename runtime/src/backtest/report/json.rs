@@ -41,6 +41,8 @@ pub(super) fn head(summary: &Summary) -> String {
         ("task", summary.task.as_deref().map(Value::from)),
         ("finishedAt", summary.finished_at.map(|at| Value::from(format!("{at:.3}")))),
         ("isGateOpen", summary.is_gate_open.map(Value::from)),
+        ("reason", summary.reason.as_deref().map(Value::from)),
+        ("untested", (!summary.untested.is_empty()).then(|| Value::from(summary.untested.as_slice()))),
     ];
     for (name, value) in more {
         if let Some(value) = value {

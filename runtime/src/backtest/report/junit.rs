@@ -121,6 +121,8 @@ fn head(summary: &Summary, cases: &Cases) -> String {
         ("allowed", Some(summary.allowed.to_string())),
         ("replays-per-second", Some(format!("{:.1}", summary.replays_per_second))),
         ("gate", gate.map(str::to_owned)),
+        ("reason", summary.reason.clone()),
+        ("untested", (!summary.untested.is_empty()).then(|| summary.untested.join(", "))),
     ];
     for (name, value) in properties {
         if let Some(value) = value {

@@ -39,6 +39,10 @@ pub struct Summary {
     pub allowed: u64,
     /// Whether the version may be promoted; none while that is open, and where nobody asks.
     pub is_gate_open: Option<bool>,
+    /// Why it could not go on, or why its gate decides nothing.
+    pub reason: Option<String>,
+    /// Of a gate: tasks of which nothing is known.
+    pub untested: Vec<String>,
 }
 
 /// One replay.
