@@ -16,14 +16,15 @@ use dacapo::model::verdict::Verdict;
 use dacapo::sandbox::scripted::{ScriptedSandbox, Step};
 use dacapo::storage::{BacktestStep, Storage, StoredReplay};
 use dacapo_tests::guests;
+use http_body_util::BodyExt;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tower::ServiceExt;
 
 use crate::harness::{PATIENCE, TestApp};
 
 const BACKTESTS: &str = "/api/v1/backtests";
-const POLICY: &str = "/admin/v1/environments/dev/backtest-policy";
 
 /// A server whose guests do what the script says, and return `null` otherwise.
 pub struct Lab {
@@ -108,10 +109,6 @@ impl Lab {
         let request = Request::post(format!("/api/v1/deployments/{version}/promote"));
         let request = request.header("x-dacapo-environment", "dev");
         self.app.send(&self.app.admin_key, request, Body::empty()).await.ok();
-    }
-
-    async fn demand(&self, policy: Value) {
-        self.app.admin("PUT", POLICY, json!({ "policy": policy })).await.ok();
     }
 }
 
@@ -429,4 +426,22 @@ async fn an_environment_has_so_many_pending_backtests_and_no_more() {
     assert!(answer.error(429).contains("50 backtests of the environment are under way"));
     lab.app.post_empty(&format!("{BACKTESTS}/{first}/abort")).await.ok();
     lab.begin(json!({ "version": two })).await;
+}
+
+#[tokio::test]
+async fn a_report_that_breaks_off_is_no_whole_answer() {
+    let mut lab = Lab::open(&["t"]).await;
+    let runs = lab.runs("t", 2).await;
+    let two = lab.version("two").await;
+    let id = lab.begin(json!({ "version": two })).await;
+    lab.over(&id).await;
+    let path = format!("{BACKTESTS}/{id}/report?format=json");
+    assert_eq!(lab.app.get(&path).await.ok()["runs"].as_array().map(Vec::len), Some(2));
+    let spoil = "UPDATE backtest_replays SET verdict = 'none' WHERE source_id = ?1";
+    lab.restarted(|connection| assert_eq!(connection.execute(spoil, [&runs[1]]).unwrap(), 1)).await;
+    let request = Request::get(&path).header("authorization", format!("Bearer {}", lab.app.key));
+    let request = request.body(Body::empty()).expect("a good request");
+    let response = lab.app.app().router().oneshot(request).await.expect("the router answers");
+    assert!(response.status().is_success());
+    assert!(response.into_body().collect().await.is_err(), "nobody takes it for whole");
 }

@@ -129,3 +129,22 @@ async fn a_task_may_want_its_journals_forgotten() {
     let keeps: Vec<_> = tasks.map(|task| (id(task), task["keepsJournals"].as_bool())).collect();
     assert_eq!(keeps, [("forgetful", Some(false)), ("leaf", Some(true)), ("script", Some(true))]);
 }
+
+#[tokio::test]
+async fn a_run_without_its_journal_is_not_replayable() {
+    let app = start(Some("2h")).await;
+    let asks = json!([{ "clock": true }, { "return": 1 }]);
+    let (kept, unwanted) = (app.call("script", asks.clone()).await, app.call("forgetful", asks).await);
+    let replayed = async |run: &Value| {
+        let path = format!("/api/v1/runs/{}/replay", id(run));
+        app.post(&path, json!({ "mode": "sandbox" })).await.ok()
+    };
+    assert_eq!(replayed(&kept).await["verdict"], "same");
+    let report = replayed(&unwanted).await;
+    assert_eq!(report["verdict"], "not-replayable", "{report}");
+    app.app().advance(3 * HOUR);
+    until_forgotten(&app, id(&kept)).await;
+    let report = replayed(&kept).await;
+    assert_eq!(report["verdict"], "not-replayable", "{report}");
+    assert!(report["note"].as_str().is_some_and(|note| note.contains("is forgotten")), "{report}");
+}

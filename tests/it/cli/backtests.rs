@@ -125,6 +125,8 @@ fn a_backtest_is_left_and_found_again() {
     let table = desk.does(&["backtest", "ls"]).stdout;
     assert!(table.starts_with("ID ") && table.contains(id) && table.contains("completed"), "{table}");
     desk.say(&["backtest", "abort", id]).ended(4).says("over already");
+    desk.does(&["backtest", "delete", id]).says("is deleted");
+    desk.say(&["backtest", "show", id]).ended(4).says("not found");
     desk.say(&["backtest", "--version", &one, "show", id]).ended(2);
 }
 
@@ -212,4 +214,41 @@ fn an_environment_says_what_versions_must_stand() {
     assert_eq!(shown["backtestPolicy"], json!({ "last": 50, "allow": 1, "tasks": ["import-order"], "options": {} }));
     desk.does(&["environments", "backtest", "dev", "--none"]).says("become current at once");
     desk.say(&["environments", "backtest", "dev", "last=0"]).ended(4).says("`last` must be 1 to 100,000");
+}
+
+/// A server that has one backtest, and breaks off in the middle of its report.
+fn breaking_off(listener: &TcpListener) {
+    let item = r#"{"id":"backtest_1","status":"COMPLETED","version":"20260101.1","against":"recorded","planned":1,
+                   "done":1,"verdicts":{"same":1},"differences":0,"createdAt":"2026-01-01T00:00:00Z"}"#;
+    for stream in listener.incoming().take(2) {
+        let mut stream = stream.expect("a connection");
+        let mut lines = BufReader::new(stream.try_clone().expect("a stream"));
+        let (mut first, mut line) = (String::new(), String::new());
+        lines.read_line(&mut first).expect("a request");
+        while lines.read_line(&mut line).is_ok_and(|bytes| bytes > 2) {
+            line.clear();
+        }
+        let answer = match first.contains("/report") {
+            true => "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n2\r\n{}\r\n".to_owned(),
+            false => format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{item}", item.len()),
+        };
+        stream.write_all(answer.as_bytes()).expect("somebody reads");
+    }
+}
+
+#[test]
+fn a_report_that_breaks_off_leaves_the_one_before() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("report.json");
+    std::fs::write(&path, "before").expect("it can be written");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let report = format!("json={}", path.display());
+    let mut command = command(&["backtest", "show", "backtest_1", "--report", &report, "--url", &url]);
+    let child = command.env("DACAPO_KEY", "tr_dev_x").spawn().expect("dacapo can be started");
+    breaking_off(&listener);
+    let output = child.wait_with_output().expect("it ends");
+    assert!(!output.status.success(), "{output:?}");
+    assert_eq!(std::fs::read_to_string(&path).expect("it is there"), "before");
+    assert_eq!(std::fs::read_dir(dir.path()).expect("a directory").count(), 1, "nothing is left lying about");
 }

@@ -77,6 +77,12 @@ enum Command {
         /// Its id, or `latest`
         id: String,
     },
+    /// Delete a backtest that is over, with all that it has found
+    #[command(visible_alias = "rm")]
+    Delete {
+        /// Its id, or `latest`
+        id: String,
+    },
 }
 
 /// Begins a backtest and waits for its end, or runs one of the subcommands.
@@ -107,15 +113,28 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Exit>
         Command::List { limit, after } => list(&client, (*limit, after.as_deref()), output),
         Command::Abort { id } => {
             let id = find(&client, id)?;
-            let answer =
-                client.send_empty::<IgnoredAny>(Method::POST, Route::new(ROUTE).segment(&id).path("/abort"))?;
-            match output {
-                Output::Json => output.json(&answer.text)?,
-                Output::Human => output.line(format_args!("{GOOD}✓{GOOD:#} {} is stopped", clean(&id)))?,
-            }
-            Ok(Exit::Done)
+            end(&client, (Method::POST, Route::new(ROUTE).segment(&id).path("/abort")), (&id, "stopped"), output)
+        }
+        Command::Delete { id } => {
+            let id = find(&client, id)?;
+            end(&client, (Method::DELETE, Route::new(ROUTE).segment(&id)), (&id, "deleted"), output)
         }
     }
+}
+
+/// Asks for an end, and says that it is done.
+fn end(
+    client: &Client,
+    (method, route): (Method, Route),
+    (id, done): (&str, &str),
+    output: Output,
+) -> anyhow::Result<Exit> {
+    let answer = client.send_empty::<IgnoredAny>(method, route)?;
+    match output {
+        Output::Json => output.json(&answer.text)?,
+        Output::Human => output.line(format_args!("{GOOD}✓{GOOD:#} {} is {done}", clean(id)))?,
+    }
+    Ok(Exit::Done)
 }
 
 fn begin(client: &Client, arguments: &Arguments, output: Output) -> anyhow::Result<Exit> {
