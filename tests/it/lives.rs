@@ -19,9 +19,7 @@ use axum::http::Request;
 use dacapo::clock::Clock;
 use dacapo::config::ServerArgs;
 use dacapo_tests::guests;
-use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -29,7 +27,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
 use crate::harness::{PATIENCE, TestApp};
-use crate::rules::{check_events, stories};
+use crate::rules::{Stage, check_events, tell};
 use script::{LEFT_TO_FATE, NARROW, Script, WORD, any_script};
 
 /// Stories, and the steps of the longest.
@@ -89,7 +87,9 @@ struct World {
     _dir: TempDir,
 }
 
-impl World {
+impl Stage for World {
+    type Step = Step;
+
     fn begin(clock: &Clock) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut world = Self {
@@ -114,6 +114,76 @@ impl World {
         world
     }
 
+    fn take(&mut self, step: &Step) {
+        match step.clone() {
+            Step::Trigger(script) => {
+                let run = self.with(async |app| app.trigger("script", script.payload()).await);
+                self.asked.push((run, script));
+            }
+            Step::Advance(seconds) => self.with(async |app| app.app().advance(Duration::from_secs(seconds))),
+            Step::Let(ms) => self.with(async |_| tokio::time::sleep(Duration::from_millis(ms)).await),
+            Step::CompleteToken(which) => self.with(async |app| {
+                let tokens = open_tokens(app).await;
+                if let Some(token) = tokens.get(which % tokens.len().max(1)) {
+                    complete(app, token).await;
+                }
+            }),
+            Step::Cancel(which) => {
+                let run = self.asked.get(which % self.asked.len().max(1)).map(|(run, _)| run.clone());
+                self.cancel(run);
+            }
+            Step::CancelChild(which) => {
+                let children = self.with(async |app| app.all_runs(&format!("filter[tag]={LEFT_TO_FATE}")).await);
+                self.cancel(children.get(which % children.len().max(1)).map(id));
+            }
+            Step::Kill(drops_guests) => {
+                self.kills += 1;
+                self.die(self.kills > MAX_KILLS);
+                self.live(drops_guests);
+            }
+            Step::Restart(drops_guests) => {
+                self.die(true);
+                self.live(drops_guests);
+            }
+        }
+    }
+
+    /// Lets everything come to its end, and looks at the whole.
+    fn end(mut self) {
+        self.with(async |app| wind_down(app).await);
+        let (runs, events, queues) = self.with(async |app| {
+            let mut runs = HashMap::new();
+            let mut events = Vec::new();
+            for run in app.all_runs("").await.iter().map(id) {
+                let known = app.get(&format!("/api/v1/runs/{run}/events")).await.ok();
+                events.push((run.clone(), known["events"].as_array().expect("a list").clone()));
+                runs.insert(run.clone(), app.run(&run).await);
+            }
+            (runs, events, app.get("/api/v1/queues?perPage=100").await.ok())
+        });
+        for (run, events) in &events {
+            check_events(&runs[run], events);
+        }
+        for (run, script) in &self.asked {
+            match self.canceled.contains(run) {
+                true => assert_eq!(runs[run]["status"], "CANCELED"),
+                false => script.check(&runs[run]),
+            }
+        }
+        for run in runs.values() {
+            let with = |relative: &Value| self.canceled.contains(relative.as_str().unwrap_or_default());
+            let may_be_canceled = with(&run["id"]) || with(&run["relatedRuns"]["parent"]["id"]);
+            assert!(may_be_canceled || run["status"] != "CANCELED", "nobody canceled {run}");
+        }
+        for queue in queues["data"].as_array().expect("a list") {
+            assert_eq!((&queue["running"], &queue["queued"]), (&json!(0), &json!(0)), "a place leaked: {queue}");
+        }
+        self.die(true);
+        assert_eq!(self.count("SELECT COUNT(*) FROM run_waits"), 0, "nobody waits any more");
+    }
+}
+
+impl World {
     fn live(&mut self, drops_guests: bool) {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let parked_time = drops_guests.then(|| "0s".into());
@@ -167,40 +237,6 @@ impl World {
         done
     }
 
-    fn take(&mut self, step: &Step) {
-        match step.clone() {
-            Step::Trigger(script) => {
-                let run = self.with(async |app| app.trigger("script", script.payload()).await);
-                self.asked.push((run, script));
-            }
-            Step::Advance(seconds) => self.with(async |app| app.app().advance(Duration::from_secs(seconds))),
-            Step::Let(ms) => self.with(async |_| tokio::time::sleep(Duration::from_millis(ms)).await),
-            Step::CompleteToken(which) => self.with(async |app| {
-                let tokens = open_tokens(app).await;
-                if let Some(token) = tokens.get(which % tokens.len().max(1)) {
-                    complete(app, token).await;
-                }
-            }),
-            Step::Cancel(which) => {
-                let run = self.asked.get(which % self.asked.len().max(1)).map(|(run, _)| run.clone());
-                self.cancel(run);
-            }
-            Step::CancelChild(which) => {
-                let children = self.with(async |app| app.all_runs(&format!("filter[tag]={LEFT_TO_FATE}")).await);
-                self.cancel(children.get(which % children.len().max(1)).map(id));
-            }
-            Step::Kill(drops_guests) => {
-                self.kills += 1;
-                self.die(self.kills > MAX_KILLS);
-                self.live(drops_guests);
-            }
-            Step::Restart(drops_guests) => {
-                self.die(true);
-                self.live(drops_guests);
-            }
-        }
-    }
-
     fn cancel(&mut self, run: Option<String>) {
         let Some(run) = run else { return };
         let now = self.with(async |app| {
@@ -211,40 +247,6 @@ impl World {
         if now["status"] == "CANCELED" {
             self.canceled.insert(run);
         }
-    }
-
-    /// Lets everything come to its end, and looks at the whole.
-    fn end(mut self) {
-        self.with(async |app| wind_down(app).await);
-        let (runs, events, queues) = self.with(async |app| {
-            let mut runs = HashMap::new();
-            let mut events = Vec::new();
-            for run in app.all_runs("").await.iter().map(id) {
-                let known = app.get(&format!("/api/v1/runs/{run}/events")).await.ok();
-                events.push((run.clone(), known["events"].as_array().expect("a list").clone()));
-                runs.insert(run.clone(), app.run(&run).await);
-            }
-            (runs, events, app.get("/api/v1/queues?perPage=100").await.ok())
-        });
-        for (run, events) in &events {
-            check_events(&runs[run], events);
-        }
-        for (run, script) in &self.asked {
-            match self.canceled.contains(run) {
-                true => assert_eq!(runs[run]["status"], "CANCELED"),
-                false => script.check(&runs[run]),
-            }
-        }
-        for run in runs.values() {
-            let with = |relative: &Value| self.canceled.contains(relative.as_str().unwrap_or_default());
-            let may_be_canceled = with(&run["id"]) || with(&run["relatedRuns"]["parent"]["id"]);
-            assert!(may_be_canceled || run["status"] != "CANCELED", "nobody canceled {run}");
-        }
-        for queue in queues["data"].as_array().expect("a list") {
-            assert_eq!((&queue["running"], &queue["queued"]), (&json!(0), &json!(0)), "a place leaked: {queue}");
-        }
-        self.die(true);
-        assert_eq!(self.count("SELECT COUNT(*) FROM run_waits"), 0, "nobody waits any more");
     }
 }
 
@@ -282,19 +284,5 @@ fn id(value: &Value) -> String {
 
 #[test]
 fn whatever_happens_between_its_lives_a_server_brings_every_run_to_its_end() {
-    let config =
-        Config { cases: stories(STORIES), max_shrink_iters: 30, failure_persistence: None, ..Config::default() };
-    // One clock: the ids of one process never go back.
-    let clock = Clock::system();
-    let told = TestRunner::new(config).run(&vec(any_step(), 1..STEPS), |steps| {
-        let mut world = World::begin(&clock);
-        for step in &steps {
-            world.take(step);
-        }
-        world.end();
-        Ok(())
-    });
-    if let Err(error) = told {
-        panic!("{error}");
-    }
+    tell::<World>(STORIES, (any_step(), STEPS), 30);
 }

@@ -19,8 +19,11 @@ mod gates;
 mod steps;
 mod world;
 
+use std::fmt::Debug;
+
 use dacapo::clock::Clock;
 use proptest::collection::vec;
+use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, TestRunner};
 
 pub use self::checks::check_events;
@@ -36,21 +39,34 @@ pub fn stories(usual: u32) -> u32 {
     std::env::var("DACAPO_STORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(usual)
 }
 
-#[test]
-fn no_order_of_events_breaks_the_rules() {
-    let config =
-        Config { cases: stories(STORIES), max_shrink_iters: 60, failure_persistence: None, ..Config::default() };
+/// Where stories happen.
+pub trait Stage {
+    type Step: Debug;
+
+    fn begin(clock: &Clock) -> Self;
+
+    fn take(&mut self, step: &Self::Step);
+
+    fn end(self);
+}
+
+/// Tells so many stories, each of fewer than `most` steps, on a stage of its own.
+pub fn tell<S: Stage>(count: u32, (step, most): (impl Strategy<Value = S::Step>, usize), max_shrink_iters: u32) {
+    let config = Config { cases: stories(count), max_shrink_iters, failure_persistence: None, ..Config::default() };
     // One clock: the ids of one process never go back.
     let clock = Clock::system();
-    let told = TestRunner::new(config).run(&vec(any_step(), 1..STEPS), |steps| {
-        let mut world = World::begin(&clock);
-        for step in &steps {
-            world.take(step);
-        }
-        world.end();
+    let told = TestRunner::new(config).run(&vec(step, 1..most), |steps| {
+        let mut stage = S::begin(&clock);
+        steps.iter().for_each(|step| stage.take(step));
+        stage.end();
         Ok(())
     });
     if let Err(error) = told {
         panic!("{error}");
     }
+}
+
+#[test]
+fn no_order_of_events_breaks_the_rules() {
+    tell::<World>(STORIES, (any_step(), STEPS), 60);
 }

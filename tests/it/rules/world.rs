@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
+use super::Stage;
 use super::checks::{Known, Trail};
 use super::gates::{Gates, Limits};
 use super::steps::{QUEUES, Step, TASKS, Trigger};
@@ -63,9 +64,11 @@ fn components() -> Vec<(&'static [u8], Vec<TaskDefinition>)> {
     COMPONENTS.into_iter().zip(tasks).collect()
 }
 
-impl World {
+impl Stage for World {
+    type Step = Step;
+
     /// A server with the first component.
-    pub fn begin(clock: &Clock) -> Self {
+    fn begin(clock: &Clock) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut world = Self {
             life: None,
@@ -81,6 +84,56 @@ impl World {
         world
     }
 
+    /// Takes one step.
+    fn take(&mut self, step: &Step) {
+        match step.clone() {
+            Step::Deploy(which) => self.change_limits(async |app, known| deploy(app, known, which).await),
+            Step::Promote(which) => self.change_limits(async |app, known| {
+                let version = &known.versions[which % known.versions.len()];
+                app.post_empty(&format!("/api/v1/deployments/{version}/promote")).await.ok();
+            }),
+            // There may be nothing to roll back to.
+            Step::RollBack => self.change_limits(async |app, _| {
+                let answer = app.post_empty("/api/v1/deployments/rollback").await;
+                assert!(!answer.status.is_server_error(), "{}", answer.json);
+            }),
+            Step::Pause(queue) => self.pause(queue, "pause"),
+            Step::Resume(queue) => self.pause(queue, "resume"),
+            Step::Limit(queue, limit) => self.change_limits(async |app, _| override_limit(app, queue, limit).await),
+            Step::EnvironmentLimit(limit) => {
+                self.environment_limit = limit.map(Into::into);
+                self.change_limits(async |app, _| limit_environment(app, limit).await);
+            }
+            Step::Crash(trigger, moments) => self.crash(trigger, Duration::from_millis(moments.into())),
+            step => self.with(async |app, known, gates| act(app, known, gates, step).await),
+        }
+    }
+
+    /// Lets everything go, moves the time until nothing is left to happen, and looks at the whole.
+    fn end(mut self) {
+        self.environment_limit = None;
+        self.change_limits(async |app, known| {
+            for (queue, name) in QUEUES.iter().enumerate() {
+                override_limit(app, queue, None).await;
+                let resume = json!({ "type": "custom", "action": "resume" });
+                app.post(&format!("/api/v1/queues/{name}/pause"), resume).await;
+            }
+            limit_environment(app, None).await;
+            deploy(app, known, COMPONENTS.len() - 1).await;
+        });
+        self.gates.let_go();
+        self.with(async |app, known, _| wind_down(app, known).await);
+        let (trails, queues) = self.with(async |app, _, _| (trails(app).await, queues(app).await));
+        self.known.check_all(&trails);
+        for queue in queues {
+            assert_eq!((&queue["running"], &queue["queued"]), (&json!(0), &json!(0)), "a place leaked: {queue}");
+        }
+        assert!(self.gates.open().is_empty());
+        self.die();
+    }
+}
+
+impl World {
     fn live(&mut self) {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let args = ServerArgs { max_concurrent_runs: Some(WORKERS), ..ServerArgs::default() };
@@ -122,31 +175,6 @@ impl World {
         self.gates.limit(Limits { queues, environment: self.environment_limit });
     }
 
-    /// Takes one step.
-    pub fn take(&mut self, step: &Step) {
-        match step.clone() {
-            Step::Deploy(which) => self.change_limits(async |app, known| deploy(app, known, which).await),
-            Step::Promote(which) => self.change_limits(async |app, known| {
-                let version = &known.versions[which % known.versions.len()];
-                app.post_empty(&format!("/api/v1/deployments/{version}/promote")).await.ok();
-            }),
-            // There may be nothing to roll back to.
-            Step::RollBack => self.change_limits(async |app, _| {
-                let answer = app.post_empty("/api/v1/deployments/rollback").await;
-                assert!(!answer.status.is_server_error(), "{}", answer.json);
-            }),
-            Step::Pause(queue) => self.pause(queue, "pause"),
-            Step::Resume(queue) => self.pause(queue, "resume"),
-            Step::Limit(queue, limit) => self.change_limits(async |app, _| override_limit(app, queue, limit).await),
-            Step::EnvironmentLimit(limit) => {
-                self.environment_limit = limit.map(Into::into);
-                self.change_limits(async |app, _| limit_environment(app, limit).await);
-            }
-            Step::Crash(trigger, moments) => self.crash(trigger, Duration::from_millis(moments.into())),
-            step => self.with(async |app, known, gates| act(app, known, gates, step).await),
-        }
-    }
-
     fn pause(&mut self, queue: usize, action: &str) {
         self.change_limits(async |app, _| {
             let path = format!("/api/v1/queues/{}/pause", QUEUES[queue]);
@@ -174,29 +202,6 @@ impl World {
         self.die();
         self.live();
         self.with(async |_, _, _| {});
-    }
-
-    /// Lets everything go, moves the time until nothing is left to happen, and looks at the whole.
-    pub fn end(mut self) {
-        self.environment_limit = None;
-        self.change_limits(async |app, known| {
-            for (queue, name) in QUEUES.iter().enumerate() {
-                override_limit(app, queue, None).await;
-                let resume = json!({ "type": "custom", "action": "resume" });
-                app.post(&format!("/api/v1/queues/{name}/pause"), resume).await;
-            }
-            limit_environment(app, None).await;
-            deploy(app, known, COMPONENTS.len() - 1).await;
-        });
-        self.gates.let_go();
-        self.with(async |app, known, _| wind_down(app, known).await);
-        let (trails, queues) = self.with(async |app, _, _| (trails(app).await, queues(app).await));
-        self.known.check_all(&trails);
-        for queue in queues {
-            assert_eq!((&queue["running"], &queue["queued"]), (&json!(0), &json!(0)), "a place leaked: {queue}");
-        }
-        assert!(self.gates.open().is_empty());
-        self.die();
     }
 }
 
