@@ -111,6 +111,34 @@ fn a_version_is_backtested_and_the_exit_code_says_how_it_went() {
 }
 
 #[test]
+fn a_version_is_compared_with_another_and_children_are_executed() {
+    let desk = Desk::new();
+    let one = desk.deploy("order-importer", V1);
+    import(&desk, ODD);
+    let two = upload(&desk, V2);
+    // The first version failed then, and fails now; the second does not.
+    desk.does(&["backtest", "--version", &one]).says("is clean: 1 run");
+    desk.say(&["backtest", "--version", &one, "--against", &two]).ended(1).says("newly-failing");
+    let item = desk.json(&["backtest", "--version", &two, "--against", "current"]);
+    assert_eq!((&item["against"], &item["verdicts"]), (&json!(one), &json!({ "fixed": 1 })), "{item}");
+    desk.say(&["backtest", "--version", &one, "--against", "20010101.1"]).ended(4).says("there is no version");
+
+    desk.deploy("script", dacapo_tests::guests::SCRIPT);
+    let run = text(&desk.json(&["trigger", "script", r#"[{"return":1}]"#])["id"]);
+    desk.say(&["runs", "logs", &run, "--follow"]).ended(0);
+    let made = runs(&desk);
+    let payload = r#"[{"child":{"task":"leaf","payload":{"echo":7}}}]"#;
+    let replay = |how: &str| {
+        desk.say(&["runs", "replay", &run, payload, "--mode", "sandbox", "--children", how, "--json"]).ended(1).json()
+    };
+    let (recorded, executed) = (replay("recorded")["comparison"].clone(), replay("execute")["comparison"].clone());
+    assert_eq!(recorded["effects"]["unmatched"]["items"][0]["target"], "leaf", "{recorded}");
+    assert_eq!(executed["effects"]["unmatched"]["items"], json!([]), "{executed}");
+    assert!(executed["output"]["items"][0]["after"].as_str().unwrap().contains(r#"{"output":7}"#), "{executed}");
+    assert_eq!(runs(&desk), made, "no run was made");
+}
+
+#[test]
 fn a_backtest_is_left_and_found_again() {
     let desk = Desk::new();
     let one = desk.deploy("order-importer", V1);

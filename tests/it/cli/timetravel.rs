@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use dacapo::backtest::file;
 use dacapo_tests::guests;
 use serde_json::{Value, json};
 
@@ -55,10 +56,86 @@ fn a_run_is_executed_again_here_and_elsewhere() {
     alone(&["rerun", &broken, "--component", guests::SCRIPT]).ended(2).says("it is no recording file");
 
     desk.say(&["runs", "replay", &run, "--from-failure"]).ended(4).says("the run did not fail");
+    let broken = json!([{ "child": { "task": "leaf", "payload": { "fail": "a leaf falls" } } }, { "fail": "no" }]);
+    let broken = text(&desk.json(&["trigger", "script", &broken.to_string(), "--max-attempts", "1"])["id"]);
+    desk.say(&["runs", "logs", &broken, "--follow"]).ended(0);
+    let forward = desk.does(&["runs", "replay", &broken, "--from-failure"]);
+    forward.says("it goes on with call ").says("runs.trigger-and-wait(leaf), which was answered").says("a leaf falls");
+    desk.say(&["runs", "replay", &broken, "--from-failure"]).ended(4).says("goes on from there already");
+    desk.does(&["runs", "replay", &broken, "--from-failure", "--force"]).says("it goes on with call ");
 
     let crashed = ended(&desk, "script", &json!([{ "clock": true }, { "trap": "boom" }]));
     let again = desk.does(&["runs", "rerun", &crashed]);
     again.says("failed the same way").says("boom").says("    at script::");
+}
+
+#[test]
+fn a_crash_shows_lines_of_the_source_where_the_component_has_them() {
+    let desk = Desk::new();
+    desk.deploy("lines", guests::LINES);
+    let run = ended(&desk, "lines", &json!(null));
+    let on_server = desk.does(&["runs", "rerun", &run]);
+    assert!(!on_server.says("    at falls").text().contains("lines.wat"), "a server reads no debug information");
+    let file = desk.dir.path().join("run.json").display().to_string();
+    desk.does(&["runs", "export", &run, "-o", &file]);
+    alone(&["rerun", &file, "--component", guests::LINES]).ended(0).says("    at falls (/guests/lines.wat:28)");
+}
+
+#[test]
+fn secrets_are_in_files_only_if_they_are_wanted_there() {
+    const SECRET: &str = "open-sesame-7431";
+    let desk = Desk::new();
+    desk.deploy("script", guests::SCRIPT);
+    desk.does(&["envvars", "set", &format!("KEY={SECRET}")]);
+    let run = ended(&desk, "script", &json!([{ "env": "KEY" }]));
+    let path = |name: &str| desk.dir.path().join(name).display().to_string();
+    let read = |path: &str| {
+        let text = std::fs::read_to_string(path).expect("it was written");
+        let journal = file::read(&text).expect("a recording").journal;
+        format!("{text}{}", String::from_utf8_lossy(&journal))
+    };
+    desk.does(&["runs", "export", &run, "-o", &path("without.json")]);
+    desk.does(&["runs", "export", &run, "-o", &path("with.json"), "--with-secrets"]);
+    assert!(!read(&path("without.json")).contains(SECRET));
+    assert!(read(&path("with.json")).contains(SECRET));
+    desk.does(&["test", "--record", &run, "--dir", &path("kept")]);
+    assert!(!read(&format!("{}/script-{run}.json", path("kept"))).contains(SECRET));
+    // What the run answered is left out on both sides.
+    alone(&["test", guests::SCRIPT, &path("kept")]).ended(0).says("1 passed");
+    alone(&["rerun", &path("with.json"), "--component", guests::SCRIPT]).ended(0);
+}
+
+#[test]
+fn recordings_are_replayed_with_canned_answers_and_executed_children() {
+    let desk = Desk::new();
+    desk.deploy("script", guests::SCRIPT);
+    let run = ended(&desk, "script", &json!([{ "return": "harmless" }]));
+    let dir = desk.dir.path().join("kept").display().to_string();
+    desk.does(&["test", "--record", &run, "--dir", &dir]);
+    let path = format!("{dir}/script-{run}.json");
+    let mut file: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    file["payload"] =
+        json!([{ "http": "http://new.example/a" }, { "child": { "task": "leaf", "payload": { "echo": 7 } } }]);
+    std::fs::write(&path, file.to_string()).unwrap();
+    let stubs = json!({ "http": [{ "url": "http://new.example/*", "body": "twelve" }], "runs": { "leaf": 8 } });
+    let stubs = desk.file("stubs.json", &stubs.to_string());
+
+    let after = |more: &[&str]| {
+        let said = alone(&[&["test", guests::SCRIPT, &dir, "--json"], more].concat()).ended(1).json();
+        said["fixtures"][0]["comparison"].clone()
+    };
+    let blocked = after(&[]);
+    assert_eq!(blocked["effects"]["unmatched"]["items"].as_array().map(Vec::len), Some(2), "{blocked}");
+    let stubbed = after(&["--stubs", &stubs]);
+    assert!(stubbed["output"].to_string().contains("twelve"), "{stubbed}");
+    assert_eq!(stubbed["effects"]["unmatched"]["items"], json!([]), "{stubbed}");
+    assert_eq!(after(&["--unmatched", "fail"])["ends"]["now"]["name"], "UnmatchedCall");
+    let executed = after(&["--children", "execute"]);
+    let after = executed["output"]["items"][0]["after"].as_str().unwrap();
+    assert!(after.contains(r#"{"output":7}"#), "{executed}");
+
+    alone(&["test", guests::SCRIPT, &dir, "--variables", "current"]).ended(2).says("there is no environment here");
+    desk.say(&["test", "--record", &run, "--stubs", &stubs]).ended(2).says("--stubs is for replays");
 }
 
 #[test]
