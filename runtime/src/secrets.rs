@@ -167,6 +167,11 @@ pub fn journal_owner(run: RunId, attempt: u32) -> String {
     format!("journal of attempt {attempt} of {run}")
 }
 
+/// What the comparison of a run with its replay in a backtest is bound to when it is sealed.
+pub fn comparison_owner(backtest: BacktestId, run: RunId) -> String {
+    format!("comparison of {run} in {backtest}")
+}
+
 /// Compares secrets in a time that tells nothing of where they differ.
 pub fn same(one: &[u8], other: &[u8]) -> bool {
     one.ct_eq(other).into()

@@ -95,7 +95,7 @@ fn the_schemas_of_both_dialects_differ_in_types_only() {
     for ((name, sqlite), (_, postgres)) in sqlite.iter().zip(&postgres) {
         let (sqlite, postgres) = (definitions(sqlite), definitions(postgres));
         for (sqlite, postgres) in sqlite.iter().zip(&postgres) {
-            assert_eq!(sqlite.replace(" BLOB ", " BYTEA ").replace(" WITHOUT ROWID", ""), *postgres, "{name}");
+            assert_eq!(sqlite.replace(" BLOB", " BYTEA").replace(" WITHOUT ROWID", ""), *postgres, "{name}");
         }
         assert_eq!(sqlite.len(), postgres.len(), "{name}");
     }

@@ -320,6 +320,30 @@ async fn whole_urls_and_all_options_of_triggers_are_compared() {
     assert!(effects.to_string().contains("token=[redacted]") && !effects.to_string().contains("token=b"), "{effects}");
 }
 
+/// What tasks were given and answered is in comparisons: whoever has the database alone cannot read it.
+#[tokio::test(flavor = "multi_thread")]
+async fn comparisons_are_sealed_where_they_are_stored() {
+    let mut app = TestApp::start().await;
+    app.upload("echo", &std::fs::read(guests::ECHO_V1).unwrap(), "").await.ok();
+    app.call("echo", json!({ "n": "a-telling-payload" })).await;
+    let next = app.upload("echo", &std::fs::read(guests::ECHO_V2).unwrap(), "&skipPromotion=true").await.ok();
+    let request = json!({ "version": next["deployment"]["version"] });
+    let made = app.post("/api/v1/backtests", request).await.ok();
+    let path = format!("/api/v1/backtests/{}", made["id"].as_str().unwrap());
+    while app.get(&path).await.ok()["status"] == "PENDING" {
+        tokio::task::yield_now().await;
+    }
+    let page = app.get(&format!("{path}/replays")).await.ok();
+    assert!(page["data"][0]["comparison"]["output"].to_string().contains("$.version"), "{page}");
+    let report = app.get(&format!("{path}/report")).await.ok();
+    assert!(report.to_string().contains("$.version"), "{report}");
+    app.stop().await;
+    let connection = rusqlite::Connection::open(app.data_dir().join("dacapo.db")).unwrap();
+    let stored: Vec<u8> =
+        connection.query_row("SELECT comparison FROM backtest_replays", [], |row| row.get(0)).unwrap();
+    assert!(!String::from_utf8_lossy(&stored).contains("version"), "{stored:?}");
+}
+
 /// A version that needs a variable that was set after the run.
 #[tokio::test(flavor = "multi_thread")]
 async fn variables_that_the_recording_lacks_are_named_and_seen_on_request() {

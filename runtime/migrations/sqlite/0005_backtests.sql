@@ -79,8 +79,8 @@ CREATE TABLE backtest_replays (
     verdict     TEXT NOT NULL,
     -- Whether the server could not execute the version on it.
     is_troubled BIGINT NOT NULL,
-    -- The comparison, as JSON. NULL: there is none.
-    comparison  TEXT,
+    -- The comparison, as JSON, sealed. NULL: there is none.
+    comparison  BLOB,
     -- Why there is none.
     note        TEXT,
     PRIMARY KEY (backtest_id, source_id)

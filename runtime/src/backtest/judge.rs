@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::compare::{compare, to_stored};
+use super::compare::compare;
 use super::jobs::{BacktestError, Backtests};
 use super::plan::rules_of;
 use super::replay::{Options, ReplayError, Replayer, Target};
@@ -14,7 +14,7 @@ use super::source::{Source, Sources};
 use super::stored::{NotReplayable, OfEnvironment};
 use super::{MAX_CONCURRENT_REPLAYS, stubs};
 use crate::api::{BacktestRequest, Comparison, ReplayMode, ReplayOptions};
-use crate::model::id::{DeploymentId, EnvironmentId, RunId};
+use crate::model::id::{BacktestId, DeploymentId, EnvironmentId, RunId};
 use crate::model::replay::{Children, Unmatched, Variables};
 use crate::model::task::TaskDefinition;
 use crate::model::verdict::Verdict;
@@ -63,7 +63,12 @@ pub(super) struct Bench {
 impl Backtests {
     /// Replays runs, a few at a time. Those on which the server could not execute the version are tried again
     /// afterwards, each alone: what they lack may be what the others took.
-    pub(super) async fn replay_all(&self, bench: &Bench, runs: Vec<RunId>) -> Result<Vec<StoredReplay>, BacktestError> {
+    pub(super) async fn replay_all(
+        &self,
+        bench: &Bench,
+        backtest: BacktestId,
+        runs: Vec<RunId>,
+    ) -> Result<Vec<StoredReplay>, BacktestError> {
         let (mut waiting, mut under_way) = (runs.into_iter(), JoinSet::new());
         let mut replays = Vec::new();
         loop {
@@ -78,15 +83,22 @@ impl Backtests {
             }
             let Some(judged) = under_way.join_next().await else { break };
             let (source, judged) = judged.map_err(|error| BacktestError::Host(error.to_string()))??;
-            replays.push(stored(source, judged));
+            replays.push(self.stored(backtest, source, judged));
         }
         for _ in 0..TRIES_ALONE {
             for replay in replays.iter_mut().filter(|replay| replay.is_troubled) {
                 let _alone = self.door.enter_alone().await;
-                *replay = stored(replay.source, self.judge(bench, replay.source, None).await?);
+                let judged = self.judge(bench, replay.source, None).await?;
+                *replay = self.stored(backtest, replay.source, judged);
             }
         }
         Ok(replays)
+    }
+
+    fn stored(&self, backtest: BacktestId, source: RunId, judged: Judged) -> StoredReplay {
+        let Judged { task, verdict, comparison, note, is_troubled } = judged;
+        let sealed = |comparison| self.sources.sealed_comparison(backtest, source, comparison);
+        StoredReplay { source, task, verdict, is_troubled, comparison: comparison.as_ref().map(sealed), note }
     }
 
     /// Replays a run and compares. Who calls this is inside the door.
@@ -267,9 +279,4 @@ impl Judged {
     fn without(task: String, verdict: Verdict, note: String) -> Self {
         Self { task, verdict, comparison: None, note: Some(note), is_troubled: false }
     }
-}
-
-fn stored(source: RunId, judged: Judged) -> StoredReplay {
-    let Judged { task, verdict, comparison, note, is_troubled } = judged;
-    StoredReplay { source, task, verdict, is_troubled, comparison: comparison.as_ref().map(to_stored), note }
 }

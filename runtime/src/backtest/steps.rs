@@ -52,7 +52,7 @@ impl Backtests {
         let runs = self.next_runs(pending, &request, left.min(STEP_RUNS)).await?;
         let Some(to) = runs.last().copied() else { return self.complete(backtest, &request).await };
         let bench = self.bench(backtest, &request).await?;
-        let replays = self.replay_all(&bench, runs).await?;
+        let replays = self.replay_all(&bench, backtest.id, runs).await?;
         self.storage.keep_replays(BacktestStep { backtest: backtest.id, from: backtest.last_run, to, replays }).await?;
         Ok(())
     }

@@ -5,20 +5,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::compare::{from_stored, to_stored};
+use super::jobs::Backtests;
 use super::replay::{effects_of, failed};
 use super::source::{Original, Source, Sources};
-use crate::api;
+use crate::api::{self, Comparison};
 use crate::context::{AttemptLimits, SettingsCache, context_of};
 use crate::model::attempt::Usage;
-use crate::model::id::{EnvironmentId, RunId};
+use crate::model::id::{BacktestId, EnvironmentId, RunId};
 use crate::model::mask::Mask;
 use crate::model::replay::{Observed, ObservedEnd};
 use crate::model::run::{Run, Status};
 use crate::model::task::TaskDefinition;
 use crate::sandbox::context::Context;
 use crate::sandbox::recording::Recording;
-use crate::secrets::{ServerKey, journal_owner};
-use crate::storage::{self, Deployment, Storage, StoredSource};
+use crate::secrets::{ServerKey, comparison_owner, journal_owner};
+use crate::storage::{self, Deployment, Storage, StoredReplay, StoredSource};
 
 /// Why a run cannot be replayed in the sandbox. The text is for people.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +66,19 @@ impl StoredRuns {
     /// The journal of the first attempt of a run, sealed.
     pub(super) fn sealed(&self, run: RunId, journal: &[u8]) -> Vec<u8> {
         self.server_key.seal_bytes(journal, &journal_owner(run, 1))
+    }
+
+    /// The comparison of a run with its replay in a backtest, sealed.
+    pub(super) fn sealed_comparison(&self, backtest: BacktestId, run: RunId, comparison: &Comparison) -> Vec<u8> {
+        self.server_key.seal(&to_stored(comparison), &comparison_owner(backtest, run))
+    }
+
+    /// What [`Self::sealed_comparison`] has sealed.
+    fn comparison(&self, backtest: BacktestId, run: RunId, sealed: &[u8]) -> Result<Comparison, storage::Error> {
+        let corrupt = |problem: String| storage::Error::Corrupt(format!("the comparison of {run}: {problem}"));
+        let text = self.server_key.open(sealed, &comparison_owner(backtest, run));
+        let text = text.map_err(|error| corrupt(error.to_string()))?;
+        from_stored(&text).map_err(|error| corrupt(error.to_string()))
     }
 
     /// A run that has ended, with what its last attempt was answered.
@@ -159,6 +174,22 @@ impl StoredRuns {
     ) -> Result<Context, NotReplayable> {
         let settings = self.settings.of(run.environment).await.map_err(NotReplayable::NoRecording)?;
         Ok(context_of(run, definition, deployment, &settings, &self.limits))
+    }
+}
+
+impl Backtests {
+    /// How the replay of a run in a backtest compares with it, where that was found out.
+    ///
+    /// # Errors
+    ///
+    /// If what is stored of it cannot be read.
+    pub fn comparison(
+        &self,
+        backtest: BacktestId,
+        replay: &StoredReplay,
+    ) -> Result<Option<Comparison>, storage::Error> {
+        let open = |sealed: &Vec<u8>| self.sources.comparison(backtest, replay.source, sealed);
+        replay.comparison.as_ref().map(open).transpose()
     }
 }
 

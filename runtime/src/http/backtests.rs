@@ -23,8 +23,7 @@ use crate::api::{
     self, BacktestItem, BacktestList, BacktestReplay, BacktestReplays, BacktestRequest, Gate, ReplayMode,
     ReplayOptions, ReplayReport,
 };
-use crate::backtest::compare::from_stored;
-use crate::backtest::jobs::{BacktestError, Wanted};
+use crate::backtest::jobs::{BacktestError, Backtests, Wanted};
 use crate::backtest::judge::Judged;
 use crate::backtest::policy;
 use crate::backtest::report::{Format, Report, ReportRow, Summary};
@@ -171,6 +170,7 @@ pub(super) async fn replays(
     let verdict = params.get("verdict").map(verdict).transpose()?;
     let mut found = server.storage.backtest_replays(backtest.id, verdict, after, limit + 1).await?;
     let pagination = cut(&mut found, limit, |replay| replay.source);
+    let replay = |stored| replay(&server.backtests, backtest.id, stored);
     let data = found.into_iter().map(replay).collect::<Result<_>>()?;
     json(BacktestReplays { data, pagination })
 }
@@ -198,7 +198,7 @@ pub(super) async fn report(
         .ok_or_else(|| ApiError::bad_request("`format` must be json, junit or html"))?;
     let report = Report::new(format, summary(&server, &backtest).await?);
     let (send, pieces) = mpsc::channel(PIECES);
-    tokio::spawn(write(server.storage.clone(), backtest, report, send));
+    tokio::spawn(write(server.clone(), backtest, report, send));
     let body = HttpBody::new(Pieces(pieces));
     Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
 }
@@ -266,8 +266,8 @@ async fn item(storage: &Storage, backtest: Backtest) -> Result<BacktestItem> {
     })
 }
 
-fn replay(stored: StoredReplay) -> Result<BacktestReplay> {
-    let row = row(stored)?;
+fn replay(backtests: &Backtests, of: BacktestId, stored: StoredReplay) -> Result<BacktestReplay> {
+    let row = row(backtests, of, stored)?;
     Ok(BacktestReplay {
         run_id: row.run_id,
         task_identifier: row.task,
@@ -278,10 +278,9 @@ fn replay(stored: StoredReplay) -> Result<BacktestReplay> {
     })
 }
 
-fn row(stored: StoredReplay) -> std::result::Result<ReportRow, storage::Error> {
-    let StoredReplay { source, task, verdict, is_troubled, comparison, note } = stored;
-    let comparison = comparison.as_deref().map(from_stored).transpose();
-    let comparison = comparison.map_err(|error| storage::Error::Corrupt(error.to_string()))?;
+fn row(backtests: &Backtests, of: BacktestId, stored: StoredReplay) -> std::result::Result<ReportRow, storage::Error> {
+    let comparison = backtests.comparison(of, &stored)?;
+    let StoredReplay { source, task, verdict, is_troubled, comparison: _, note } = stored;
     let differs = is_troubled || !verdict.is_clean();
     Ok(ReportRow { run_id: source.to_string(), task, verdict, differs, comparison, note })
 }
@@ -312,19 +311,20 @@ async fn summary(server: &Server, backtest: &Backtest) -> Result<Summary> {
 
 /// Writes a report, row by row, until it is whole or nobody reads it. One that breaks off ends with an error, so that
 /// nobody takes it for whole.
-async fn write(storage: Storage, backtest: Backtest, report: Report, send: mpsc::Sender<io::Result<Bytes>>) {
-    if let Err(error) = write_to(&storage, &backtest, report, &send).await {
+async fn write(server: Arc<Server>, backtest: Backtest, report: Report, send: mpsc::Sender<io::Result<Bytes>>) {
+    if let Err(error) = write_to(&server, &backtest, report, &send).await {
         tracing::error!(backtest.id = %backtest.id, %error, "the report of a backtest broke off");
         let _ = send.send(Err(io::Error::other("the report broke off"))).await;
     }
 }
 
 async fn write_to(
-    storage: &Storage,
+    server: &Server,
     backtest: &Backtest,
     mut report: Report,
     send: &mpsc::Sender<io::Result<Bytes>>,
 ) -> std::result::Result<(), storage::Error> {
+    let (storage, backtests) = (&server.storage, &server.backtests);
     let mut piece = report.head();
     let mut after = None;
     // Where nobody reads any more, there is nothing left to do.
@@ -340,7 +340,7 @@ async fn write_to(
         after = Some(last.source);
         piece = String::new();
         for replay in page {
-            piece.push_str(&report.row(&row(replay)?));
+            piece.push_str(&report.row(&row(backtests, backtest.id, replay)?));
         }
     }
     Ok(())

@@ -270,7 +270,7 @@ fn keep(tx: &Tx<'_>, backtest: BacktestId, replay: &StoredReplay) -> Result<bool
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
                ON CONFLICT (backtest_id, source_id) DO NOTHING";
     let StoredReplay { source, task, verdict, is_troubled, comparison, note } = replay;
-    let what = values![backtest, *source, task, verdict.as_str(), *is_troubled, comparison.as_ref(), note.as_ref()];
+    let what = values![backtest, *source, task, verdict.as_str(), *is_troubled, comparison.as_deref(), note.as_ref()];
     Ok(tx.execute(sql, what)? == 1)
 }
 

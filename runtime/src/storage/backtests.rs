@@ -90,8 +90,8 @@ pub struct StoredReplay {
     pub verdict: Verdict,
     /// Whether it is not replayable because the server could not execute the version on it.
     pub is_troubled: bool,
-    /// The comparison, as JSON, where there is one.
-    pub comparison: Option<String>,
+    /// The comparison, sealed, where there is one: what tasks were given and answered is in it.
+    pub comparison: Option<Vec<u8>>,
     /// Why there is none.
     pub note: Option<String>,
 }
