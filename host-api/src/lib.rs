@@ -64,6 +64,7 @@ mod services;
 mod stdio;
 mod streams;
 pub mod tape;
+mod text;
 mod tokens;
 mod wait;
 pub mod world;

@@ -8,6 +8,8 @@ use std::fmt;
 use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 
+use crate::text::bounded;
+
 /// Most bytes of the text of a question.
 const MAX_TEXT_BYTES: usize = 256;
 /// Most bytes of its details.
@@ -130,11 +132,7 @@ impl Question {
     /// they are long. No secrets.
     pub(crate) fn found_by(mut self, key: u64, detail: impl Into<String>) -> Self {
         self.key = key;
-        self.detail = detail.into();
-        if self.detail.len() > MAX_DETAIL_BYTES {
-            self.detail.truncate(self.detail.floor_char_boundary(MAX_DETAIL_BYTES - '…'.len_utf8()));
-            self.detail.push('…');
-        }
+        self.detail = bounded(detail.into(), MAX_DETAIL_BYTES);
         self
     }
 

@@ -6,6 +6,7 @@ use super::Call;
 use crate::generated::dacapo::task::metadata::MetadataError;
 use crate::http::{Got, Head, StreamAnswer, shown_header};
 use crate::journal::{Blob, Kind};
+use crate::text::bounded;
 use crate::wait::Waited;
 use crate::world::{BatchHandle, HostFault, Outcome, RunHandle, RunResult, Token, TriggerError};
 
@@ -17,7 +18,7 @@ const MAX_HEX_BYTES: usize = 32;
 /// The answer to a call that has one.
 pub(super) fn answer(call: &Call) -> String {
     let shown = of_kind(call).unwrap_or_else(|fault| Some(fault.to_string())).unwrap_or_default();
-    bounded(shown)
+    bounded(shown, MAX_SHOWN_BYTES)
 }
 
 fn of_kind(call: &Call) -> Result<Option<String>, HostFault> {
@@ -116,12 +117,4 @@ fn outcomes(waited: &Waited) -> String {
 fn hex(bytes: &[u8]) -> String {
     let shown: String = bytes.iter().take(MAX_HEX_BYTES).map(|byte| format!("{byte:02x}")).collect();
     if bytes.len() > MAX_HEX_BYTES { format!("{shown}… ({} bytes)", bytes.len()) } else { shown }
-}
-
-fn bounded(mut text: String) -> String {
-    if text.len() > MAX_SHOWN_BYTES {
-        text.truncate(text.floor_char_boundary(MAX_SHOWN_BYTES));
-        text.push('…');
-    }
-    text
 }
