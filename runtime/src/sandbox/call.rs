@@ -39,6 +39,7 @@ pub(super) struct Guest {
     pub(super) meter: Arc<Meter>,
     limits: Limits,
     logger: Logger,
+    is_replay: bool,
 }
 
 impl Guest {
@@ -53,7 +54,7 @@ impl Guest {
         let ticks = Arc::clone(&meter);
         store.epoch_deadline_callback(move |_| Ok(ticks.tick()?));
         store.set_epoch_deadline(1);
-        Self { store, meter, limits, logger }
+        Self { store, meter, limits, logger, is_replay: sandbox.is_lane }
     }
 
     /// The outcome of an end.
@@ -65,8 +66,9 @@ impl Guest {
             End::Stopped(error) => {
                 let stderr = self.logger.stderr_tail();
                 let Limits { cpu: cpu_limit, output_bytes, .. } = self.limits;
-                let refusal = self.store.data().memory.refusal();
-                trap::outcome(&error, &trap::Circumstances { cpu_limit, output_bytes, refusal, stderr: &stderr })
+                let (refusal, is_replay) = (self.store.data().memory.refusal(), self.is_replay);
+                let about = trap::Circumstances { cpu_limit, output_bytes, refusal, is_replay, stderr: &stderr };
+                trap::outcome(&error, &about)
             }
         }
     }

@@ -231,6 +231,7 @@ pub struct WasmSandbox {
     turns: Arc<Semaphore>,
     calls: Semaphore,
     inspections: Arc<Semaphore>,
+    is_lane: bool,
 }
 
 /// Descriptions run one at a time, in an instance that no call can take.
@@ -262,11 +263,12 @@ impl WasmSandbox {
             turns: cpu::turns(),
             calls: Semaphore::new(config.max_concurrent_calls.max(1) as usize),
             inspections: Arc::new(Semaphore::new(MAX_CONCURRENT_INSPECTIONS as usize)),
+            is_lane: false,
         })
     }
 
     /// The same sandbox for other calls, which take no place and no memory from those of this one: they
-    /// have their own.
+    /// have their own. They are replays: one that needs more memory than all of them have says nothing of its guest.
     #[must_use]
     pub fn lane(&self, max_concurrent_calls: u32, guest_memory_bytes: u64) -> Self {
         Self {
@@ -278,6 +280,7 @@ impl WasmSandbox {
             turns: cpu::turns(),
             calls: Semaphore::new(max_concurrent_calls.max(1) as usize),
             inspections: Arc::clone(&self.inspections),
+            is_lane: true,
         }
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Circumstances<'a> {
     pub(super) cpu_limit: Duration,
     pub(super) output_bytes: usize,
     pub(super) refusal: Option<Refusal>,
+    /// Whether what the host gives is no limit of the guest, which ran elsewhere before.
+    pub(super) is_replay: bool,
     pub(super) stderr: &'a [String],
 }
 
@@ -42,6 +44,12 @@ pub(super) fn outcome(error: &wasmtime::Error, about: &Circumstances<'_>) -> Out
         Some(Refusal::Neighbours(bytes)) if exited.is_none() => {
             return Outcome::HostFull(format!(
                 "guests have used up the {} MiB that they may have together",
+                mib(bytes)
+            ));
+        }
+        Some(Refusal::Host(bytes)) if exited.is_none() && about.is_replay => {
+            return Outcome::HostFull(format!(
+                "it needs more memory than all replays have together, {} MiB: raise --replay-memory",
                 mib(bytes)
             ));
         }
@@ -149,7 +157,7 @@ mod tests {
     use super::*;
 
     fn about(stderr: &[String], refusal: Option<Refusal>) -> Circumstances<'_> {
-        Circumstances { cpu_limit: Duration::from_secs(1), output_bytes: 10, refusal, stderr }
+        Circumstances { cpu_limit: Duration::from_secs(1), output_bytes: 10, refusal, is_replay: false, stderr }
     }
 
     #[track_caller]
@@ -186,6 +194,9 @@ mod tests {
         check(error(), Some(refusal), &[], "out of memory: the machine of the run has 512 MiB");
         let host = "out of memory: this host gives a run 64 MiB at most, less than its machine has";
         check(error(), Some(Refusal::Host(64 << 20)), &[], host);
+        let replayed = Circumstances { is_replay: true, ..about(&[], Some(Refusal::Host(64 << 20))) };
+        let needs = "it needs more memory than all replays have together, 64 MiB: raise --replay-memory";
+        assert_eq!(outcome(&error(), &replayed), Outcome::HostFull(needs.into()));
         let shared = "HostFull(\"guests have used up the 1 MiB that they may have together\")";
         check(error(), Some(Refusal::Neighbours(1 << 20)), &[], shared);
     }
