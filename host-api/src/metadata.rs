@@ -5,6 +5,7 @@ use crate::TaskCtx;
 use crate::generated::dacapo::task::metadata::{Host, MetadataError as GuestError};
 use crate::journal::{Kind, Question};
 use crate::services::{MetadataChange, MetadataError};
+use crate::tape::Pins;
 
 /// Most bytes of a key or path.
 const MAX_KEY_BYTES: usize = 4_096;
@@ -24,9 +25,13 @@ impl TaskCtx {
         if let Err(refused) = self.check_change(&change) {
             return Ok(Err(refused));
         }
-        let Self { journal, logger, .. } = self;
-        if let Some(answer) = journal.past(|| Question::new(kind).text(change.key()).about(&change))? {
+        let Self { journal, logger, pins, .. } = self;
+        let question = || Question::new(kind).text(change.key()).about(&change);
+        if let Some(answer) = journal.past(question)? {
             return Ok(answer);
+        }
+        if let Some(pins) = pins {
+            pins.changes(&question());
         }
         let changed = logger.services(|services| services.change_metadata(change));
         let answer = changed.unwrap_or(Ok(())).map_err(GuestError::from);
@@ -37,8 +42,9 @@ impl TaskCtx {
 
 impl Host for TaskCtx {
     fn all(&mut self) -> wasmtime::Result<String> {
-        let Self { journal, logger, .. } = self;
-        let live = || Ok(logger.services(|services| services.metadata()).unwrap_or_else(|| "{}".into()));
+        let Self { journal, logger, pins, .. } = self;
+        let own = || logger.services(|services| services.metadata()).unwrap_or_else(|| "{}".into());
+        let live = || Ok(pins.as_ref().and_then(Pins::metadata).unwrap_or_else(own));
         journal.ask_now(|| Question::new(Kind::MetadataAll), live)
     }
 
@@ -46,9 +52,11 @@ impl Host for TaskCtx {
         if key.len() > MAX_KEY_BYTES {
             return Ok(None);
         }
-        let Self { journal, logger, .. } = self;
+        let Self { journal, logger, pins, .. } = self;
         let question = || Question::new(Kind::MetadataGet).text(&key).about(&key);
-        journal.ask_now(question, || Ok(logger.services(|services| services.metadata_value(&key)).flatten()))
+        let own = || logger.services(|services| services.metadata_value(&key)).flatten();
+        let seen = || pins.as_ref().and_then(|pins| pins.metadata_value(&key));
+        journal.ask_now(question, || Ok(seen().unwrap_or_else(own)))
     }
 
     fn set(&mut self, key: String, value: String) -> Answer {

@@ -221,8 +221,16 @@ impl Recording {
     /// If the journal is damaged.
     pub(crate) fn responses(&self) -> Result<HashMap<u32, Response>, HostFault> {
         let mut responses: HashMap<u32, Response> = HashMap::new();
-        for call in self.calls.iter().filter(|call| call.exchange > 0) {
-            responses.entry(call.exchange).or_default().add(call)?;
+        let mut read_before = None;
+        for call in &self.calls {
+            if call.exchange > 0 {
+                responses.entry(call.exchange).or_default().add(call)?;
+            }
+            // Who reads and then waits, waits for more.
+            if let (Kind::Poll, Some(exchange)) = (call.kind, read_before) {
+                responses.entry(exchange).or_default().was_awaited = true;
+            }
+            read_before = (call.kind == Kind::ReadBody).then_some(call.exchange);
         }
         Ok(responses)
     }
@@ -275,28 +283,63 @@ pub(crate) struct Response {
     pub(crate) got: Option<Got<Head>>,
     pub(crate) sent: Sent,
     pub(crate) body: Vec<Bytes>,
-    /// Whether the guest read the body to its end.
-    pub(crate) is_whole: bool,
+    pub(crate) end: BodyEnd,
+    /// Whether the guest waited for what did not come any more: for the response, or the rest of its body.
+    pub(crate) was_awaited: bool,
+    /// Whether it came before the guest had written the whole body of the request.
+    pub(crate) is_early: bool,
+}
+
+/// How the body of a response ended, as far as the guest read it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum BodyEnd {
+    /// The guest did not read so far.
+    #[default]
+    Unknown,
+    /// Well.
+    Whole,
+    /// The guest was told that it was broken off.
+    Broken,
 }
 
 impl Response {
     fn add(&mut self, call: &Call) -> Result<(), HostFault> {
         match call.kind {
-            Kind::Response => {
-                if let Some(got @ (Got::Here(_) | Got::Failed(_))) = call.answer::<Got<Head>>()? {
+            Kind::Response => match call.answer::<Got<Head>>()? {
+                Some(got @ (Got::Here(_) | Got::Failed(_))) => {
+                    self.is_early = self.sent == Sent::Part;
+                    self.was_awaited = false;
+                    self.end = if has_no_body(&got) { BodyEnd::Whole } else { BodyEnd::Unknown };
                     self.got = Some(got);
                 }
-            }
-            Kind::RequestBody | Kind::FinishBody => self.sent = Sent::of(call.key),
-            Kind::ReadBody => match call.answer::<StreamAnswer<Blob>>()? {
-                Some(StreamAnswer::Done(Blob(bytes))) => self.body.push(bytes),
-                Some(StreamAnswer::Closed) => self.is_whole = true,
-                Some(StreamAnswer::Failed(_)) | None => {}
+                Some(Got::NotYet) => self.was_awaited = true,
+                Some(Got::Taken) | None => {}
             },
+            Kind::AwaitResponse => self.was_awaited = self.got.is_none(),
+            Kind::RequestBody | Kind::FinishBody => self.sent = Sent::of(call.key),
+            Kind::ReadBody => {
+                self.was_awaited = false;
+                match call.answer::<StreamAnswer<Blob>>()? {
+                    Some(StreamAnswer::Done(Blob(bytes))) => {
+                        self.body.extend(Some(bytes).filter(|bytes| !bytes.is_empty()))
+                    }
+                    Some(StreamAnswer::Closed) => self.end = BodyEnd::Whole,
+                    Some(StreamAnswer::Failed(_)) => self.end = BodyEnd::Broken,
+                    None => {}
+                }
+            }
             _ => {}
         }
         Ok(())
     }
+}
+
+/// Whether a response has no body, whether or not somebody looked.
+fn has_no_body(got: &Got<Head>) -> bool {
+    let Got::Here(Head { status, headers }) = got else { return false };
+    let is_empty =
+        |(name, Blob(value)): &(String, Blob)| name.eq_ignore_ascii_case("content-length") && &**value == b"0";
+    matches!(status, 204 | 304) || headers.iter().any(is_empty)
 }
 
 impl Call {

@@ -24,6 +24,9 @@ impl Host for TaskCtx {
         if let Some(answer) = self.journal.past(question)? {
             return Ok(answer);
         }
+        if let Some(pins) = &self.pins {
+            pins.changes(&question());
+        }
         let answer = self.world.change_metadata(of, change).await?.map_err(GuestError::from);
         self.journal.keep(&answer);
         Ok(answer)

@@ -10,12 +10,14 @@
 //! | runs and tokens | task and payload, or whatever else is asked, then by order; with other arguments by the task alone |
 //! | what came of runs and tokens | their ids; moments come at once |
 //! | clocks, random numbers, variables | the sort of question and its order; made up beyond that, the same every time |
+//! | metadata | the key and their order, as long as the guest has changed them as it did then; else those that were given |
 //! | changes of metadata, tags, streams | not at all: they are noted, and nothing else happens |
 //!
 //! What is not found is up to [`Options::unmatched`]. What the guest asks is noted ([`Tape::journal`]), and who answered
 //! it; [`Tape::finish`] has these notes. How much of a replay is kept in memory is bounded by its [`Session`].
 
 mod exchanges;
+mod looks;
 mod notes;
 mod pins;
 mod session;
@@ -28,6 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use self::looks::SeenFirst;
 pub(crate) use self::notes::Notes;
 pub use self::pins::Pins;
 pub use self::session::{Held, Session, Stop};

@@ -20,7 +20,7 @@ use dacapo::sandbox::context::Deployment;
 use dacapo::sandbox::recording::Recording;
 use dacapo::sandbox::world::NoWorld;
 use dacapo::sandbox::{Activity, Call, ComponentSource, Config, Entry, Journal, Limits, Sandbox, WasmSandbox, tape};
-use dacapo_host_api::NoServices;
+use dacapo_host_api::{LogEntry, MetadataChange, MetadataError, Services, SpanClosed, SpanOpened};
 use dacapo_tests::guests;
 use serde_json::{Value, json};
 
@@ -45,6 +45,27 @@ struct NoSources;
 impl Sources for NoSources {
     async fn source(&self, _: &str) -> Result<Option<Source>, String> {
         Ok(None)
+    }
+}
+
+/// Metadata of which others say how far something is: further whenever somebody looks.
+#[derive(Default)]
+struct Others(u32);
+
+impl Services for Others {
+    fn log(&mut self, _: LogEntry) {}
+    fn span_opened(&mut self, _: SpanOpened) {}
+    fn span_closed(&mut self, _: SpanClosed) {}
+    fn metadata(&mut self) -> String {
+        self.0 += 1;
+        json!({ "far": self.0 }).to_string()
+    }
+    fn metadata_value(&mut self, _: &str) -> Option<String> {
+        self.0 += 1;
+        Some(self.0.to_string())
+    }
+    fn change_metadata(&mut self, _: MetadataChange) -> Result<(), MetadataError> {
+        Ok(())
     }
 }
 
@@ -101,7 +122,7 @@ impl Desk {
             variables: Arc::default(),
             egress: Arc::new(EgressPolicy::new(vec!["127.0.0.1".parse().unwrap()])).into(),
             tape: None,
-            services: Box::new(NoServices),
+            services: Box::new(Others::default()),
             world: Arc::new(NoWorld),
             journal: journal.clone(),
             activity: Activity::default(),
@@ -151,13 +172,6 @@ impl Desk {
     async fn changed(&self, then: Value, now: Value) -> Observed {
         let source = self.source(then).await;
         self.replay(&source, Unmatched::Block, &now).await.unwrap()
-    }
-
-    /// What a run that did these steps does now.
-    async fn again(&self, steps: Value) -> (Source, Observed) {
-        let source = self.source(steps.clone()).await;
-        let observed = self.replay(&source, Unmatched::Block, &steps).await.unwrap();
-        (source, observed)
     }
 }
 
@@ -267,4 +281,98 @@ async fn bodies_are_compared_as_the_guest_wrote_them() {
         assert_ne!(then, now, "{step}");
         assert!([then, now].concat().iter().all(|digest| *digest != 0));
     }
+}
+
+#[tokio::test]
+async fn what_nobody_looked_at_is_not_in_the_recording() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = Desk::new(dir.path()).await;
+    let site = Site::saying("hello").await;
+    let url = site.url("127.0.0.1");
+    let line = format!("POST {url}");
+    let (forget, begin, post) =
+        (json!({ "forget": [url, ""] }), json!({ "begin": [url, 2] }), json!({ "post": [url, ""] }));
+    // Who does the same again gets the same.
+    for step in [&forget, &begin, &post] {
+        let steps = json!([step, { "sleep": 1_000 }]);
+        let source = desk.source(steps.clone()).await;
+        let observed = desk.replay(&source, Unmatched::Fail, &steps).await.unwrap();
+        assert_eq!(observed.end, source.observed.end, "{step}");
+        assert_eq!(unmatched(&observed.effects), [""; 0], "{step}");
+        assert_eq!(observed.effects[0].digest, source.observed.effects[0].digest, "{step}");
+    }
+    // Who looks further does not know.
+    let observed = desk.changed(json!([forget]), json!([post])).await;
+    assert_eq!(unmatched(&observed.effects), [&*line]);
+    assert!(output(&observed)[0].as_str().unwrap().contains("refused"), "{:?}", observed.end);
+    let observed = desk.changed(json!([begin]), json!([post])).await;
+    assert_eq!(unmatched(&observed.effects), [&*line]);
+    let source = desk.source(json!([begin])).await;
+    let observed = desk.replay(&source, Unmatched::Fail, &json!([post])).await.unwrap();
+    assert!(matches!(&observed.end, ObservedEnd::Failed { name, .. } if name == "UnmatchedCall"), "{:?}", observed.end);
+}
+
+#[tokio::test]
+async fn who_waited_in_vain_does_so_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = Desk::new(dir.path()).await;
+    // Nobody answers there, and the connection stays.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let steps = json!([{ "hurry": [url, 30] }]);
+    let source = desk.source(steps.clone()).await;
+    let observed = desk.replay(&source, Unmatched::Fail, &steps).await.unwrap();
+    assert_eq!(observed.end, source.observed.end);
+    assert_eq!(unmatched(&observed.effects), [""; 0]);
+    // Who waits for nothing else gets no answer either, and that is listed.
+    let observed = desk.replay(&source, Unmatched::Block, &json!([{ "begin": [url, 1] }])).await.unwrap();
+    assert_eq!(unmatched(&observed.effects), [format!("POST {url}")]);
+}
+
+#[tokio::test]
+async fn who_wants_the_answer_first_gets_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = Desk::new(dir.path()).await;
+    let site = Site::saying("hello").await;
+    let url = site.url("127.0.0.1");
+    let observed = desk.changed(json!([{ "post": [url, "a"] }]), json!([{ "post_late": [url, "a"] }])).await;
+    assert_eq!(output(&observed), json!(["200"]));
+}
+
+#[tokio::test]
+async fn metadata_are_seen_as_they_were_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = Desk::new(dir.path()).await;
+    let get = json!({ "get": "far" });
+    let steps = json!([get, get, { "set": ["own", 1] }, get]);
+    let source = desk.source(steps.clone()).await;
+    let again = async |steps: Value| output(&desk.replay(&source, Unmatched::Block, &steps).await.unwrap());
+    assert_eq!(again(steps).await, json!([1, 2, null, 3]));
+    // What was done otherwise begins with what was seen first.
+    let other = json!([get, { "set": ["own", 2] }, get, { "get": "own" }]);
+    assert_eq!(again(other).await, json!([1, null, 1, 2]));
+}
+
+#[tokio::test]
+async fn waits_of_which_nobody_knows_the_end_are_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = Desk::new(dir.path()).await;
+    let source = desk.source(json!([])).await;
+    let steps = json!([{ "token": "waitpoint_1" }]);
+    let observed = desk.replay(&source, Unmatched::Block, &steps).await.unwrap();
+    assert_eq!(unmatched(&observed.effects), ["wait token waitpoint_1"]);
+    let observed = desk.replay(&source, Unmatched::Fail, &steps).await.unwrap();
+    let ObservedEnd::Failed { message, .. } = &observed.end else { panic!("{:?}", observed.end) };
+    assert_eq!(message, "the recording does not answer wait token waitpoint_1");
+}
+
+#[tokio::test]
+async fn a_replay_for_which_the_host_has_no_memory_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = Desk::with_memory(dir.path(), 16 << 20).await;
+    let source = desk.source(json!([])).await;
+    let replayed = desk.replay(&source, Unmatched::Block, &json!([{ "append": [1, 64 << 20] }])).await;
+    let why = "the server could not execute the replay: it needs more memory than all replays have together, 16 MiB: \
+               raise --replay-memory";
+    assert_eq!(replayed.unwrap_err().to_string(), why);
 }

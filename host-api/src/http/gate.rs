@@ -9,7 +9,7 @@ use hyper::body::{Bytes, Frame};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use wasmtime::component::{Linker, Resource};
-use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable};
 use wasmtime_wasi_http::FieldMap;
 use wasmtime_wasi_http::p2::bindings::http::outgoing_handler;
 use wasmtime_wasi_http::p2::bindings::http::types::{self, ErrorCode};
@@ -34,6 +34,9 @@ pub(crate) fn add_to_linker<T: TaskView + 'static>(linker: &mut Linker<T>) -> wa
     let mut types = linker.instance(TYPES)?;
     types.func_wrap("[method]future-incoming-response.get", |mut store, (id,): (Resource<_>,)| {
         Ok((store.data_mut().task().response(id)?,))
+    })?;
+    types.func_wrap("[method]future-incoming-response.subscribe", |mut store, (id,): (Resource<_>,)| {
+        Ok((store.data_mut().task().await_response(id)?,))
     })?;
     types.func_wrap("[method]incoming-response.consume", |mut store, (id,): (Resource<_>,)| {
         Ok((store.data_mut().task().consume(id)?,))
@@ -157,11 +160,26 @@ impl TaskCtx {
         self.hooks.parts.get(&resource.rep()).cloned().unwrap_or_default()
     }
 
+    fn await_response(&mut self, id: Resource<HostFutureIncomingResponse>) -> wasmtime::Result<Resource<DynPollable>> {
+        let exchange = self.part(&id).exchange;
+        self.journal.ask_now(|| Question::new(Kind::AwaitResponse).exchange(exchange), || Ok(()))?;
+        self.looks_at(exchange);
+        types::HostFutureIncomingResponse::subscribe(&mut self.http_view(), id)
+    }
+
+    /// The guest wants the response to this request.
+    fn looks_at(&self, exchange: u32) {
+        if let Some(pins) = &self.pins {
+            pins.looks_at(exchange);
+        }
+    }
+
     fn response(
         &mut self,
         id: Resource<HostFutureIncomingResponse>,
     ) -> wasmtime::Result<Getting<Resource<HostIncomingResponse>>> {
         let part = self.part(&id);
+        self.looks_at(part.exchange);
         let question = || Question::new(Kind::Response).exchange(part.exchange);
         let getting = match self.journal.past::<Got<Head>>(question)? {
             Some(got) => {

@@ -1,8 +1,10 @@
 //! HTTP requests of a replay: answered by what was recorded, by canned answers, or by nobody.
 
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
@@ -16,12 +18,15 @@ use crate::http::{
 };
 use crate::journal::PieceDigest;
 use crate::logger::Logger;
-use crate::recording::{Recording, Response as Recorded};
+use crate::recording::{BodyEnd, Recording, Response as Recorded};
 use crate::services::Level;
 use crate::world::HostFault;
 
 /// Most bytes of the body of a `GET` or `HEAD` request that may go out. Others are read, and nothing of them is kept.
 const MAX_LIVE_BODY_BYTES: usize = 64 << 10;
+
+/// After how long a guest gets what nobody waited long enough for: everything else that it waits for comes before.
+const LATE: Duration = Duration::from_secs(1);
 
 /// The responses of a recording. The text is the key of method and URL, the key that of the body.
 #[derive(Default)]
@@ -32,10 +37,18 @@ impl Exchanges {
         let mut shelf = Shelf::default();
         let mut responses = recording.responses()?;
         for call in recording.requests() {
-            let response = responses.remove(&call.exchange).unwrap_or_default();
+            let mut response = responses.remove(&call.exchange).unwrap_or_default();
+            if call.text.starts_with("HEAD ") {
+                response.end = BodyEnd::Whole;
+            }
             shelf.put(call.key.to_string(), response.sent.digest(), response);
         }
         Ok(Self(shelf))
+    }
+
+    /// What came of the first request that is left with this method and URL.
+    fn next(&mut self, key: u64) -> Option<&Recorded> {
+        self.0.next(&key.to_string())
     }
 
     /// What came of a request with this method and URL, and this body if there is one.
@@ -101,33 +114,57 @@ impl Tape {
         self.state().requests.insert(exchange, by);
     }
 
+    /// Resolves when the guest wants the answer although it has not written all of the request.
+    async fn is_wanted_before_its_body(&self, exchange: u32, was_then: bool) {
+        if !was_then {
+            self.0.pins.looked_at(exchange).await;
+            tokio::time::sleep(LATE).await;
+        }
+    }
+
     async fn answer(&self, asked: Asked) -> Result<Response<Body>, HttpError> {
         let Asked { request, exchange, options, log } = asked;
         let key = Request::of(&request).key();
         let (head, body) = request.into_parts();
         let may_go_out = self.0.options.live.is_some() && is_read(&head.method);
-        let Digested { digest, kept } = digested(body, if may_go_out { MAX_LIVE_BODY_BYTES } else { 0 }).await?;
+        let is_early = self.state().exchanges.next(key).is_some_and(|next| next.is_early);
+        // It is read on where the answer does not wait for it.
+        let mut reading = tokio::spawn(digested(body, if may_go_out { MAX_LIVE_BODY_BYTES } else { 0 }));
+        let mut wanted = pin!(self.is_wanted_before_its_body(exchange, is_early));
+        let read = poll_fn(|context| match Pin::new(&mut reading).poll(context) {
+            Poll::Ready(read) if !is_early => Poll::Ready(Some(read)),
+            _ => wanted.as_mut().poll(context).map(|()| None),
+        });
+        let Digested { digest, kept } = match read.await {
+            Some(read) => read.map_err(|_| HttpError::InternalError(None))??,
+            None => Digested { digest: 0, kept: None },
+        };
+        let line = || format!("{} {}", head.method, super::shown_url(&head.uri.to_string()));
         let recorded = self.state().exchanges.take(key, digest);
         if let Some((recorded, by)) = recorded {
             self.answers(exchange, by);
-            return again(recorded);
+            if recorded.got.is_some() {
+                let missing = Missing { tape: self.clone(), exchange, line: line(), log };
+                return again(recorded, missing);
+            }
+            // Nobody looked for what came. If somebody does so now, that is not in the recording.
+            self.0.pins.arrives(exchange);
+            self.0.pins.looked_at(exchange).await;
+            if recorded.was_awaited {
+                tokio::time::sleep(LATE).await;
+            }
         }
-        let request = kept.map(|body| hyper::Request::from_parts(head.clone(), full(body)));
-        let uri = head.uri.to_string();
-        if let Some(stub) = self.stub(&head.method, &uri) {
+        if let Some(stub) = self.stub(&head.method, &head.uri.to_string()) {
             self.answers(exchange, AnsweredBy::Stub);
             return stub;
         }
-        match (&self.0.options.live, request) {
-            (Some(live), Some(request)) if may_go_out => {
+        match (&self.0.options.live, kept) {
+            (Some(live), Some(body)) if may_go_out => {
                 self.answers(exchange, AnsweredBy::Live);
-                live.send(request, options, log).await
+                live.send(hyper::Request::from_parts(head, full(body)), options, log).await
             }
             (Some(_) | None, _) => {
-                self.answers(exchange, AnsweredBy::Unmatched);
-                let line = format!("{} {}", head.method, super::shown_url(&uri));
-                log.host(Level::Warn, format!("not in the recording: {line}"));
-                self.unmatched(|| line);
+                Missing { tape: self.clone(), exchange, line: line(), log }.is_wanted();
                 Err(HttpError::ConnectionRefused)
             }
         }
@@ -152,39 +189,75 @@ impl Tape {
     }
 }
 
-/// What a recorded request got.
-fn again(recorded: Recorded) -> Result<Response<Body>, HttpError> {
-    let Recorded { got, body, is_whole, .. } = recorded;
+/// Something that the recording does not have.
+struct Missing {
+    tape: Tape,
+    exchange: u32,
+    /// Of which request.
+    line: String,
+    log: Logger,
+}
+
+impl Missing {
+    /// The guest wants it.
+    fn is_wanted(self) {
+        let Self { tape, exchange, line, log } = self;
+        tape.answers(exchange, AnsweredBy::Unmatched);
+        log.host(Level::Warn, format!("not in the recording: {line}"));
+        tape.unmatched(|| line);
+    }
+}
+
+/// What a recorded request got; the rest of its body is `missing`, if nobody read it.
+fn again(recorded: Recorded, missing: Missing) -> Result<Response<Body>, HttpError> {
+    let Recorded { got, body, end, was_awaited, .. } = recorded;
     match got {
         Some(Got::Here(Head { status, headers })) => {
             let headers = header_map(headers).map_err(|fault| HttpError::InternalError(Some(fault.to_string())))?;
-            let mut response = Response::new(again_body(body, is_whole));
+            let end: Option<BoxFuture> = match end {
+                BodyEnd::Whole => None,
+                BodyEnd::Broken => Some(Box::pin(async {})),
+                BodyEnd::Unknown => Some(Box::pin(async move {
+                    if was_awaited {
+                        tokio::time::sleep(LATE).await;
+                    }
+                    missing.is_wanted();
+                })),
+            };
+            let mut response = Response::new(Again { pieces: body.into_iter(), end }.boxed_unsync());
             *response.status_mut() = hyper::StatusCode::from_u16(status).map_err(|_| HttpError::HttpProtocolError)?;
             *response.headers_mut() = headers;
             Ok(response)
         }
         Some(Got::Failed(Failed(code))) => Err(code.into()),
-        // The recorded attempt did not look at what came.
         Some(Got::NotYet | Got::Taken) | None => Err(HttpError::ConnectionTerminated),
     }
 }
 
-/// The body, as far as the recorded attempt read it.
-fn again_body(pieces: Vec<Bytes>, is_whole: bool) -> Body {
-    let pieces = pieces.into_iter().map(|piece| Ok(Frame::data(piece)));
-    let cut = (!is_whole).then_some(Err(HttpError::HttpResponseIncomplete));
-    let frames: Vec<Result<Frame<Bytes>, HttpError>> = pieces.chain(cut).collect();
-    Frames(frames.into_iter()).boxed_unsync()
+type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A body, as far as the recorded attempt read it.
+struct Again {
+    pieces: std::vec::IntoIter<Bytes>,
+    /// After which it is broken off; `None`: it ends well.
+    end: Option<BoxFuture>,
 }
 
-struct Frames(std::vec::IntoIter<Result<Frame<Bytes>, HttpError>>);
-
-impl hyper::body::Body for Frames {
+impl hyper::body::Body for Again {
     type Data = Bytes;
     type Error = HttpError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
-        Poll::Ready(self.0.next())
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        if let Some(piece) = self.pieces.next() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        let Some(end) = &mut self.end else { return Poll::Ready(None) };
+        std::task::ready!(end.as_mut().poll(context));
+        self.end = None;
+        Poll::Ready(Some(Err(HttpError::HttpResponseIncomplete)))
     }
 }
 

@@ -34,7 +34,8 @@ impl Notes {
     pub(crate) fn asked(&self, header: &Header<'_>) {
         let mut noted = self.lock();
         noted.metadata = after_change(noted.metadata, header);
-        let is_wanted = header.kind.reach().is_some() || header.kind == Kind::FinishBody;
+        let is_body = matches!(header.kind, Kind::RequestBody | Kind::FinishBody) && header.exchange > 0;
+        let is_wanted = header.kind.reach().is_some() || is_body;
         // Without room the replay is over, and says so.
         if is_wanted && self.0.session.take(CALL_BYTES + header.text.len() + header.detail.len()) {
             noted.calls.calls.push(Call::unanswered(header));

@@ -5,7 +5,7 @@
 //! waits for a moment is told at once that it has come, once everything else that the guest waits
 //! for has had its chance.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,7 +15,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Variables;
-use crate::journal::{Blob, Kind, damaged};
+use super::looks::Looks;
+use crate::journal::{Blob, Kind, Question, damaged};
 use crate::recording::Recording;
 use crate::world::HostFault;
 
@@ -40,6 +41,8 @@ struct Inner {
     was_asked_for_variables: AtomicBool,
     /// The requests whose answers are on their way to the guest, and whether they have only to be taken.
     under_way: watch::Sender<HashMap<u32, bool>>,
+    /// The requests whose responses the guest has looked for.
+    looked_at: watch::Sender<HashSet<u32>>,
     made_up: AtomicU64,
 }
 
@@ -56,6 +59,7 @@ struct State {
     seeds: VecDeque<(u64, u64)>,
     /// What is left of the patience.
     patience: Duration,
+    metadata: Looks,
 }
 
 impl Pins {
@@ -73,6 +77,7 @@ impl Pins {
             numbers: HashMap::new(),
             seeds: VecDeque::new(),
             patience: PATIENCE,
+            metadata: Looks::of(recording)?,
         };
         let mut recorded_variables = None;
         for call in &recording.calls {
@@ -106,6 +111,7 @@ impl Pins {
             variables,
             was_asked_for_variables: AtomicBool::new(false),
             under_way: watch::Sender::new(HashMap::new()),
+            looked_at: watch::Sender::new(HashSet::new()),
             made_up: AtomicU64::new(seed),
         })))
     }
@@ -195,6 +201,34 @@ impl Pins {
         self.0.under_way.send_modify(|under_way| {
             under_way.remove(&exchange);
         });
+    }
+
+    /// The guest looks for the response to this request.
+    pub(crate) fn looks_at(&self, exchange: u32) {
+        self.0.looked_at.send_if_modified(|looked_at| looked_at.insert(exchange));
+    }
+
+    /// Resolves when it does so.
+    pub(super) async fn looked_at(&self, exchange: u32) {
+        let mut looked_at = self.0.looked_at.subscribe();
+        // Whoever sends it has it, and so does this.
+        let _ = looked_at.wait_for(|looked_at| looked_at.contains(&exchange)).await;
+    }
+
+    /// The guest changes metadata of its run, or of a relative.
+    pub(crate) fn changes(&self, question: &Question) {
+        self.state().metadata.changes(&question.header());
+    }
+
+    /// All metadata, as the recorded attempt saw them at this point; `None`: it did not look, or this one has done
+    /// something else since.
+    pub(crate) fn metadata(&self) -> Option<String> {
+        self.state().metadata.all()
+    }
+
+    /// The same of the value of one key.
+    pub(crate) fn metadata_value(&self, key: &str) -> Option<Option<String>> {
+        self.state().metadata.value(key)
     }
 
     /// Random bytes: those of the recording, or made up ones.
@@ -299,7 +333,6 @@ fn nanoseconds(length: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::Question;
 
     fn pins(seed: u64) -> Pins {
         Pins::new(&Recording::default(), Variables::default(), (seed, 1_000)).expect("an empty recording")
@@ -344,7 +377,7 @@ mod tests {
         pins.state().patience = COURTESY;
         pins.sets_out(2);
         pins.reach(3_000_000_000).await;
-        assert_eq!((pins.state().patience, pins.shown_ms()), (Duration::ZERO, 3_000), "that was all there was");
+        assert_eq!(pins.state().patience, Duration::ZERO, "that was all there was");
         pins.reach(4_000_000_000).await;
         assert_eq!(pins.shown_ms(), 4_000);
         pins.arrives(2);

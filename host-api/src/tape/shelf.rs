@@ -38,6 +38,15 @@ impl<T> Shelf<T> {
         items.things.push(Some(thing));
     }
 
+    /// The first that is left under this text.
+    pub(super) fn next(&mut self, text: &str) -> Option<&T> {
+        let items = self.by_text.get_mut(text)?;
+        while items.things.get(items.next).is_some_and(Option::is_none) {
+            items.next += 1;
+        }
+        items.things.get(items.next)?.as_ref()
+    }
+
     /// The first that is left under this text and this key; else the first that is left under this text.
     pub(super) fn take(&mut self, text: &str, key: u64) -> Option<(T, AnsweredBy)> {
         let items = self.by_text.get_mut(text)?;
@@ -70,6 +79,8 @@ mod tests {
         assert_eq!(take("other", 1), None);
         assert_eq!(take("task", 9), Some(("a", AnsweredBy::Changed)));
         assert_eq!(take("task", 1), Some(("c", AnsweredBy::Recorded)), "the first of its key was given");
+        assert_eq!(shelf.next("task"), Some(&"b"));
+        let mut take = |text: &str, key| shelf.take(text, key);
         assert_eq!(take("task", 1), Some(("b", AnsweredBy::Changed)));
         assert_eq!(take("task", 3), Some(("d", AnsweredBy::Recorded)));
         assert_eq!(take("task", 3), None);

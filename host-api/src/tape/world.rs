@@ -9,13 +9,16 @@ use async_trait::async_trait;
 use super::{AnsweredBy, Shelf, Stub, Tape};
 use crate::generated::dacapo::task::metadata::MetadataError as GuestError;
 use crate::journal::{Kind, digest_of};
-use crate::recording::{Call, Recording};
+use crate::recording::{Call, Reach, ReachKind, Recording};
 use crate::services::{MetadataChange, MetadataError};
 use crate::wait::{Waited, bytes_of_run};
 use crate::world::{
     Answer, Awaited, BatchHandle, BatchItem, CallNumber, FailedStatus, HostFault, Outcome, Relative, RunError,
     RunHandle, RunResult, Token, TokenOptions, TriggerError, Wait, World,
 };
+
+/// Bytes that a note costs beside its text.
+const REACH_BYTES: usize = 128;
 
 /// What a recording has of runs, tokens and waits.
 #[derive(Default)]
@@ -287,26 +290,38 @@ impl Tape {
 
     /// What is made of something of which nobody knows what came of it.
     fn unknown(&self, of: &Awaited) -> Outcome {
-        let run = |id: &String| {
-            let known = self.state().world.runs.get(id).cloned();
-            known.unwrap_or_else(|| RunResult {
-                id: id.clone(),
-                task_id: String::new(),
-                output: Err(RunError {
-                    status: FailedStatus::SystemFailure,
-                    name: "NotRecorded".into(),
-                    message: format!("how {id} ended is not in the recording"),
-                    stack: None,
-                }),
-                cpu: 0,
-            })
-        };
         match of {
             Awaited::Moment(_) => Outcome::Elapsed,
-            Awaited::Token(_) => Outcome::TokenTimedOut,
-            Awaited::Run(id) => Outcome::Ended(run(id)),
-            Awaited::Runs(ids) => Outcome::AllEnded(ids.iter().map(run).collect()),
+            Awaited::Token(id) => {
+                self.misses(format!("wait token {id}"));
+                Outcome::TokenTimedOut
+            }
+            Awaited::Run(id) => Outcome::Ended(self.known_run(id)),
+            Awaited::Runs(ids) => Outcome::AllEnded(ids.iter().map(|id| self.known_run(id)).collect()),
         }
+    }
+
+    fn known_run(&self, id: &String) -> RunResult {
+        let known = self.state().world.runs.get(id).cloned();
+        known.unwrap_or_else(|| {
+            self.misses(format!("the end of {id}"));
+            let error = RunError {
+                status: FailedStatus::SystemFailure,
+                name: "NotRecorded".into(),
+                message: format!("how {id} ended is not in the recording"),
+                stack: None,
+            };
+            RunResult { id: id.clone(), task_id: String::new(), output: Err(error), cpu: 0 }
+        })
+    }
+
+    /// The guest wants to know this, and nobody knows it.
+    fn misses(&self, what: String) {
+        let reach = Reach::unknown(ReachKind::Wait, what.clone());
+        if self.0.options.session.take(REACH_BYTES + what.len()) {
+            self.state().unknown.push(reach);
+        }
+        self.unmatched(|| what);
     }
 }
 
@@ -368,13 +383,16 @@ impl World for Tape {
     }
 
     async fn find_token(&self, id: String) -> Answer<Result<(), String>> {
-        let state = self.state();
-        let is_known = state.world.token_outcomes.contains_key(&id) || id.starts_with("waitpoint_sandbox");
-        Ok(match state.world.looked_for.get(&id) {
-            Some(found) => found.clone(),
-            None if is_known => Ok(()),
-            None => Err(format!("the recording has no wait token {id}")),
-        })
+        let found = {
+            let state = self.state();
+            let is_known = state.world.token_outcomes.contains_key(&id) || id.starts_with("waitpoint_sandbox");
+            let found = state.world.looked_for.get(&id).cloned();
+            found.or(is_known.then_some(Ok(())))
+        };
+        Ok(found.unwrap_or_else(|| {
+            self.misses(format!("wait token {id}"));
+            Err(format!("the recording has no wait token {id}"))
+        }))
     }
 
     async fn change_metadata(&self, of: Relative, change: MetadataChange) -> Answer<Result<(), MetadataError>> {

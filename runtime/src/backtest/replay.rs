@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dacapo_host_api::MetadataChange;
 use jiff::Timestamp;
 
 use super::children::{Nested, Place, Tree};
@@ -22,7 +23,7 @@ use crate::model::run::{ErrorKind, RunError};
 use crate::model::task::TaskDefinition;
 use crate::sandbox::context::{Context, Deployment as DeploymentContext};
 use crate::sandbox::recording::{Reach, ReachKind, Recording};
-use crate::sandbox::tape::{self, Children, Stop, Stub};
+use crate::sandbox::tape::{self, Children, SeenFirst, Stop, Stub};
 use crate::sandbox::world::{HostFault, NoWorld, Relative};
 use crate::sandbox::{Activity, Call, Entry, Journal, Limits, Sandbox, Tape};
 
@@ -157,7 +158,7 @@ impl Replayer {
         let mut context = source.context.clone();
         context.run.version.clone_from(&deployment.version);
         context.deployment = Some(deployment.clone());
-        let said = Said::new(source.metadata.as_deref());
+        let said = said_by(source)?;
         let call = self.target.call(source, context, Journal::off())?;
         let activity = call.activity.clone();
         let tape = self.tape(source, (&said, &activity), &place)?;
@@ -251,6 +252,22 @@ fn stopped_at(call: String) -> ObservedEnd {
         message: format!("the recording does not answer {call}"),
         stack: None,
     }
+}
+
+/// What a replay says begins with the metadata that the recorded attempt saw, as far as it looked: others may have
+/// changed those that the run was given, and an earlier attempt.
+fn said_by(source: &Source) -> Result<Said, ReplayError> {
+    let seen = SeenFirst::of(&source.recording).map_err(|fault| ReplayError::Recording(fault.to_string()))?;
+    let said = Said::new(seen.all.as_deref().or(source.metadata.as_deref()));
+    if seen.all.is_none() {
+        for (key, value) in seen.values {
+            said.change(match value {
+                Some(value) => MetadataChange::Set(key, value),
+                None => MetadataChange::Delete(key),
+            });
+        }
+    }
+    Ok(said)
 }
 
 /// What a recorded attempt wanted of the world outside.
