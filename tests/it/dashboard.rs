@@ -20,7 +20,10 @@ async fn the_page_is_in_the_binary() {
     let app = TestApp::start().await;
     for path in ["/", "/dashboard"] {
         let answer = get(&app, path).await;
-        assert_eq!((answer.status, &answer.headers[header::LOCATION]), (StatusCode::TEMPORARY_REDIRECT, &"/dashboard/".parse().unwrap()));
+        assert_eq!(
+            (answer.status, &answer.headers[header::LOCATION]),
+            (StatusCode::TEMPORARY_REDIRECT, &"/dashboard/".parse().unwrap())
+        );
     }
     let page = get(&app, "/dashboard/").await;
     assert_eq!(page.headers[header::CONTENT_TYPE], "text/html");
@@ -52,7 +55,8 @@ async fn the_page_runs_no_script_but_its_own() {
 async fn what_a_browser_has_is_not_sent_again() {
     let app = TestApp::start().await;
     let tag = get(&app, "/dashboard/").await.headers[header::ETAG].clone();
-    let request = Request::get("/dashboard/").header(header::IF_NONE_MATCH, tag).body(Body::empty()).expect("a request");
+    let request =
+        Request::get("/dashboard/").header(header::IF_NONE_MATCH, tag).body(Body::empty()).expect("a request");
     let answer = app.send_as_is(request).await;
     assert_eq!((answer.status, answer.json.as_str()), (StatusCode::NOT_MODIFIED, Some("")));
     let request = Request::get("/dashboard/").header(header::ACCEPT_ENCODING, "gzip").body(Body::empty());
