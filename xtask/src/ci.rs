@@ -27,6 +27,7 @@ pub(crate) fn run(workspace: &Workspace, options: &[String]) -> Result<ExitCode>
     ensure_cargo_deny(workspace)?;
     ensure_debian("postgresql-15", Path::new(POSTGRES_PROGRAM).is_file())?;
     ensure_debian("python3-venv", fuzz::has_venv())?;
+    ensure_debian("chromium", Path::new(steps::CHROMIUM).is_file())?;
     println!("Everything is here.");
     test::run(workspace, &[])
 }

@@ -1,6 +1,7 @@
 //! The steps of `cargo xtask test`, in the order in which they run: what is quick and fails often
 //! comes first.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -9,6 +10,9 @@ use crate::build;
 use crate::npm;
 use crate::programs;
 use crate::workspace::Workspace;
+
+/// The browser of Debian's package.
+pub(crate) const CHROMIUM: &str = "/usr/bin/chromium";
 
 /// One thing that must hold.
 pub(crate) struct Step {
@@ -29,7 +33,7 @@ pub(crate) enum Passed {
 }
 
 /// All of them.
-pub(crate) static STEPS: [Step; 14] = [
+pub(crate) static STEPS: [Step; 15] = [
     Step { name: "fmt", title: "the code is formatted", run: fmt },
     Step { name: "dashboard", title: "the page in the binary is what its sources make", run: dashboard },
     Step { name: "clippy", title: "clippy has nothing to say", run: clippy },
@@ -41,6 +45,7 @@ pub(crate) static STEPS: [Step; 14] = [
     Step { name: "rust", title: "the Rust tests pass", run: rust_tests },
     Step { name: "doctest", title: "the examples in the documentation run", run: doc_tests },
     Step { name: "sdk", title: "the official client works against a real server", run: sdk },
+    Step { name: "page", title: "the page works in a browser, for everybody", run: page },
     Step { name: "fuzz", title: "random requests get answers that the OpenAPI document describes", run: fuzz },
     Step { name: "demo", title: "the demo tells its story", run: demo },
     Step { name: "deny", title: "licences, sources and advisories of dependencies", run: deny },
@@ -129,6 +134,21 @@ fn sdk(workspace: &Workspace) -> Result<Passed> {
     let folder = workspace.root.join("tests/sdk");
     npm::install(&folder)?;
     passed(with_artifacts(workspace, &mut npm::script(&folder, "test"))?)
+}
+
+/// Pictures of all pages are left in the target directory, for people to look at.
+fn page(workspace: &Workspace) -> Result<Passed> {
+    if !npm::is_here() {
+        return Ok(Passed::Skipped(npm::MISSING.into()));
+    }
+    if !Path::new(CHROMIUM).is_file() {
+        return Ok(Passed::Skipped("chromium is missing; `cargo xtask ci` installs it".into()));
+    }
+    let folder = workspace.root.join("tests/page");
+    npm::install(&folder)?;
+    let pictures = workspace.target.join("page");
+    let mut command = npm::script(&folder, "test");
+    passed(with_artifacts(workspace, &mut command)?.env("DACAPO_PICTURES_DIR", pictures))
 }
 
 fn fuzz(workspace: &Workspace) -> Result<Passed> {
