@@ -18,6 +18,7 @@ interface ComparisonViewProps {
 export function ComparisonView({ comparison, onIgnore }: ComparisonViewProps) {
   const { ends, output, metadata, effects } = comparison;
   const hasFailed = ends.then.kind !== 'completed' || ends.now.kind !== 'completed';
+  const same = ends.then.kind === ends.now.kind ? 'No difference.' : 'Nothing to compare: one has an output, the other an error.';
   return (
     <>
       {comparison.passedBudgets && comparison.passedBudgets.length > 0 && (
@@ -36,7 +37,7 @@ export function ComparisonView({ comparison, onIgnore }: ComparisonViewProps) {
         <Changes
           changes={output.items}
           more={output.more ?? 0}
-          same="No difference."
+          same={same}
           {...(onIgnore ? { onIgnore: (path: string) => onIgnore('ignore-output', path) } : {})}
         />
       </Section>
