@@ -29,6 +29,8 @@ export interface RequestOptions<P extends keyof Paths & string, M extends Method
   body?: Loose<BodyOf<Operation<P, M>>>;
   /** Body as JSON text, where it must reach the server as it was written. */
   bodyText?: string;
+  /** The slug of an environment other than the one that is looked at. */
+  environment?: string | undefined;
   signal?: AbortSignal;
 }
 
@@ -73,12 +75,14 @@ interface AnyOptions {
   query?: Record<string, unknown>;
   body?: unknown;
   bodyText?: string;
+  environment?: string | undefined;
   signal?: AbortSignal;
 }
 
 async function send<T>(method: Method, template: string, options: AnyOptions): Promise<T> {
   const headers: Record<string, string> = {};
-  if (context.environment) headers['x-dacapo-environment'] = context.environment;
+  const environment = options.environment ?? context.environment;
+  if (environment) headers['x-dacapo-environment'] = environment;
   if (method !== 'get' && context.csrfToken) headers['x-csrf-token'] = context.csrfToken;
   const body = options.bodyText ?? (options.body === undefined ? undefined : JSON.stringify(options.body));
   if (body !== undefined) headers['content-type'] = 'application/json';

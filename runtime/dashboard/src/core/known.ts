@@ -1,8 +1,8 @@
 // Names that the environment knows: tasks, queues and versions, for suggestions and pickers.
 
 import { get } from '../api/client';
-import type { DeploymentItem } from '../api/types';
-import { useQuery } from './query';
+import type { DeploymentItem, TaskItem } from '../api/types';
+import { useQuery, type Query } from './query';
 import { environment } from './session';
 
 /** The machine presets of the API. */
@@ -37,9 +37,38 @@ export function useKnownQueues(): KnownQueues {
 /** The newest deployments, newest first, 100 at most. */
 export function useDeployments(slug = environment.value?.slug): DeploymentItem[] | undefined {
   const found = useQuery(
-    slug && `${slug}/deployments`,
-    (signal) => get('/api/v1/deployments', { query: { 'page[size]': '100' }, signal }),
+    slug && `${slug}/deployments/newest`,
+    (signal) => get('/api/v1/deployments', { query: { 'page[size]': '100' }, environment: slug, signal }),
     { every: () => EVERY_MS },
   );
   return found.data?.data;
+}
+
+/** A task with the version that it runs on. */
+export interface DeployedTask extends TaskItem {
+  version: string;
+  component: string;
+}
+
+/** The tasks of the versions that are current, by name. */
+export function useTasks(slug = environment.value?.slug): Query<DeployedTask[]> {
+  const current = useDeployments(slug)?.filter((item) => item.isCurrent);
+  return useQuery(
+    current && `${slug}/tasks/${current.map((item) => item.version).join()}`,
+    async (signal) => {
+      const ask = (item: DeploymentItem) =>
+        get('/api/v1/deployments/{deployment}', { path: { deployment: item.version }, environment: slug, signal });
+      return tasksOf(await Promise.all((current ?? []).map(ask)));
+    },
+    { keepsOld: true },
+  );
+}
+
+/** A task is of the newest version that has it. */
+function tasksOf(deployments: readonly DeploymentItem[]): DeployedTask[] {
+  const tasks = new Map<string, DeployedTask>();
+  for (const item of [...deployments].reverse()) {
+    for (const task of item.tasks ?? []) tasks.set(task.id, { ...task, version: item.version, component: item.component });
+  }
+  return [...tasks.values()].sort((one, other) => one.id.localeCompare(other.id));
 }

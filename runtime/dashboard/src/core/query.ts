@@ -20,6 +20,15 @@ export function forgetAnswers(): void {
   kept.clear();
 }
 
+/** The queries that are on the page now. */
+const asked = new Set<{ key: string; ask: () => void }>();
+
+/** Asks again whatever is on the page and has `part` in its key: something has changed it. */
+export function renew(part: string): void {
+  for (const known of kept.keys()) if (known.includes(part)) kept.delete(known);
+  for (const { key, ask } of asked) if (key.includes(part)) ask();
+}
+
 export interface Query<T> {
   data: T | undefined;
   error: ApiFailure | undefined;
@@ -88,9 +97,12 @@ export function useQuery<T>(
       if (!document.hidden && isDue) void ask();
     };
     again.current = () => void ask();
+    const entry = { key, ask: again.current };
+    asked.add(entry);
     document.addEventListener('visibilitychange', shown);
     void ask();
     return () => {
+      asked.delete(entry);
       abort.abort();
       clearTimeout(timer);
       document.removeEventListener('visibilitychange', shown);

@@ -15,7 +15,11 @@ export function Shell({ children }: { children: ComponentChildren }) {
   const [isHelp, setHelp] = useState(false);
   const [isMenu, setMenu] = useState(false);
   const here = segments.value.join('/');
-  useEffect(() => setMenu(false), [here]);
+  useEffect(() => {
+    setMenu(false);
+    // What had the focus is gone with the page it was on.
+    if (document.activeElement === document.body) document.getElementById('content')?.focus({ preventScroll: true });
+  }, [here]);
   useShortcuts('Everywhere', {
     '?': ['Show all shortcuts', () => setHelp(true)],
     t: ['Change the look: system, light, dark', nextTheme],

@@ -14,10 +14,11 @@ export async function copyText(text: string): Promise<boolean> {
   }
 }
 
-export function Copy({ text, label }: { text: string; label: string }) {
+/** A long text is made when it is wanted. */
+export function Copy({ text, label }: { text: string | (() => string); label: string }) {
   const [isDone, setDone] = useState(false);
   const copy = async () => {
-    if (!(await copyText(text))) return;
+    if (!(await copyText(typeof text === 'string' ? text : text()))) return;
     setDone(true);
     setTimeout(() => setDone(false), 1_500);
   };

@@ -16,7 +16,7 @@ const OPEN_ITEMS = 30;
 export function Json({ value, label }: { value: unknown; label: string }) {
   return (
     <div class="json" role="group" aria-label={label}>
-      <Copy text={formatJson(value)} label={label} />
+      <Copy text={() => formatJson(value)} label={label} />
       <Node value={value} level={0} />
     </div>
   );

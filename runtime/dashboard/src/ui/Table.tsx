@@ -121,8 +121,10 @@ function Keys<T>({ rows, keyOf, linkOf, selection, keyboard, onFocusRow }: Table
     table?.querySelector('tr.at')?.classList.remove('at');
     const element = at === undefined ? null : table?.querySelector(`tr[data-key="${CSS.escape(at)}"]`);
     element?.classList.add('at');
-    element?.scrollIntoView({ block: 'nearest' });
   });
+  useEffect(() => {
+    anchor.current?.parentElement?.querySelector('tr.at')?.scrollIntoView({ block: 'nearest' });
+  }, [at]);
   useEffect(() => onFocusRow?.(row), [place < 0 ? undefined : at]);
   const go = (to: number) => setAt(keys[Math.max(0, Math.min(to, keys.length - 1))]);
   const open = () => {

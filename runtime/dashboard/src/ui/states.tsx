@@ -25,12 +25,13 @@ export function Empty({ title, children }: { title: string; children?: Component
 }
 
 export function Failure({ text, details, retry }: { text: string; details?: readonly string[]; retry?: () => void }) {
+  const more = details?.filter((detail) => !text.includes(detail)) ?? [];
   return (
     <div class="failure" role="alert">
       <p>{text}</p>
-      {details && details.length > 0 && (
+      {more.length > 0 && (
         <ul>
-          {details.map((detail) => (
+          {more.map((detail) => (
             <li key={detail}>{detail}</li>
           ))}
         </ul>

@@ -6,7 +6,7 @@ import type { BacktestItem } from '../../api/types';
 import { useAction } from '../../core/action';
 import { count, counted } from '../../core/format';
 import { useDeployments } from '../../core/known';
-import { useQuery } from '../../core/query';
+import { renew, useQuery } from '../../core/query';
 import { navigate, query, setQuery } from '../../core/router';
 import { storedRules } from '../../core/rules';
 import { environment, pathIn } from '../../core/session';
@@ -109,6 +109,7 @@ function BacktestActions({ item, onChange }: { item: BacktestItem; onChange: () 
   };
   const promote = async () => {
     await post('/api/v1/deployments/{deployment}/promote', { path: { deployment: item.version } });
+    renew('/deployment');
     return `Version ${item.version} is current.`;
   };
   return (

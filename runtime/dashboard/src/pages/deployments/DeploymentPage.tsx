@@ -7,7 +7,7 @@ import type { DeploymentItem, TaskItem } from '../../api/types';
 import { bytes, counted, duration } from '../../core/format';
 import { useDeployments } from '../../core/known';
 import { lazy } from '../../core/lazy';
-import { useQuery } from '../../core/query';
+import { renew, useQuery } from '../../core/query';
 import { query, setQuery } from '../../core/router';
 import { environment, pathIn } from '../../core/session';
 import { Id } from '../../ui/Copy';
@@ -35,7 +35,7 @@ export function DeploymentPage({ version }: { version: string }) {
   const item = found.data;
   const promote = async () => {
     const done = await post('/api/v1/deployments/{deployment}/promote', { path: { deployment: version } });
-    found.reload();
+    renew('/deployment');
     const released = done.releasedRuns > 0 ? ` ${counted(done.releasedRuns, 'run')} had waited for it.` : '';
     return `Version ${done.version} is current.${released}`;
   };

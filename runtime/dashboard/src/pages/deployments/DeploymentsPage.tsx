@@ -4,7 +4,7 @@ import { useState } from 'preact/hooks';
 import { get, post } from '../../api/client';
 import type { DeploymentItem } from '../../api/types';
 import { bytes } from '../../core/format';
-import { useQuery } from '../../core/query';
+import { renew, useQuery } from '../../core/query';
 import { address } from '../../core/router';
 import { environment, pathIn } from '../../core/session';
 import { Confirm } from '../../ui/Dialog';
@@ -45,7 +45,7 @@ export function DeploymentsPage() {
   );
   const rollBack = async () => {
     const done = await post('/api/v1/deployments/rollback');
-    found.reload();
+    renew('/deployment');
     return `Version ${done.version} is current again.`;
   };
   return (

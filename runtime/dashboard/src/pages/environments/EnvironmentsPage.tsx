@@ -10,9 +10,10 @@ import { Confirm } from '../../ui/Dialog';
 import { Field, TextField } from '../../ui/Field';
 import { Page, Section } from '../../ui/Page';
 import { Table, type Column } from '../../ui/Table';
+import { GateDialog } from './GateDialog';
 import { Keys } from './Keys';
 
-type Open = { kind: 'egress' | 'limit'; item: EnvironmentItem };
+type Open = { kind: 'egress' | 'limit' | 'gate'; item: EnvironmentItem };
 
 export function EnvironmentsPage() {
   const [open, setOpen] = useState<Open>();
@@ -42,6 +43,9 @@ export function EnvironmentsPage() {
           <button type="button" class="quiet" onClick={() => setOpen({ kind: 'limit', item })}>
             Limit
           </button>
+          <button type="button" class="quiet" onClick={() => setOpen({ kind: 'gate', item })}>
+            Gate
+          </button>
         </span>
       ),
     },
@@ -59,6 +63,7 @@ export function EnvironmentsPage() {
         <Keys />
       </Section>
       {open?.kind === 'egress' && <EgressDialog item={open.item} onClose={() => setOpen(undefined)} />}
+      {open?.kind === 'gate' && <GateDialog item={open.item} onClose={() => setOpen(undefined)} />}
       {open?.kind === 'limit' && <LimitDialog item={open.item} onClose={() => setOpen(undefined)} />}
     </Page>
   );

@@ -19,7 +19,8 @@ type Open = { kind: 'new' } | { kind: 'revoke'; item: ApiKeyItem } | { kind: 'ma
 export function Keys() {
   const [open, setOpen] = useState<Open>();
   const found = useQuery('keys', (signal) => get('/admin/v1/keys', { signal }));
-  const close = () => setOpen(undefined);
+  /** A dialog that is done does not close the one that has followed it. */
+  const close = (kind: Open['kind']) => () => setOpen((now) => (now?.kind === kind ? undefined : now));
   const columns: Column<ApiKeyItem>[] = [
     { title: 'Key', cell: (item) => <code>{item.hint}</code> },
     { title: 'Opens', cell: (item) => item.environment },
@@ -66,10 +67,10 @@ export function Keys() {
         }
       </Loaded>
       {open?.kind === 'new' && (
-        <NewKey onMade={(key, slug) => setOpen({ kind: 'made', key, slug })} onDone={found.reload} onClose={close} />
+        <NewKey onMade={(key, slug) => setOpen({ kind: 'made', key, slug })} onDone={found.reload} onClose={close('new')} />
       )}
-      {open?.kind === 'made' && <MadeKey secret={open.key} slug={open.slug} onClose={close} />}
-      {open?.kind === 'revoke' && <Revoke item={open.item} onDone={found.reload} onClose={close} />}
+      {open?.kind === 'made' && <MadeKey secret={open.key} slug={open.slug} onClose={close('made')} />}
+      {open?.kind === 'revoke' && <Revoke item={open.item} onDone={found.reload} onClose={close('revoke')} />}
     </>
   );
 }
@@ -84,14 +85,13 @@ function NewKey({ onMade, onDone, onClose }: NewKeyProps) {
   const slugs = environments.value.filter((item) => !item.branch).map((item) => item.slug);
   const [slug, setSlug] = useState(slugs[0] ?? 'dev');
   const [kind, setKind] = useState('root');
-  const [made, setMade] = useState<string>();
   const create = async () => {
     const answer = await post('/admin/v1/keys', { body: { environment: slug, additional: kind === 'additional' } });
     onDone();
-    setMade(answer.key);
+    onMade(answer.key, slug);
   };
   return (
-    <Confirm title="New API key" verb="Make it" run={create} onClose={() => (made ? onMade(made, slug) : onClose())}>
+    <Confirm title="New API key" verb="Make it" run={create} onClose={onClose}>
       <SelectField
         label="Environment"
         value={slug}

@@ -57,7 +57,7 @@ export function Logs({ run }: { run: RunDetails }) {
               </option>
             ))}
           </select>
-          {shown && shown.length > 0 && <Copy text={whole()} label="these lines" />}
+          {shown && shown.length > 0 && <Copy text={whole} label="these lines" />}
         </>
       }
     >

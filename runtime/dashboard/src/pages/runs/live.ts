@@ -21,6 +21,8 @@ interface Cursor {
 interface Page {
   rows: RunItem[];
   pagination: Pagination;
+  /** Whether there are older runs than those in `rows`. */
+  hasMore: boolean;
 }
 
 export interface LiveRuns {
@@ -55,7 +57,7 @@ export function useLiveRuns(filter: Filter, cursor: Cursor): LiveRuns {
       rows.push(...page.data);
       next = page.pagination.next;
     }
-    return { rows, pagination: first.pagination };
+    return { rows, pagination: first.pagination, hasMore: Boolean(next) };
   };
   const seen = useRef(new Map<string, RunItem>());
   const found = useQuery(key, load, { every: () => EVERY_MS });
@@ -69,12 +71,14 @@ export function useLiveRuns(filter: Filter, cursor: Cursor): LiveRuns {
   const kept = new Map(shown.map((id) => [id, fresh.get(id) ?? seen.current.get(id)]));
   seen.current = new Map([...kept].filter((entry): entry is [string, RunItem] => entry[1] !== undefined));
   const isKnown = new Set(shown);
-  const newest = shown[0] ? (seen.current.get(shown[0])?.createdAt ?? '') : '';
-  const reached = page?.rows.at(-1)?.createdAt ?? '';
+  const created = (id: string | undefined) => (id ? (seen.current.get(id)?.createdAt ?? '') : '');
+  // What is not in an answer that reaches further back does not fit any more.
+  const reached = page?.hasMore ? (page.rows.at(-1)?.createdAt ?? '') : '';
+  const oldest = shown.length < PAGE_ROWS ? '' : created(shown.at(-1));
   return {
     rows: page && [...seen.current.values()],
-    gone: new Set(shown.filter((id) => !fresh.has(id) && (seen.current.get(id)?.createdAt ?? '') > reached)),
-    news: page?.rows.filter((row) => !isKnown.has(row.id) && row.createdAt >= newest).length ?? 0,
+    gone: new Set(shown.filter((id) => !fresh.has(id) && created(id) > reached)),
+    news: page?.rows.filter((row) => !isKnown.has(row.id) && row.createdAt >= oldest).length ?? 0,
     showNews: () => {
       order.current.ids = page?.rows.slice(0, PAGE_ROWS).map((row) => row.id) ?? [];
       redraw((count) => count + 1);

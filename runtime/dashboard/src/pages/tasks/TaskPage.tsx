@@ -6,6 +6,7 @@ import { formatJson } from '../../api/exact';
 import type { RunItem } from '../../api/types';
 import { useAction } from '../../core/action';
 import { counted, duration, shortId } from '../../core/format';
+import { useTasks, type DeployedTask } from '../../core/known';
 import { useQuery } from '../../core/query';
 import { navigate, query, setQuery } from '../../core/router';
 import { environment, pathIn } from '../../core/session';
@@ -21,7 +22,6 @@ import { Empty, Loaded, Refusal } from '../../ui/states';
 import { statusWord } from '../../ui/Status';
 import { useVersions } from '../replay/versions';
 import { RunsTable } from '../runs/RunsTable';
-import { useTasks, type DeployedTask } from './TasksPage';
 
 const EVERY_MS = 3_000;
 const OLD_PAYLOADS = 20;

@@ -1,10 +1,10 @@
 // The tasks of the environment: what can be triggered, and by which version.
 
 import { get } from '../../api/client';
-import type { DeploymentItem, TaskItem, TaskStatistics } from '../../api/types';
+import type { TaskStatistics } from '../../api/types';
 import { count, duration } from '../../core/format';
-import { useDeployments } from '../../core/known';
-import { useQuery, type Query } from '../../core/query';
+import { useTasks, type DeployedTask } from '../../core/known';
+import { useQuery } from '../../core/query';
 import { query, setQuery } from '../../core/router';
 import { environment, pathIn } from '../../core/session';
 import { Page } from '../../ui/Page';
@@ -13,36 +13,6 @@ import { TaskSpark } from '../../ui/Spark';
 import { FailureShare } from '../../ui/FailureShare';
 import { Empty, Loaded } from '../../ui/states';
 import { Table, type Column } from '../../ui/Table';
-
-export interface DeployedTask extends TaskItem {
-  version: string;
-  component: string;
-}
-
-/** The tasks of the versions that are current. */
-export function useTasks(): Query<DeployedTask[]> {
-  const slug = environment.value?.slug;
-  const current = useDeployments()?.filter((item) => item.isCurrent);
-  return useQuery(
-    current && `${slug}/tasks/${current.map((item) => item.version).join()}`,
-    async (signal) => {
-      const details = await Promise.all(
-        (current ?? []).map((item) => get('/api/v1/deployments/{deployment}', { path: { deployment: item.version }, signal })),
-      );
-      return tasksOf(details);
-    },
-    { keepsOld: true },
-  );
-}
-
-/** A task is of the newest version that has it. */
-function tasksOf(deployments: readonly DeploymentItem[]): DeployedTask[] {
-  const tasks = new Map<string, DeployedTask>();
-  for (const item of [...deployments].reverse()) {
-    for (const task of item.tasks ?? []) tasks.set(task.id, { ...task, version: item.version, component: item.component });
-  }
-  return [...tasks.values()].sort((one, other) => one.id.localeCompare(other.id));
-}
 
 const EVERY_MS = 10_000;
 
