@@ -15,6 +15,8 @@ const SECRET: &str = "hush-hush-7431";
 /// What works when it is no replay.
 const WORKS: &[&str] =
     &["get", "post", "variable", "trigger", "await", "batch", "complete", "create", "tags", "parent", "stream"];
+/// All that it tries.
+const ATTEMPTS: usize = 19;
 /// What a replay only notes; the guest is told that it was done.
 const NOTED: &[&str] = &["complete", "create", "tags", "parent", "stream"];
 
@@ -93,70 +95,95 @@ fn calls(list: &Value) -> Vec<String> {
     calls
 }
 
+/// How a replay is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Case {
+    /// In a child that is executed.
+    within: bool,
+    mode: &'static str,
+}
+
+impl Case {
+    const ALL: [Self; 4] = [
+        Self { within: false, mode: "sandbox" },
+        Self { within: false, mode: "shadow" },
+        Self { within: true, mode: "sandbox" },
+        Self { within: true, mode: "shadow" },
+    ];
+
+    /// What the guest was told of an attempt: that it worked, or not.
+    fn works(self, name: &str) -> bool {
+        let is_run = self.within && ["trigger", "await", "batch"].contains(&name);
+        let is_read = self.mode == "shadow" && name == "get";
+        NOTED.contains(&name) || is_run || is_read
+    }
+
+    fn check_told(self, report: &Value) {
+        let told = items(&report["comparison"]["output"]);
+        for change in &told {
+            let (path, after) = (change["path"].as_str().unwrap(), change["after"].as_str().unwrap());
+            let name = path.trim_start_matches("$.").trim_start_matches("$[\"").trim_end_matches("\"]");
+            assert_eq!(after.starts_with("\"ok "), self.works(name), "{name}: {after}, {self:?}");
+        }
+        assert_eq!(told.len(), ATTEMPTS, "{self:?}: {report:#}");
+    }
+
+    fn check_listed(self, report: &Value, prison: &Prison) {
+        let comparison = &report["comparison"];
+        let effects = if self.within { &items(&comparison["children"])[0]["effects"] } else { &comparison["effects"] };
+        let [open, redirect, denied] =
+            [&prison.open, &prison.redirect, &prison.denied].map(|site| site.url("127.0.0.1"));
+        let mut unmatched = vec!["environment environment variables".to_owned(), format!("http POST {open}")];
+        let added = calls(&effects["added"]);
+        match self.mode {
+            "sandbox" => {
+                let read = [&*open, &redirect, &denied, "http://adversary.invalid/secret"];
+                unmatched.extend(read.map(|url| format!("http GET {url}")));
+            }
+            // It was sent on its way, and stopped there.
+            _ => assert!(added.contains(&format!("http GET {denied}")), "{self:?}: {report:#}"),
+        }
+        if !self.within {
+            unmatched.extend(["batch-trigger 2", "trigger accomplice", "trigger accomplice"].map(str::to_owned));
+        }
+        unmatched.sort();
+        assert_eq!(calls(&effects["unmatched"]), unmatched, "{self:?}: {report:#}");
+        for kind in ["complete-token", "create-token", "tags", "metadata", "stream", "trigger", "batch-trigger"] {
+            assert!(added.iter().any(|call| call.starts_with(kind)), "{kind} is not listed, {self:?}: {report:#}");
+        }
+        assert_eq!(items(&effects["newHosts"]).len(), 4, "{self:?}: {report:#}");
+        assert_eq!(report["verdict"], "output-changed", "{self:?}: {report:#}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_adversary_gets_nowhere_and_is_seen() {
     let prison = Prison::start().await;
     let app = &prison.app;
     // It does know how to: live, what is allowed works.
     let live = app.call("adversary", json!({ "plan": prison.plan(&prison.token().await) })).await;
-    for (name, came) in live["output"].as_object().unwrap() {
+    let attempts = live["output"].as_object().unwrap();
+    assert_eq!(attempts.len(), ATTEMPTS);
+    for (name, came) in attempts {
         assert_eq!(came.as_str().unwrap().starts_with("ok "), WORKS.contains(&&**name), "{name}: {came}");
     }
     let token = prison.token().await;
-    for within in [false, true] {
+    for case @ Case { within, mode } in Case::ALL {
         let source = app.call("adversary", json!({ "within": within })).await;
         let source = source["id"].as_str().unwrap();
-        for mode in ["sandbox", "shadow"] {
-            let before = prison.traces(source, &token).await;
-            let options = json!({ "children": if within { "execute" } else { "recorded" } });
-            let payload = json!({ "within": within, "plan": prison.plan(&token) });
-            let body = json!({ "mode": mode, "payload": payload, "options": options });
-            let report = app.post(&format!("/api/v1/runs/{source}/replay"), body).await.ok();
-            let case = format!("within: {within}, {mode}: {report:#}");
+        let before = prison.traces(source, &token).await;
+        let options = json!({ "children": if within { "execute" } else { "recorded" } });
+        let payload = json!({ "within": within, "plan": prison.plan(&token) });
+        let body = json!({ "mode": mode, "payload": payload, "options": options });
+        let report = app.post(&format!("/api/v1/runs/{source}/replay"), body).await.ok();
 
-            // In the shadow, two pages may be read.
-            let [open, redirect, denied] = before.requests;
-            let read = usize::from(mode == "shadow");
-            let expected = Traces { requests: [open + read, redirect + read, denied], ..before };
-            assert_eq!(prison.traces(source, &token).await, expected, "{case}");
-            assert!(!report.to_string().contains(SECRET), "{case}");
-            for change in items(&report["comparison"]["output"]) {
-                let (path, after) = (change["path"].as_str().unwrap(), change["after"].as_str().unwrap());
-                let name = path.trim_start_matches("$.").trim_start_matches("$[\"").trim_end_matches("\"]");
-                let is_run = within && ["trigger", "await", "batch"].contains(&name);
-                let is_read = mode == "shadow" && name == "get";
-                let works = NOTED.contains(&name) || is_run || is_read;
-                assert_eq!(after.starts_with("\"ok "), works, "{name}: {after}, {case}");
-            }
-            assert_eq!(
-                items(&report["comparison"]["output"]).len(),
-                live["output"].as_object().unwrap().len(),
-                "{case}"
-            );
-
-            let comparison = &report["comparison"];
-            let effects = if within { &items(&comparison["children"])[0]["effects"] } else { &comparison["effects"] };
-            let (open, redirect) = (prison.open.url("127.0.0.1"), prison.redirect.url("127.0.0.1"));
-            let denied = prison.denied.url("127.0.0.1");
-            let mut unmatched = vec!["environment environment variables".to_owned(), format!("http POST {open}")];
-            let read = [&*open, &redirect, &denied, "http://adversary.invalid/secret"];
-            match mode {
-                "sandbox" => unmatched.extend(read.map(|url| format!("http GET {url}"))),
-                // It was sent on its way, and stopped there.
-                _ => assert!(calls(&effects["added"]).contains(&format!("http GET {denied}")), "{case}"),
-            }
-            if !within {
-                unmatched.extend(["batch-trigger 2", "trigger accomplice", "trigger accomplice"].map(str::to_owned));
-            }
-            unmatched.sort();
-            assert_eq!(calls(&effects["unmatched"]), unmatched, "{case}");
-            let added = calls(&effects["added"]);
-            for kind in ["complete-token", "create-token", "tags", "metadata", "stream", "trigger", "batch-trigger"] {
-                assert!(added.iter().any(|call| call.starts_with(kind)), "{kind} is not listed: {case}");
-            }
-            let hosts = items(&effects["new_hosts"]).len().max(items(&effects["newHosts"]).len());
-            assert_eq!(hosts, 4, "{case}");
-            assert_eq!(report["verdict"], "output-changed", "{case}");
-        }
+        // In the shadow, two pages may be read.
+        let [open, redirect, denied] = before.requests;
+        let read = usize::from(mode == "shadow");
+        let expected = Traces { requests: [open + read, redirect + read, denied], ..before };
+        assert_eq!(prison.traces(source, &token).await, expected, "{case:?}: {report:#}");
+        assert!(!report.to_string().contains(SECRET), "{case:?}: {report:#}");
+        case.check_told(&report);
+        case.check_listed(&report, &prison);
     }
 }

@@ -7,7 +7,7 @@ use std::fs;
 use dacapo::prelude::*;
 
 const TRIED: &[&str] = &[
-    "get", "post", "denied", "redirected", "unknown-name", "variable", "passwd", "up", "environ", "root", "write",
+    "get", "post", "denied", "redirected", "unknown-name", "variable", "passwd", "up", "environ", "etc", "write",
     "trigger", "await", "batch", "complete", "create", "tags", "parent", "stream",
 ];
 
@@ -54,7 +54,7 @@ fn attempt(name: &str, plan: &Plan) -> String {
         "passwd" => said(fs::read("/etc/passwd").map(|bytes| bytes.len())),
         "up" => said(fs::read("/scratch/../../etc/passwd").map(|bytes| bytes.len())),
         "environ" => said(fs::read("/proc/self/environ").map(|bytes| bytes.len())),
-        "root" => said(fs::read_dir("/").map(Iterator::count)),
+        "etc" => said(fs::read_dir("/etc").map(Iterator::count)),
         "write" => said(fs::write("/tmp/adversary", "x").map(|()| "written")),
         "trigger" => said(harmless().trigger().map(|_| "triggered")),
         "await" => said(harmless().trigger_and_wait::<Value>().map(|_| "ended")),
