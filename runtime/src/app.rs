@@ -141,8 +141,7 @@ impl App {
         let schedules = Schedules::new(storage.clone(), clock.clone(), defaults);
         let runs = Runs::new(storage.clone(), clock.clone(), defaults);
         let bulks = Bulks::new(storage.clone(), runs.clone(), clock.clone(), config.max_waiting_runs);
-        let replays = ReplayLimits { attempts: attempt_limits(&config), recordings_kept: config.journal_retention };
-        let keyed = (server_key.clone(), replays);
+        let keyed = (server_key.clone(), replay_limits(&config));
         let backtests = Backtests::new(storage.clone(), lane, runs.clone(), clock.clone(), keyed);
         let (stop_serving, stop_listening) = watch::channel(false);
         let server = Arc::new(Server {
@@ -329,6 +328,10 @@ fn attempt_limits(config: &Config) -> AttemptLimits {
         max_host_wait: config.max_host_wait,
         scratch_bytes: config.scratch_quota_bytes,
     }
+}
+
+fn replay_limits(config: &Config) -> ReplayLimits {
+    ReplayLimits { attempts: attempt_limits(config), recordings_kept: config.journal_retention }
 }
 
 /// The key of the data directory. One is made only while nothing is encrypted: a new key beside old
