@@ -304,7 +304,7 @@ async fn what_nobody_looked_at_is_not_in_the_recording() {
     // Who looks further does not know.
     let observed = desk.changed(json!([forget]), json!([post])).await;
     assert_eq!(unmatched(&observed.effects), [&*line]);
-    assert!(output(&observed)[0].as_str().unwrap().contains("refused"), "{:?}", observed.end);
+    assert!(output(&observed)[0].as_str().unwrap().contains("ConnectionRefused"), "{:?}", observed.end);
     let observed = desk.changed(json!([begin]), json!([post])).await;
     assert_eq!(unmatched(&observed.effects), [&*line]);
     let source = desk.source(json!([begin])).await;
@@ -326,7 +326,7 @@ async fn who_waited_in_vain_does_so_again() {
     assert_eq!(unmatched(&observed.effects), [""; 0]);
     // Who waits for nothing else gets no answer either, and that is listed.
     let observed = desk.replay(&source, Unmatched::Block, &json!([{ "begin": [url, 1] }])).await.unwrap();
-    assert_eq!(unmatched(&observed.effects), [format!("POST {url}")]);
+    assert_eq!(unmatched(&observed.effects)[0], format!("POST {url}"));
 }
 
 #[tokio::test]
