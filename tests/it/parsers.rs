@@ -357,7 +357,7 @@ fn any_path_and_key_are_answered() {
     let (runtime, app, _) = server();
     let segment = prop_oneof!["[!-~&&[^?#/]]{0,20}", "(%[0-9a-fA-F]{2}){0,6}", "run_[0-9a-v]{20,30}"];
     let sent = requests().run(&(segment, "[ -~]{0,40}"), |(segment, key)| {
-        for path in ["/api/v3/runs/", "/api/v1/deployments/", "/api/v1/projects/p/envvars/", "/"] {
+        for path in ["/api/v3/runs/", "/api/v1/deployments/", "/api/v1/projects/p/envvars/", "/nowhere/"] {
             let path = format!("{path}{segment}");
             if path.parse::<Uri>().is_err() {
                 continue;

@@ -75,7 +75,8 @@ class Visit {
     this.refuse("/api/v1/session");
     await this.page.getByLabel("Admin key").fill(this.server.adminKey);
     await this.page.getByRole("button", { name: "Sign in" }).click();
-    await this.page.getByRole("navigation").first().waitFor();
+    await this.page.getByLabel("Admin key").waitFor({ state: "detached" });
+    await this.settled();
   }
 
   /** An answer of this path is meant to be a refusal. */

@@ -335,6 +335,7 @@ pub struct RelatedRun {
 
 /// An entry of a list of runs.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct RunItem {
     /// What every view has.
     #[serde(flatten)]

@@ -148,6 +148,9 @@ fn look(message: &str) -> String {
     let mut quote = None;
     for word in message.chars().take(MAX_LOOK_CHARS).collect::<String>().split_whitespace() {
         let word = without_quoted(word, &mut quote);
+        if word.is_empty() {
+            continue;
+        }
         let varies = word.chars().any(|c| c.is_ascii_digit());
         look.push_str(if varies { "#" } else { &word });
         look.push(' ');

@@ -95,7 +95,7 @@ impl Storage {
     pub async fn present(&self, environment: EnvironmentId) -> Result<Present, Error> {
         let count = "SELECT COUNT(*) FROM (
                          SELECT 1 AS one FROM runs WHERE environment_id = ?1 AND status = ?2 LIMIT ?3
-                     ) AS some";
+                     ) AS found";
         let oldest = "SELECT queued_at FROM runs WHERE environment_id = ?1 AND status = 'queued' ORDER BY id LIMIT 1";
         let alive = [Status::Executing, Status::Queued, Status::Waiting, Status::Delayed, Status::PendingVersion];
         self.read(move |tx| {

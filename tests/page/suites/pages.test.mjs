@@ -29,7 +29,7 @@ after(async () => {
 async function furnish(server) {
   await server.deploy("echo_v1", { name: "echo" });
   await server.deploy("script");
-  const version = await server.deploy("echo_v2", { name: "echo", query: "&promote=false" });
+  const version = await server.deploy("echo_v2", { name: "echo", query: "&skipPromotion=true" });
   for (const n of [1, 2, 3]) await server.call("echo", { n }, { tags: ["even", "odd"].slice(n % 2) });
   const failed = await server.call("leaf", { fail: "no prices in CHF" });
   const spans = [{ log: "begins" }, { span: [{ log: "within" }, { child: { task: "leaf", payload: { echo: 1 } } }, { sleep_ms: 20 }] }, { wait_ms: 30 }];
