@@ -22,7 +22,7 @@ export function App() {
 function Content() {
   switch (session.value) {
     case 'unknown':
-      return <Loading />;
+      return <p class="boot">Dacapo</p>;
     case 'unreachable':
       return <Failure text="The server does not answer. Check that it runs." retry={() => void findSession()} />;
     case 'signed-out':

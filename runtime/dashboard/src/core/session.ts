@@ -43,8 +43,11 @@ context.onUnauthorized = () => {
 /** Looks whether the browser has a session. */
 export async function findSession(): Promise<void> {
   try {
-    const found = await get('/api/v1/session');
-    await begin(found.csrfToken);
+    // Both at once: who has no session gets neither.
+    const [found, known] = await Promise.all([get('/api/v1/session'), get('/admin/v1/environments')]);
+    context.csrfToken = found.csrfToken;
+    environments.value = known.data;
+    session.value = 'signed-in';
   } catch (error) {
     session.value = error instanceof ApiFailure && error.status === 401 ? 'signed-out' : 'unreachable';
   }
@@ -53,7 +56,9 @@ export async function findSession(): Promise<void> {
 /** Trades the admin key for a session. Throws `ApiFailure`. */
 export async function signIn(adminKey: string): Promise<void> {
   const made = await post('/api/v1/session', { body: { adminKey } });
-  await begin(made.csrfToken);
+  context.csrfToken = made.csrfToken;
+  await loadEnvironments();
+  session.value = 'signed-in';
 }
 
 /** Ends the session, here and on the server. */
@@ -63,12 +68,6 @@ export async function signOut(): Promise<void> {
   environments.value = [];
   forgetAnswers();
   session.value = 'signed-out';
-}
-
-async function begin(csrfToken: string): Promise<void> {
-  context.csrfToken = csrfToken;
-  await loadEnvironments();
-  session.value = 'signed-in';
 }
 
 /** Reads the environments again. */

@@ -15,7 +15,7 @@ import { pageQuery, Pager } from '../../ui/Pager';
 import { Empty, Loaded } from '../../ui/states';
 import { Table, type Column } from '../../ui/Table';
 import { Verdict, verdictWord } from '../../ui/Verdict';
-import { ComparisonView, type OnIgnore } from '../compare/ComparisonView';
+import { ComparisonView, endWord, type OnIgnore } from '../compare/ComparisonView';
 import '../../styles/compare.css';
 
 export function Replays({ item, verdict }: { item: BacktestItem; verdict: string | undefined }) {
@@ -96,7 +96,7 @@ function reasonOf(replay: BacktestReplay): string {
   const { ends, output, effects, metadata, passedBudgets } = comparison;
   if (replay.verdict === 'same') return '';
   if (ends.then.kind !== ends.now.kind)
-    return `${ends.then.kind} then, ${ends.now.kind} now. ${ends.now.message ?? ends.then.message ?? ''}`;
+    return `${endWord(ends.then.kind)} then, ${endWord(ends.now.kind)} now. ${ends.now.message ?? ends.then.message ?? ''}`;
   const host = effects.newHosts.items[0];
   if (host) return `New host ${host}`;
   const budget = passedBudgets?.[0];

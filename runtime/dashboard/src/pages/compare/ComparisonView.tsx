@@ -77,10 +77,23 @@ function linesOf({ ends, usage, logs }: Comparison): Line[] {
   ];
 }
 
+const END_WORDS: Record<string, string> = {
+  completed: 'completed',
+  task: 'failed',
+  crash: 'crashed',
+  'out-of-memory': 'out of memory',
+  'time-limit': 'timed out',
+};
+
+/** How a run ended, as a word. */
+export function endWord(kind: string): string {
+  return END_WORDS[kind] ?? kind;
+}
+
 function End({ end }: { end: Comparison['ends']['then'] }) {
   return (
     <>
-      {end.kind}
+      {endWord(end.kind)}
       {end.name && <b> {end.name}</b>}
       {end.message && <span class="faint"> {end.message}</span>}
     </>

@@ -19,6 +19,8 @@ export function Effects({ effects, onIgnore }: EffectsProps) {
   const lists = [added, removed, changed, reordered, newHosts, unmatched];
   const total = lists.reduce((sum, list) => sum + list.items.length, 0);
   const more = lists.reduce((sum, list) => sum + (list.more ?? 0), 0);
+  // A call that is not in the recording is an added one, too: it is shown once.
+  const isUnmatched = (call: EffectCall) => unmatched.items.some((other) => nameOf(other) === nameOf(call));
   const calls = (items: readonly EffectCall[], word: string, tone: string) =>
     items.map((call, place) => (
       <Call key={`${word}${place}`} word={word} tone={tone} call={call} onIgnore={onIgnore}>
@@ -37,8 +39,12 @@ export function Effects({ effects, onIgnore }: EffectsProps) {
       )}
       {total === 0 && <p class="faint">It makes the same calls as then.</p>}
       <ul class="changes">
-        {calls(unmatched.items, 'not in the recording', 'bad')}
-        {calls(added.items, 'added', 'now')}
+        {calls(unmatched.items, 'added, not in the recording', 'bad')}
+        {calls(
+          added.items.filter((call) => !isUnmatched(call)),
+          'added',
+          'now',
+        )}
         {calls(removed.items, 'removed', 'then')}
         {changed.items.map((call, place) => (
           <Call key={`changed${place}`} word="changed" tone="waiting" call={call} onIgnore={onIgnore}>
@@ -57,6 +63,10 @@ export function Effects({ effects, onIgnore }: EffectsProps) {
       {more > 0 && <p class="faint">{counted(more, 'more difference')} not shown.</p>}
     </Section>
   );
+}
+
+function nameOf(call: EffectCall): string {
+  return `${call.kind} ${call.target} ${call.arguments}`;
 }
 
 interface CallProps {
