@@ -3,7 +3,7 @@
 // with a text for people. Keeps no key: the session is a cookie that scripts cannot read.
 
 import { parseJson } from './exact';
-import type { Paths } from './paths';
+import type { paths as Paths } from './schema';
 import type { Loose } from './types';
 
 type Method = 'get' | 'post' | 'put' | 'delete';

@@ -35,7 +35,8 @@ export interface paths {
         /**
          * Says what a version must stand before it is made current.
          * @description Deployments that ask to be made current are then stored, and a backtest on the newest runs of their tasks decides.
-         *     Promoting by hand, and rolling back, go on as ever.
+         *     A deployment that brings a policy of its own is held to the stricter of both. To promote a version by hand that was
+         *     never current takes the admin key then; rolling back goes on as ever.
          */
         put: operations["administration_set_backtest_policy"];
         post?: never;
@@ -184,7 +185,8 @@ export interface paths {
         put?: never;
         /**
          * Replays runs that have ended on a version, in the sandbox, and compares what it does with what was done then.
-         * @description It is done in the background. No run is made, and no effect leaves the server.
+         * @description It is done in the background. No run is made, and no effect leaves the server. Where the environment has a backtest
+         *     policy, there is no other `gate`.
          */
         post: operations["backtests_create"];
         delete?: never;
@@ -518,9 +520,31 @@ export interface paths {
         put?: never;
         /**
          * Makes a deployment current: its tasks run on it from now on. Runs that have started stay where they are.
-         * @description Makes a deployment current: its tasks run on it from now on. Runs that have started stay where they are.
+         * @description Where the environment has a backtest policy, a version that was never current takes the admin key (with the header
+         *     `x-dacapo-environment`), and it stays on record that the policy was passed by; or it is uploaded again, and its
+         *     backtest decides.
          */
         post: operations["deployments_promote"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/errors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Errors with which runs have ended, in groups that look alike.
+         * @description Errors with which runs have ended, in groups that look alike.
+         */
+        get: operations["statistics_errors"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -564,6 +588,26 @@ export interface paths {
          * @description Takes a payload from whoever has a link.
          */
         put: operations["payloads_upload"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/overview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How the environment is: what runs and waits now, and what has ended, over time and by task.
+         * @description How the environment is: what runs and waits now, and what has ended, over time and by task.
+         */
+        get: operations["statistics_overview"];
+        put?: never;
         post?: never;
         delete?: never;
         options?: never;
@@ -775,6 +819,26 @@ export interface paths {
          * @description The runs of the environment, newest first: of all times, unless the filter says otherwise.
          */
         get: operations["runs_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/count": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How many runs a list has, as far as 10,000.
+         * @description How many runs a list has, as far as 10,000.
+         */
+        get: operations["runs_count"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1151,6 +1215,26 @@ export interface paths {
          * @description Ends the session of the cookie.
          */
         delete: operations["sessions_end"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tasks/{task}/statistics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How runs of a task ended, over time.
+         * @description How runs of a task ended, over time.
+         */
+        get: operations["statistics_of_task"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -2123,6 +2207,8 @@ export interface components {
              * @default null
              */
             bulkAction: string | null;
+            /** @default null */
+            error: components["schemas"]["StringOrList"] | null;
             /**
              * Format: date-time
              * @description Triggered from then on.
@@ -2288,6 +2374,11 @@ export interface components {
          *     left out is counted.
          */
         Comparison: {
+            /**
+             * @description The same of the runs that were executed in place of those that it triggered, where something differs or is not
+             *     answered.
+             */
+            children?: components["schemas"]["Listed_ChildChanges"];
             /** @description What differs in the calls that reach beyond the run. */
             effects: components["schemas"]["EffectChanges"];
             /** @description How they ended. */
@@ -2296,6 +2387,11 @@ export interface components {
             logs: components["schemas"]["Both_LogLines"];
             /** @description What differs in the metadata. */
             metadata: components["schemas"]["Listed_Change"];
+            /**
+             * @description Variables that the environment has now and the recording has not: names alone, where the replay looked for
+             *     variables. It saw them only if the current ones were asked for.
+             */
+            newVariables?: components["schemas"]["Listed_String"];
             /** @description What differs in the output, or in the error. */
             output: components["schemas"]["Listed_Change"];
             /** @description The budgets of the rules that were passed, in sentences. */
@@ -2432,7 +2528,10 @@ export interface components {
             deployment: components["schemas"]["DeploymentItem"];
             /** @description Whether these bytes are new; else the deployment that has them already is the answer. */
             isNew: boolean;
-            /** @description Dacapo's: why it was made current without a backtest, where one was asked for. */
+            /**
+             * @description Dacapo's: why it was made current without a backtest, where one was asked for; or that the policy of the environment
+             *     counts, where it is stricter than what was asked for.
+             */
             note?: string;
             promotion?: components["schemas"]["PromoteReceipt"];
         };
@@ -2460,6 +2559,11 @@ export interface components {
             imports: string[];
             /** @description Dacapo's: whether a task runs on it now. */
             isCurrent: boolean;
+            /**
+             * Format: date-time
+             * @description Dacapo's: when it was made current last past the backtest policy of its environment, by the operator.
+             */
+            pastPolicyAt?: string;
             /** @description `wasm` */
             runtime?: string;
             /** @description `wasi-0.2` */
@@ -2555,6 +2659,24 @@ export interface components {
             /** @description The name of the error. */
             name?: string;
         };
+        /** @description Runs that have ended. */
+        EndedCounts: {
+            /**
+             * Format: int64
+             * @description With an output.
+             */
+            completed: number;
+            /**
+             * Format: int64
+             * @description Canceled or expired.
+             */
+            dropped: number;
+            /**
+             * Format: int64
+             * @description Failed, crashed, timed out, or not run by the server's fault.
+             */
+            failed: number;
+        };
         /** @description Dacapo's: `PUT /admin/v1/environments/{slug}/concurrency` */
         EnvironmentConcurrency: {
             /**
@@ -2615,6 +2737,41 @@ export interface components {
             param?: string;
             /** @description The sort of error. */
             type?: string;
+        };
+        /** @description Errors of a task that look alike: by name and message, without numbers and what is quoted. */
+        ErrorGroupItem: {
+            /**
+             * Format: int64
+             * @description Runs that ended so, ever.
+             */
+            count: number;
+            /** @description 16 hexadecimal digits. `filter[error]` of a list of runs, and `error` in the filter of a bulk action, take it. */
+            fingerprint: string;
+            /**
+             * Format: date-time
+             * @description When the first of them ended.
+             */
+            firstSeenAt: string;
+            /** @description That run. */
+            lastRunId: string;
+            /**
+             * Format: date-time
+             * @description When the last of them ended.
+             */
+            lastSeenAt: string;
+            /** @description The same; the first KiB of it. */
+            message: string;
+            /** @description As the last run said it. */
+            name: string;
+            /** @description Whose errors. */
+            taskIdentifier: string;
+            /** @description The versions on which they ended, newest first; 10 at most. */
+            versions: string[];
+        };
+        /** @description `GET /api/v1/errors` */
+        ErrorGroupList: {
+            /** @description The last seen first; 200 at most. */
+            data: components["schemas"]["ErrorGroupItem"][];
         };
         /** @description A change of a run's status. */
         EventItem: {
@@ -2701,6 +2858,21 @@ export interface components {
             /** @description `CRON` */
             type: string;
         };
+        /** @description Where a run goes on that failed. */
+        GoesOn: {
+            /** @description The bad news, in a line. */
+            answer?: string;
+            /**
+             * Format: int64
+             * @description The first call that is made, from 1: those before it are answered as they were then.
+             */
+            call: number;
+            /**
+             * @description This call, as the source run made it: `http POST https://a.example`. It is made again, because its answer was bad
+             *     news. Absent where there were none, or the version gets over them: then all calls are answered as they were.
+             */
+            name?: string;
+        };
         /** @description A canned response. */
         HttpStub: {
             /** @description A text is the body itself; anything else is sent as JSON, with its content type. */
@@ -2752,6 +2924,21 @@ export interface components {
                 before?: string | null;
                 /** @description Where, as rules name it: `$.items[3].total`; for errors `kind`, `name` or `message`. */
                 path: string;
+            }[];
+            /**
+             * Format: int64
+             * @description How many were left out.
+             */
+            more?: number;
+        };
+        /** @description The first items of a list, and how many more there are. */
+        Listed_ChildChanges: {
+            /** @description The first. */
+            items: {
+                /** @description What differs from the run in whose place it was executed; all is new where that is not on record. */
+                effects: components["schemas"]["EffectChanges"];
+                /** @description Its task. */
+                task: string;
             }[];
             /**
              * Format: int64
@@ -2992,6 +3179,19 @@ export interface components {
             /** @description How the queue is named. */
             type?: components["schemas"]["QueueKind"];
         };
+        /** @description `GET /api/v1/overview` */
+        Overview: {
+            /** @description What ended in the time that was asked for. */
+            ended: components["schemas"]["EndedCounts"];
+            /** @description Whether there was more than is counted here: the oldest is missing. */
+            isCut: boolean;
+            /** @description What is there now. */
+            now: components["schemas"]["PresentCounts"];
+            /** @description The same over time. */
+            series: components["schemas"]["Series"];
+            /** @description The same of each task that had any, by its id. */
+            tasks: components["schemas"]["TaskStatistics"][];
+        };
         /** @description A page of a list that is counted. */
         PageNumber: {
             /**
@@ -3028,6 +3228,39 @@ export interface components {
             action: components["schemas"]["PauseAction"];
             /** @description How the queue is named. */
             type?: components["schemas"]["QueueKind"];
+        };
+        /** @description Runs that have not ended. Each is counted up to 10,001, which means: more than 10,000. */
+        PresentCounts: {
+            /**
+             * Format: int64
+             * @description Not due yet.
+             */
+            delayed: number;
+            /**
+             * Format: int64
+             * @description With a worker.
+             */
+            executing: number;
+            /**
+             * Format: date-time
+             * @description When the queued run was queued that was triggered first.
+             */
+            oldestQueuedAt?: string;
+            /**
+             * Format: int64
+             * @description Waiting for a version that has their task.
+             */
+            pendingVersion: number;
+            /**
+             * Format: int64
+             * @description Waiting for a worker, or for a place in their queue.
+             */
+            queued: number;
+            /**
+             * Format: int64
+             * @description Waiting for something outside.
+             */
+            waiting: number;
         };
         /** @description The answer to `POST /api/v1/deployments/{version}/promote` and `POST /api/v1/deployments/rollback`. */
         PromoteReceipt: {
@@ -3265,9 +3498,12 @@ export interface components {
             stubs: components["schemas"]["ReplayStubs"] | null;
             /** @default null */
             unmatched: components["schemas"]["UnmatchedPolicy"] | null;
+            /** @default null */
+            variables: components["schemas"]["VariablesPolicy"] | null;
         };
         /** @description The answer to a replay. */
         ReplayReceipt: {
+            goesOn?: components["schemas"]["GoesOn"];
             /** @description The new run. */
             id: string;
             /** @description Dacapo's: whether an idempotency key named an older run, which stands for the replay. */
@@ -3304,6 +3540,11 @@ export interface components {
              * @default null
              */
             delay: string | null;
+            /**
+             * @description Dacapo's, with `fromFailure`: also if another run goes on from there already. What that one did is done again.
+             * @default null
+             */
+            force: boolean | null;
             /**
              * @description Dacapo's, of a run that failed: the new run goes on where that failed, with what it was answered before, on the
              *     version. Where the version asks something else up to there, the answer is 409, and nothing is done. The new run
@@ -3566,6 +3807,16 @@ export interface components {
             /** @description The version it runs on, once it has started or where it is locked. */
             version?: string;
         };
+        /** @description `GET /api/v1/runs/count` */
+        RunCount: {
+            /**
+             * Format: int64
+             * @description Runs that meet the conditions: 10,000 at most.
+             */
+            count: number;
+            /** @description Whether there are more. */
+            isMore: boolean;
+        };
         /** @description `GET /api/v3/runs/{runId}` */
         RunDetails: components["schemas"]["RunCommon"] & {
             /**
@@ -3575,12 +3826,28 @@ export interface components {
             attemptCount: number;
             /** @description The batch that it is an item of. */
             batchId?: string;
+            /** @description Dacapo's: the bulk action that made it. */
+            bulkActionId?: string;
+            /** @description Dacapo's: its part of the queue, where that is divided by keys. */
+            concurrencyKey?: string;
             /**
              * Format: int32
              * @description 0 for a run that no run triggered.
              */
             depth: number;
             error?: components["schemas"]["SerializedError"];
+            /** @description Dacapo's: the machine, where the trigger named one. */
+            machine?: string;
+            /**
+             * Format: int32
+             * @description Dacapo's: the most attempts, where the trigger named a number.
+             */
+            maxAttempts?: number;
+            /**
+             * Format: int32
+             * @description Dacapo's: CPU seconds, where the trigger named a number.
+             */
+            maxDuration?: number;
             /** @description What the task returned. */
             output?: unknown;
             /** @description What the task was given, as plain JSON. */
@@ -3590,6 +3857,11 @@ export interface components {
              * @description Dacapo's: the most memory an attempt used, in bytes.
              */
             peakMemoryBytes: number;
+            /**
+             * Format: double
+             * @description Dacapo's: how far ahead it stands in the queue, in seconds.
+             */
+            priority: number;
             /** @description Dacapo's: the name of its queue. */
             queue: string;
             /** @description Runs it came from, and runs it made. */
@@ -3609,8 +3881,16 @@ export interface components {
         };
         /** @description An entry of a list of runs. */
         RunItem: components["schemas"]["RunCommon"] & {
+            /**
+             * Format: int32
+             * @description Dacapo's: attempts so far.
+             */
+            attempt_count: number;
             /** @description Where it runs. */
             env: components["schemas"]["EnvironmentRef"];
+            error?: components["schemas"]["SerializedError"];
+            /** @description Dacapo's: the name of its queue. */
+            queue: string;
         };
         /** @description `GET /api/v1/runs` */
         RunList: {
@@ -3721,6 +4001,29 @@ export interface components {
             name?: string;
             /** @description One frame a line. */
             stackTrace?: string;
+        };
+        /** @description Counts of intervals that follow one another. All lists are as long. */
+        Series: {
+            /** @description Runs that completed in each. */
+            completed: number[];
+            /** @description Runs that were canceled or expired. */
+            dropped: number[];
+            /** @description Runs that failed. */
+            failed: number[];
+            /**
+             * Format: date-time
+             * @description When the first interval begins.
+             */
+            from: string;
+            /** @description The duration that half of them did not pass, in milliseconds; `null`: none of them had started. */
+            p50Ms: (number | null)[];
+            /** @description The duration that 99 of 100 did not pass. */
+            p99Ms: (number | null)[];
+            /**
+             * Format: int64
+             * @description How long each is.
+             */
+            stepSeconds: number;
         };
         /** @description A session. */
         SessionItem: {
@@ -3899,6 +4202,13 @@ export interface components {
              */
             ttlSeconds?: number;
         };
+        /** @description `GET /api/v1/tasks/{task}/statistics` */
+        TaskOverview: components["schemas"]["TaskStatistics"] & {
+            /** @description Whether there was more than is counted here: the oldest is missing. */
+            isCut: boolean;
+            /** @description The same over time. */
+            series: components["schemas"]["Series"];
+        };
         /** @description The rules of one task, none of which need be there. */
         TaskReplayRules: {
             /**
@@ -3976,6 +4286,21 @@ export interface components {
             stackTrace?: string;
             /** @enum {string} */
             type: "INTERNAL_ERROR";
+        };
+        /** @description Runs of a task that have ended. */
+        TaskStatistics: components["schemas"]["EndedCounts"] & {
+            /**
+             * Format: double
+             * @description The duration that half of those that started did not pass, in milliseconds.
+             */
+            p50Ms?: number;
+            /**
+             * Format: double
+             * @description The duration that 99 of 100 did not pass.
+             */
+            p99Ms?: number;
+            /** @description The task. */
+            taskIdentifier: string;
         };
         /** @description `GET /api/v1/timezones` */
         TimezoneList: {
@@ -4205,6 +4530,11 @@ export interface components {
             /** @description Its value; of a secret, `<redacted>`. */
             value: string;
         };
+        /**
+         * @description Which variables a replay sees.
+         * @enum {string}
+         */
+        VariablesPolicy: "recorded" | "current";
         /** @description `GET /api/v1/waitpoints/tokens/{token}` */
         WaitpointDetails: components["schemas"]["WaitpointItem"] & components["schemas"]["WaitpointOutput"];
         /** @description A wait token in a list. */
@@ -6936,7 +7266,7 @@ export interface operations {
                 skipPromotion?: boolean;
                 /** @description The caller's own name for the deployment, such as a commit */
                 externalId?: string;
-                /** @description A backtest policy as JSON, such as `{"last":1000,"allow":0}`, instead of that of the environment: the version is made current when its backtest is clean */
+                /** @description A backtest policy as JSON, such as `{"last":1000,"allow":0}`: the version is made current when its backtest is clean. Where the environment has one, too, the stricter counts in every point; `mode` and `options` are then those of the environment */
                 backtest?: string;
             };
             header?: never;
@@ -7589,6 +7919,92 @@ export interface operations {
             };
         };
     };
+    statistics_errors: {
+        parameters: {
+            query?: {
+                /** @description The time until now, such as `1h`, `24h` or `7d`; default `24h`, at most `90d`. Up to `6h` by minutes, else by hours */
+                period?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The groups, the last seen first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorGroupList"];
+                };
+            };
+            /** @description A parameter is unknown or not good */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description There is no good key */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The key or token does not open this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description It does not exist */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Too much at a time: try again later */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The server is overloaded, or shutting down: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     runs_reset_key: {
         parameters: {
             query?: never;
@@ -7924,6 +8340,92 @@ export interface operations {
             };
             /** @description The request is understood and cannot be done */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Too much at a time: try again later */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The server is overloaded, or shutting down: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    statistics_overview: {
+        parameters: {
+            query?: {
+                /** @description The time until now, such as `1h`, `24h` or `7d`; default `24h`, at most `90d`. Up to `6h` by minutes, else by hours */
+                period?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The numbers */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Overview"];
+                };
+            };
+            /** @description A parameter is unknown or not good */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description There is no good key */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The key or token does not open this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description It does not exist */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9392,6 +9894,8 @@ export interface operations {
                 "filter[schedule]"?: string;
                 /** @description What this bulk action made: `bulk_…` */
                 "filter[bulkAction]"?: string;
+                /** @description Groups of errors, by their fingerprints, separated by commas */
+                "filter[error]"?: string;
                 /** @description `true`: only tests. `false`: none */
                 "filter[isTest]"?: string;
                 /** @description Only what was made from then on: a date, or milliseconds since 1970 */
@@ -9414,6 +9918,129 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["RunList"];
+                };
+            };
+            /** @description A parameter is unknown or not good */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description There is no good key */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The key or token does not open this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description It does not exist */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description No queue can have a name of `filter[queue]` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Too much at a time: try again later */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The server is overloaded, or shutting down: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    runs_count: {
+        parameters: {
+            query?: {
+                /** @description Statuses as in `RunStatus`, separated by commas */
+                "filter[status]"?: string;
+                /** @description Tasks, separated by commas */
+                "filter[taskIdentifier]"?: string;
+                /** @description Versions such as `20261121.3`, separated by commas */
+                "filter[version]"?: string;
+                /** @description Tags, separated by commas: runs that have any of them */
+                "filter[tag]"?: string;
+                /** @description Queues by name, separated by commas; a task's own is `task/<id>` */
+                "filter[queue]"?: string;
+                /** @description Machine presets, separated by commas */
+                "filter[machine]"?: string;
+                /** @description Taken and ignored: there is one region */
+                "filter[region]"?: string;
+                /** @description The runs of the items of this batch, `batch_…`, made for it or found by a key */
+                "filter[batch]"?: string;
+                /** @description What this schedule fired: `sched_…` */
+                "filter[schedule]"?: string;
+                /** @description What this bulk action made: `bulk_…` */
+                "filter[bulkAction]"?: string;
+                /** @description Groups of errors, by their fingerprints, separated by commas */
+                "filter[error]"?: string;
+                /** @description `true`: only tests. `false`: none */
+                "filter[isTest]"?: string;
+                /** @description Only what was made from then on: a date, or milliseconds since 1970 */
+                "filter[createdAt][from]"?: string;
+                /** @description Only what was made until then */
+                "filter[createdAt][to]"?: string;
+                /** @description Only what was made in this time until now, such as `24h` */
+                "filter[createdAt][period]"?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The number */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunCount"];
                 };
             };
             /** @description A parameter is unknown or not good */
@@ -12028,6 +12655,95 @@ export interface operations {
             };
             /** @description The request is understood and cannot be done */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Too much at a time: try again later */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The server is overloaded, or shutting down: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    statistics_of_task: {
+        parameters: {
+            query?: {
+                /** @description The time until now, such as `1h`, `24h` or `7d`; default `24h`, at most `90d`. Up to `6h` by minutes, else by hours */
+                period?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The id of a task */
+                task: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The numbers */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskOverview"];
+                };
+            };
+            /** @description A parameter is unknown or not good */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description There is no good key */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The key or token does not open this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description It does not exist */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

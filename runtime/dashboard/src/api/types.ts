@@ -1,6 +1,5 @@
 // Names for the shapes of the API that pages speak of.
 
-import type { RunDetailsMore, RunItemMore } from './paths';
 import type { components } from './schema';
 
 /** A request's shape: what may be `null` may be left out. */
@@ -16,8 +15,8 @@ type Schemas = components['schemas'];
 
 export type RunStatus = Schemas['RunStatus'];
 export type RunCommon = Schemas['RunCommon'];
-export type RunItem = Schemas['RunItem'] & RunItemMore;
-export type RunDetails = Schemas['RunDetails'] & RunDetailsMore;
+export type RunItem = Schemas['RunItem'];
+export type RunDetails = Schemas['RunDetails'];
 export type RelatedRun = Schemas['RelatedRun'];
 export type EventItem = Schemas['EventItem'];
 export type LogItem = Schemas['LogItem'];
@@ -47,4 +46,7 @@ export type VariableItem = Schemas['VariableItem'];
 export type BatchDetails = Schemas['BatchDetails'];
 export type TriggerOptions = Loose<Schemas['TriggerOptions']>;
 export type Pagination = Schemas['Pagination'];
-export type { ErrorGroupItem, Overview, Series, TaskStatistics } from './paths';
+export type ErrorGroupItem = Schemas['ErrorGroupItem'];
+export type Overview = Schemas['Overview'];
+export type Series = Schemas['Series'];
+export type TaskStatistics = Schemas['TaskStatistics'];

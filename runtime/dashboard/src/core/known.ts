@@ -37,7 +37,7 @@ export function useKnownQueues(): KnownQueues {
 /** The newest deployments, newest first, 100 at most. */
 export function useDeployments(slug = environment.value?.slug): DeploymentItem[] | undefined {
   const found = useQuery(
-    slug && `${slug}/deployments/newest`,
+    slug ? `${slug}/deployments/newest` : undefined,
     (signal) => get('/api/v1/deployments', { query: { 'page[size]': '100' }, environment: slug, signal }),
     { every: () => EVERY_MS },
   );
@@ -50,7 +50,7 @@ export interface DeployedTask extends TaskItem {
   component: string;
 }
 
-/** The tasks of the versions that are current, by name. */
+/** The tasks of the versions that are current, by name; of no environment, none. */
 export function useTasks(slug = environment.value?.slug): Query<DeployedTask[]> {
   const current = useDeployments(slug)?.filter((item) => item.isCurrent);
   return useQuery(
@@ -60,7 +60,7 @@ export function useTasks(slug = environment.value?.slug): Query<DeployedTask[]> 
         get('/api/v1/deployments/{deployment}', { path: { deployment: item.version }, environment: slug, signal });
       return tasksOf(await Promise.all((current ?? []).map(ask)));
     },
-    { keepsOld: true },
+    { keepsOld: true, isFixed: true },
   );
 }
 

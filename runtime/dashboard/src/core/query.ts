@@ -42,6 +42,8 @@ export interface QueryOptions<T> {
   every?: (data: T) => number | undefined;
   /** Whether the answer to the former key stays until that to the new one is there. */
   keepsOld?: boolean;
+  /** Whether the answer to a key never changes: then it is asked for once. */
+  isFixed?: boolean;
 }
 
 /** Asks `load` whenever `key` changes; without a key, nothing. */
@@ -65,7 +67,7 @@ export function useQuery<T>(
   }
 
   useEffect(() => {
-    if (key === undefined) return;
+    if (key === undefined || (latest.current.options.isFixed && kept.has(key))) return;
     const abort = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
     let isDue = false;

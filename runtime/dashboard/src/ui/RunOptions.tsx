@@ -56,9 +56,11 @@ export function tagList(text: string): string[] {
 interface RunOptionsProps {
   values: RunOptionValues;
   onChange: (changes: Partial<RunOptionValues>) => void;
+  /** What an empty queue means. */
+  emptyQueue: string;
 }
 
-export function RunOptions({ values, onChange }: RunOptionsProps) {
+export function RunOptions({ values, onChange, emptyQueue }: RunOptionsProps) {
   const { queues } = useKnownQueues();
   const number = { type: 'number', min: 0, step: 1 } as const;
   return (
@@ -68,7 +70,7 @@ export function RunOptions({ values, onChange }: RunOptionsProps) {
         label="Queue"
         value={values.queue}
         onInput={(queue) => onChange({ queue })}
-        hint="Empty: the task’s own"
+        hint={`Empty: ${emptyQueue}`}
         input={{ list: 'known-queues' }}
       />
       <datalist id="known-queues">

@@ -143,7 +143,11 @@ function ReplayForm({ run, onClose }: { run: RunDetails; onClose: () => void }) 
                 note={metadataComplaint ?? 'Left as it is, the new run gets what this one was triggered with.'}
                 isWrong={metadataComplaint !== undefined}
               />
-              <RunOptions values={draft.options} onChange={(changes) => change({ options: { ...draft.options, ...changes } })} />
+              <RunOptions
+                emptyQueue="as the source run"
+                values={draft.options}
+                onChange={(changes) => change({ options: { ...draft.options, ...changes } })}
+              />
             </div>
           </details>
         )}

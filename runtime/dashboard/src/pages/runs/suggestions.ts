@@ -1,6 +1,6 @@
 // What the filter's field offers for what is typed: names of conditions, then their values.
 
-import { MACHINES, useDeployments, useKnownQueues } from '../../core/known';
+import { MACHINES, useDeployments, useKnownQueues, useTasks } from '../../core/known';
 import { STATUSES, statusWord } from '../../ui/Status';
 import { FIELDS, type FilterField } from './filter';
 
@@ -17,6 +17,9 @@ const MAX_SHOWN = 12;
 export function useSuggestions(text: string, isOpen: boolean): Suggestion[] {
   const known = useKnownQueues();
   const deployments = useDeployments() ?? [];
+  const deployed = useTasks(isOpen ? undefined : '').data ?? [];
+  // Tasks that are no longer deployed have runs, too.
+  const tasks = [...new Set([...deployed.map((task) => task.id), ...known.tasks])].sort();
   if (!isOpen) return [];
   const colon = text.indexOf(':');
   const typed = text.slice(colon + 1).trim();
@@ -55,7 +58,7 @@ export function useSuggestions(text: string, isOpen: boolean): Suggestion[] {
       case 'status':
         return STATUSES.map((status) => [status, statusWord(status)]);
       case 'taskIdentifier':
-        return same(known.tasks);
+        return same(tasks);
       case 'queue':
         return same(known.queues);
       case 'version':

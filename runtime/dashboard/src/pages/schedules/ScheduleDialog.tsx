@@ -3,7 +3,7 @@
 import { useState } from 'preact/hooks';
 import { get, post, put } from '../../api/client';
 import type { ScheduleItem } from '../../api/types';
-import { useKnownQueues } from '../../core/known';
+import { useTasks } from '../../core/known';
 import { useQuery } from '../../core/query';
 import { Confirm } from '../../ui/Dialog';
 import { TextField } from '../../ui/Field';
@@ -20,7 +20,7 @@ export function ScheduleDialog({ schedule, onDone, onClose }: ScheduleDialogProp
   const [cron, setCron] = useState(schedule?.generator.expression ?? '0 3 * * *');
   const [timezone, setTimezone] = useState(schedule?.timezone ?? 'UTC');
   const [externalId, setExternalId] = useState(schedule?.externalId ?? '');
-  const { tasks } = useKnownQueues();
+  const tasks = useTasks().data ?? [];
   const zones = useQuery('timezones', (signal) => get('/api/v1/timezones', { signal }));
   const save = async () => {
     const plan = {
@@ -46,8 +46,8 @@ export function ScheduleDialog({ schedule, onDone, onClose }: ScheduleDialogProp
         input={{ list: 'schedule-tasks', required: true, autofocus: true }}
       />
       <datalist id="schedule-tasks">
-        {tasks.map((name) => (
-          <option key={name} value={name} />
+        {tasks.map((known) => (
+          <option key={known.id} value={known.id} />
         ))}
       </datalist>
       <TextField

@@ -207,7 +207,11 @@ function Test({ id, runs }: { id: string; runs: readonly RunItem[] }) {
               note={metadataComplaint}
               isWrong={metadataComplaint !== undefined}
             />
-            <RunOptions values={options} onChange={(changes) => setOptions({ ...options, ...changes })} />
+            <RunOptions
+              emptyQueue="the task’s own"
+              values={options}
+              onChange={(changes) => setOptions({ ...options, ...changes })}
+            />
           </div>
         </details>
         <label class="row">
