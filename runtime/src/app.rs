@@ -136,7 +136,6 @@ impl App {
             None => wasm_sandboxes(&config, &server_key, artifacts.clone())?,
         };
         let limits = worker_limits(&config);
-        let ready = Arc::new(AtomicBool::new(true));
         let defaults = Defaults { max_waiting: config.max_waiting_runs, ttl: config.default_ttl };
         let schedules = Schedules::new(storage.clone(), clock.clone(), defaults);
         let runs = Runs::new(storage.clone(), clock.clone(), defaults);
@@ -159,7 +158,7 @@ impl App {
             clock: clock.clone(),
             feed_hold: config.feed_hold,
             is_https: config.public_url.as_ref().is_some_and(|url| url.starts_with("https:")),
-            ready: ready.clone(),
+            ready: Arc::new(AtomicBool::new(true)),
             stopping: stop_listening.clone(),
         });
         let (listener, address) = listen(config.listen).await?;
@@ -167,7 +166,7 @@ impl App {
         let public_url = config.public_url.unwrap_or_else(|| format!("http://{address}"));
         let worker = Worker::new(worker_means(&server, sandbox, public_url), limits);
         let upkeep = worker.upkeep(schedules);
-        let router = http::router(server);
+        let router = http::router(server.clone());
         Ok(Self {
             address,
             upkeep: tokio::spawn(upkeep.run(stopped.clone())),
@@ -180,7 +179,7 @@ impl App {
             storage,
             clock,
             keys: Keys { admin, environments },
-            ready,
+            ready: server.ready.clone(),
             stop_working,
             stop_serving,
         })

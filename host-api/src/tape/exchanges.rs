@@ -164,7 +164,7 @@ impl Tape {
                 live.send(hyper::Request::from_parts(head, full(body)), options, log).await
             }
             (Some(_) | None, _) => {
-                Missing { tape: self.clone(), exchange, line: line(), log }.is_wanted();
+                Missing { tape: self.clone(), exchange, line: line(), log }.miss();
                 Err(HttpError::ConnectionRefused)
             }
         }
@@ -200,7 +200,7 @@ struct Missing {
 
 impl Missing {
     /// The guest wants it.
-    fn is_wanted(self) {
+    fn miss(self) {
         let Self { tape, exchange, line, log } = self;
         tape.answers(exchange, AnsweredBy::Unmatched);
         log.host(Level::Warn, format!("not in the recording: {line}"));
@@ -221,7 +221,7 @@ fn again(recorded: Recorded, missing: Missing) -> Result<Response<Body>, HttpErr
                     if was_awaited {
                         tokio::time::sleep(LATE).await;
                     }
-                    missing.is_wanted();
+                    missing.miss();
                 })),
             };
             let mut response = Response::new(Again { pieces: body.into_iter(), end }.boxed_unsync());
