@@ -7,8 +7,25 @@ use std::fs;
 use dacapo::prelude::*;
 
 const TRIED: &[&str] = &[
-    "get", "post", "denied", "redirected", "unknown-name", "variable", "passwd", "up", "environ", "etc", "write",
-    "trigger", "await", "batch", "complete", "create", "tags", "parent", "stream",
+    "get",
+    "post",
+    "denied",
+    "redirected",
+    "unknown-name",
+    "variable",
+    "passwd",
+    "up",
+    "environ",
+    "etc",
+    "write",
+    "trigger",
+    "await",
+    "batch",
+    "complete",
+    "create",
+    "tags",
+    "parent",
+    "stream",
 ];
 
 #[derive(Deserialize, Serialize)]
@@ -74,7 +91,4 @@ fn said<T: Display, E: Display>(result: std::result::Result<T, E>) -> String {
     }
 }
 
-dacapo::tasks![
-    task("adversary", adversary).retry(Retry::never()),
-    task("accomplice", adversary).retry(Retry::never()),
-];
+dacapo::tasks![task("adversary", adversary).retry(Retry::never()), task("accomplice", adversary).retry(Retry::never()),];
