@@ -237,6 +237,25 @@ async fn a_one_time_token_makes_one_run() {
 }
 
 #[tokio::test]
+async fn no_token_replays_in_the_sandbox() {
+    let (app, environment) = with_echo().await;
+    let run = app.call("echo", json!(1)).await["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/runs/{run}/replay");
+    let mut once = claims(&environment, &["write:runs", "read:runs"], now_ms());
+    once["otu"] = json!(true);
+    let once = sign(&app.key, &once);
+    for bearer in [&once, &token(&app, &environment, &["admin"])] {
+        for mode in ["sandbox", "shadow"] {
+            let text = post(&app, bearer, &path, json!({ "mode": mode, "payload": 2 })).await.error(403);
+            assert!(text.contains("does not open the modes `sandbox` and `shadow`"), "{text}");
+        }
+    }
+    assert_eq!(post(&app, &app.key, &path, json!({ "mode": "sandbox" })).await.ok()["verdict"], "same");
+    post(&app, &once, &path, json!({ "mode": "live" })).await.ok();
+    post(&app, &once, &path, json!({})).await.error(422);
+}
+
+#[tokio::test]
 async fn a_batch_takes_a_scope_for_every_task_of_its_items() {
     let (app, environment) = with_echo().await;
     let mut once = claims(&environment, &["batchTrigger:tasks:echo"], now_ms());

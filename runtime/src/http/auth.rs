@@ -337,6 +337,16 @@ impl Bearer {
         self.may(Action::Write, &[Resource::one("runs", &run.id.to_string()), Resource::one("tasks", &run.task)])
     }
 
+    /// Refuses who shows a token: `what` takes a key.
+    pub(super) fn must_be_key(&self, what: &str) -> Result<()> {
+        match &self.grant {
+            Grant::Root | Grant::Additional(_) => Ok(()),
+            Grant::Token { .. } => Err(ApiError::forbidden(format!(
+                "a public access token does not open {what}, whatever its scopes: use an API key"
+            ))),
+        }
+    }
+
     /// What is to be used up by what is made now.
     pub(super) fn one_time_token(&self) -> Option<OneTimeToken> {
         self.token().and_then(|token| token.one_time)
@@ -372,12 +382,8 @@ impl Bearer {
 
     /// Who acts, where no token is taken.
     fn into_caller(self) -> Result<Caller> {
-        match self.grant {
-            Grant::Root | Grant::Additional(_) => Ok(self.caller),
-            Grant::Token { .. } => Err(ApiError::forbidden(
-                "a public access token does not open this, whatever its scopes: use an API key",
-            )),
-        }
+        self.must_be_key("this")?;
+        Ok(self.caller)
     }
 
     fn token(&self) -> Option<&Token> {

@@ -143,6 +143,8 @@ pub(super) async fn replay(
         return Err(ApiError::bad_request("`force` is for `fromFailure`"));
     }
     if mode != ReplayMode::Live {
+        // It makes no run that would use up a one-time token, and its answer shows what the run did.
+        bearer.must_be_key("the modes `sandbox` and `shadow`")?;
         if target != caller.environment.id {
             return Err(ApiError::bad_request("`environment` is for the mode `live`: name a `version` instead"));
         }
