@@ -24,6 +24,9 @@ use tower::ServiceExt;
 
 use crate::harness::{PATIENCE, TestApp};
 
+/// Runs of the task of this name are not recorded.
+const UNRECORDED: &str = "unrecorded";
+
 const BACKTESTS: &str = "/api/v1/backtests";
 
 /// A server whose guests do what the script says, and return `null` otherwise.
@@ -45,7 +48,9 @@ impl Lab {
     }
 
     async fn start(data_dir: &Path, tasks: &[&str]) -> (TestApp, Arc<ScriptedSandbox>) {
-        let sandbox = Arc::new(ScriptedSandbox::new(tasks.iter().map(|task| TaskDefinition::new(*task)).collect()));
+        let definition =
+            |task: &&str| TaskDefinition { keeps_journals: *task != UNRECORDED, ..TaskDefinition::new(*task) };
+        let sandbox = Arc::new(ScriptedSandbox::new(tasks.iter().map(definition).collect()));
         let args = ServerArgs { shutdown_grace: Some("0s".into()), ..ServerArgs::default() };
         (TestApp::open(data_dir.to_owned(), args, Some(sandbox.clone())).await, sandbox)
     }
@@ -228,6 +233,23 @@ async fn a_gate_stays_closed_where_too_little_is_known() {
 
     let refused = json!({ "version": two, "gate": { "allow": 0, "minKnown": 101 } });
     assert!(lab.app.post(BACKTESTS, refused).await.error(400).contains("`minKnown`"));
+}
+
+#[tokio::test]
+async fn a_task_without_recordings_can_be_deployed_under_a_policy() {
+    let lab = Lab::open(&["recorded", UNRECORDED]).await;
+    lab.runs(UNRECORDED, 3).await;
+    lab.app.admin("PUT", "/admin/v1/environments/dev/backtest-policy", json!({ "policy": {} })).await.ok();
+    let receipt = lab.upload("two", "").await;
+    assert!(receipt["promotion"].is_object(), "{receipt}");
+    assert!(text(&receipt["note"]).ends_with("nothing was tested"), "{receipt}");
+
+    lab.runs("recorded", 1).await;
+    let receipt = lab.upload("three", "").await;
+    let item = lab.over(&text(&receipt["backtestId"])).await;
+    assert_eq!((&item["isOpen"], &item["untested"]), (&json!(true), &json!([UNRECORDED])), "{item}");
+    assert_eq!(item["verdicts"], json!({ "same": 1, "not-replayable": 3 }), "{item}");
+    assert_eq!(lab.current().await, text(&receipt["deployment"]["version"]));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dacapo::config::ServerArgs;
 use dacapo_tests::guests;
 use serde_json::{Value, json};
 
@@ -139,6 +140,20 @@ async fn only_runs_of_the_component_count() {
     let lost = upload(&app, guests::META, "").await;
     let backtest = decided(&app, &lost).await;
     assert_eq!((&backtest["verdicts"], &backtest["isOpen"]), (&json!({ "payload-rejected": 1 }), &json!(false)));
+}
+
+#[tokio::test]
+async fn what_was_quiet_for_longer_than_recordings_are_kept_is_not_tested() {
+    let args = ServerArgs { journal_retention: Some("1d".into()), ..ServerArgs::default() };
+    let app = TestApp::start_with(args).await;
+    upload(&app, guests::SAMPLE_ORDER_IMPORTER_V2, "").await;
+    let run = import(&app, "9.90").await;
+    demand(&app, json!({})).await;
+    app.app().advance(Duration::from_secs(2 * 86_400));
+    let receipt = upload(&app, guests::SAMPLE_ORDER_IMPORTER_V1, "").await;
+    assert!(receipt["promotion"].is_object(), "{receipt}");
+    assert!(receipt["note"].as_str().is_some_and(|note| note.ends_with("nothing was tested")), "{receipt}");
+    assert_eq!(app.run(run["id"].as_str().expect("an id")).await["status"], "COMPLETED", "the run is still there");
 }
 
 #[tokio::test]

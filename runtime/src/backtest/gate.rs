@@ -34,7 +34,9 @@ pub(super) fn decide(rule: GateRule, found: &Found<'_>) -> BacktestEnd {
                     that nothing is known";
         return BacktestEnd::Failed(text.into());
     }
-    if counts.known() == 0 {
+    // Where no task is recorded, there is nothing that could be known.
+    let mut all = tasks.iter().chain(looked_at.iter().map(|count| &count.task));
+    if counts.known() == 0 && !all.all(|task| unrecorded.contains(task)) {
         return BacktestEnd::Failed("no run could be replayed, so that nothing is known".into());
     }
     let is_enough = |count: &TaskCount| count.known * 100 >= count.done * u64::from(rule.min_known);
@@ -89,6 +91,8 @@ mod tests {
         assert_eq!(end(2, &[("a", 10, 5)], &[]), completed(false, &["b", "c"]));
         assert_eq!(end(0, &[("a", 10, 10), ("b", 9, 0)], &["b"]), completed(true, &["b", "c"]));
         assert_eq!(end(0, &[("", 1, 0), ("a", 10, 10)], &[]), completed(true, &["b", "c"]));
+        let all = ["a", "b", "c"];
+        assert_eq!(end(0, &[("b", 9, 0)], &all), completed(true, &all), "there is nothing to be known");
     }
 
     #[test]
@@ -98,6 +102,7 @@ mod tests {
         };
         failed(end(0, &[], &[]), "no run of its tasks has ended");
         failed(end(0, &[("a", 7, 0)], &[]), "no run could be replayed");
+        failed(end(0, &[("a", 7, 0)], &["a", "b"]), "no run could be replayed");
         failed(end(0, &[("a", 1_000, 1)], &[]), "1 of 1000 of `a` runs could be replayed");
         failed(
             end(1, &[("a", 10, 10), ("b", 3, 1)], &[]),

@@ -241,7 +241,7 @@ fn planned(request: BacktestRequest, runs: Vec<RunId>) -> Plan {
 }
 
 /// The moment from which on something is kept for so long.
-fn since(now: Timestamp, kept: Duration) -> Timestamp {
+pub(super) fn since(now: Timestamp, kept: Duration) -> Timestamp {
     now.checked_sub(kept).unwrap_or(Timestamp::MIN)
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::jobs::{BacktestError, Backtests};
-use super::plan::{Amount, check_how, check_min_known, with_ended};
+use super::plan::{Amount, check_how, check_min_known, since, with_ended};
 use crate::api::{BacktestPolicy, BacktestRequest, BulkFilter, Gate, ReplayMode, ReplayOptions, StringOrList};
 use crate::model::id::{BacktestId, EnvironmentId};
 use crate::model::limits;
@@ -104,13 +104,12 @@ pub fn stricter(of_environment: &BacktestPolicy, given: &BacktestPolicy) -> Resu
 ///
 /// If the backtest cannot be done as the policy says, or storage fails.
 pub async fn gate(
-    storage: &Storage,
     backtests: &Backtests,
     deployment: &Deployment,
     policy: BacktestPolicy,
 ) -> Result<Gating, BacktestError> {
     let (environment, version) = (deployment.environment, deployment.version);
-    let tasks = match tested(storage, deployment, &policy).await? {
+    let tasks = match tested(backtests, deployment, &policy).await? {
         Ok(tasks) => tasks,
         Err(why) => return Ok(Gating::Nothing(why)),
     };
@@ -137,23 +136,23 @@ pub async fn gate(
 /// # Errors
 ///
 /// If storage fails.
-pub async fn is_in_the_way(storage: &Storage, deployment: &Deployment) -> Result<bool, storage::Error> {
+pub async fn is_in_the_way(backtests: &Backtests, deployment: &Deployment) -> Result<bool, storage::Error> {
     if deployment.promoted_at.is_some() {
         return Ok(false);
     }
-    match of_environment(storage, deployment.environment).await? {
-        Some(policy) => Ok(tested(storage, deployment, &policy).await?.is_ok()),
+    match of_environment(&backtests.storage, deployment.environment).await? {
+        Some(policy) => Ok(tested(backtests, deployment, &policy).await?.is_ok()),
         None => Ok(false),
     }
 }
 
 /// The tasks of which a version is tested as a policy says; or why it is not, for people.
 async fn tested(
-    storage: &Storage,
+    backtests: &Backtests,
     deployment: &Deployment,
     policy: &BacktestPolicy,
 ) -> Result<Result<Vec<String>, String>, storage::Error> {
-    let (environment, version) = (deployment.environment, deployment.version);
+    let (storage, environment, version) = (&backtests.storage, deployment.environment, deployment.version);
     if deployment.current_tasks > 0 {
         return Ok(Err(format!("no backtest: {version} is current already")));
     }
@@ -164,22 +163,32 @@ async fn tested(
             return Ok(Err(format!("no backtest: {version} has none of the tasks that are tested")));
         }
     }
-    if !has_ended_runs(storage, environment, &tasks).await? {
+    let unrecorded = backtests.unrecorded(environment, deployment.id, &tasks).await?;
+    let recorded = tasks.iter().filter(|task| !unrecorded.contains(*task)).cloned().collect();
+    // As far back as the gate would look.
+    let from = since(backtests.clock.now(), backtests.recordings_kept);
+    if !has_ended_runs(storage, environment, recorded, from).await? {
         let text = format!(
-            "no backtest: no run of its tasks has ended yet, so that there is nothing to compare {version} with"
+            "no backtest: no run of its tasks has ended yet, or none of which a recording is kept, so that there is \
+             nothing to compare {version} with, and nothing was tested"
         );
         return Ok(Err(text));
     }
     Ok(Ok(tasks))
 }
 
-/// Whether a run of one of the tasks has come to an end.
+/// Whether a run of one of the tasks that was triggered at `from` or later has come to an end.
 async fn has_ended_runs(
     storage: &Storage,
     environment: EnvironmentId,
-    tasks: &[String],
+    tasks: Vec<String>,
+    from: Timestamp,
 ) -> Result<bool, storage::Error> {
-    let filter = with_ended(RunFilter { tasks: tasks.to_vec(), ..RunFilter::default() });
+    if tasks.is_empty() {
+        // No names would mean all.
+        return Ok(false);
+    }
+    let filter = with_ended(RunFilter { tasks, from: Some(from), ..RunFilter::default() });
     let mut place = Place::Start;
     loop {
         let page = storage.run_ids(environment, filter.clone(), place, 1).await?;

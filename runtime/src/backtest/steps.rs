@@ -4,11 +4,13 @@
 //! the end a gate is open, and the version made current, or it is not. A run that cannot be read is not replayable; a
 //! step that fails otherwise is tried again when the others have had their turn, and a few times at most.
 
+use std::collections::HashSet;
 use std::error::Error as _;
 
 use super::gate::{Found, decide};
 use super::jobs::{BacktestError, Backtests, STEP_RUNS};
 use crate::api::BacktestRequest;
+use crate::model::id::{DeploymentId, EnvironmentId};
 use crate::storage::{self, Backtest, BacktestEnd, BacktestStep, PendingBacktest};
 
 /// Steps of a backtest that may fail, one after the other.
@@ -66,14 +68,31 @@ impl Backtests {
                     Some(named) => named.into_list(),
                     None => self.tasks_of(backtest.environment, backtest.deployment).await?,
                 };
-                let definitions = self.storage.tasks(backtest.deployment).await?;
-                let unrecorded = definitions.into_iter().filter(|task| !task.keeps_journals).map(|task| task.id);
+                let unrecorded = self.unrecorded(backtest.environment, backtest.deployment, &tasks).await?;
                 let looked_at = self.storage.backtest_tasks(backtest.id).await?;
-                let unrecorded = unrecorded.collect();
                 decide(rule, &Found { counts: &backtest.counts, looked_at: &looked_at, tasks, unrecorded })
             }
         };
         self.storage.end_backtest(backtest, end, self.clock.now()).await?;
         Ok(())
+    }
+
+    /// Those of `tasks` that want no recordings kept: as the version says on which they run now, or else the one that is
+    /// tested. A version that gives up its recordings is measured by those of its predecessor.
+    pub(super) async fn unrecorded(
+        &self,
+        environment: EnvironmentId,
+        tested: DeploymentId,
+        tasks: &[String],
+    ) -> Result<HashSet<String>, storage::Error> {
+        let mut unrecorded = HashSet::new();
+        for task in tasks {
+            let runs_on = self.storage.current_deployment_of(environment, task).await?.unwrap_or(tested);
+            let definition = self.storage.task(runs_on, task).await?;
+            if definition.is_some_and(|definition| !definition.keeps_journals) {
+                unrecorded.insert(task.clone());
+            }
+        }
+        Ok(unrecorded)
     }
 }

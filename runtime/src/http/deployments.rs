@@ -125,7 +125,7 @@ async fn stand(
     policy: BacktestPolicy,
 ) -> Result<(Option<String>, Option<String>)> {
     let deployment = &deployed.deployment;
-    match policy::gate(&server.storage, &server.backtests, deployment, policy).await? {
+    match policy::gate(&server.backtests, deployment, policy).await? {
         Gating::Backtest(id) => Ok((Some(id.to_string()), None)),
         Gating::Nothing(why) => {
             deployed.promotion = server.deploys.promote(deployment, false).await?;
@@ -228,7 +228,7 @@ pub(super) async fn promote(
     Segments(name): Segments<String>,
 ) -> Result<Json<PromoteReceipt>> {
     let deployment = find(&server, caller.environment.id, &name).await?;
-    let is_past_policy = policy::is_in_the_way(&server.storage, &deployment).await?;
+    let is_past_policy = policy::is_in_the_way(&server.backtests, &deployment).await?;
     if is_past_policy && !caller.is_admin {
         let text = format!(
             "the environment has a backtest policy: upload {} again, and its backtest decides; to pass the policy by takes \
