@@ -207,6 +207,51 @@ async fn what_the_server_could_not_execute_is_tried_again_alone_and_counts_again
 }
 
 #[tokio::test]
+async fn what_fails_for_other_reasons_than_its_neighbours_is_not_tried_again() {
+    let lab = Lab::open(&["t"]).await;
+    lab.runs("t", 1).await;
+    lab.sandbox.then(Step::End(Outcome::HostFault("no luck".into())));
+    let (two, calls) = (lab.version("two").await, lab.sandbox.seen().len());
+    let item = lab.over(&lab.begin(gated(&two)).await).await;
+    assert_eq!((&item["isOpen"], &item["differences"]), (&json!(false), &json!(1)), "{item}");
+    assert_eq!(lab.sandbox.seen().len(), calls + 1);
+}
+
+#[tokio::test]
+async fn a_backtest_that_is_stopped_leaves_its_step_to_others() {
+    let lab = Lab::open(&["t"]).await;
+    lab.runs("t", 2).await;
+    let two = lab.version("two").await;
+    for is_deleted in [false, true] {
+        let stuck = lab.begin_stuck(json!({ "version": two })).await;
+        lab.app.post_empty(&format!("{BACKTESTS}/{stuck}/abort")).await.ok();
+        if is_deleted {
+            let path = format!("{BACKTESTS}/{stuck}");
+            lab.app.send(&lab.app.key, Request::delete(path), Body::empty()).await.ok();
+        }
+        let next = lab.begin(json!({ "version": two })).await;
+        assert_eq!(lab.over(&next).await["verdicts"], json!({ "same": 2 }));
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_ended_within_a_page_goes_on_behind_its_last_run() {
+    let mut lab = Lab::open(&["t"]).await;
+    let mut runs = lab.runs("t", 5).await;
+    runs.sort();
+    let two = lab.version("two").await;
+    let id = lab.begin_stuck(json!({ "version": two, "runIds": runs })).await;
+    lab.restarted(|connection| {
+        let ended = "UPDATE backtests SET last_run = ?2, done = 3, same = 3 WHERE id = ?1";
+        assert_eq!(connection.execute(ended, [&id, &runs[2]]).unwrap(), 1);
+    })
+    .await;
+    let item = lab.over(&id).await;
+    assert_eq!((&item["done"], &item["verdicts"]), (&json!(5), &json!({ "same": 5 })), "{item}");
+    assert_eq!(lab.sandbox.seen().len(), 2);
+}
+
+#[tokio::test]
 async fn a_gate_stays_closed_where_too_little_is_known() {
     let mut lab = Lab::open(&["a", "b", "c"]).await;
     let runs = lab.runs("a", 4).await;

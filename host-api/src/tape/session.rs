@@ -26,6 +26,8 @@ pub enum Stop {
     Unmatched(String),
     /// It passes a limit of replays, which says nothing of the guest. The text is for people.
     Limit(String),
+    /// The host had too little left for it beside others. The text is for people.
+    Full(String),
 }
 
 /// Some room, until it is dropped.

@@ -206,6 +206,10 @@ impl Children for Nested {
         let (output, cpu) = match self.execute_source(source, place, Arc::new(payload)).await {
             Ok(observed) => (output_of(observed.end), observed.usage.cpu.as_millis()),
             Err(ReplayError::Host(fault)) => return Err(HostFault(fault)),
+            Err(ReplayError::Full(fault)) => {
+                tree.session.stop(Stop::Full(fault));
+                return Err(over());
+            }
             Err(ReplayError::Limit(_)) => return Err(over()),
             Err(error @ (ReplayError::NoSuchTask { .. } | ReplayError::Recording(_))) => {
                 let (name, message) = ("NotReplayable".into(), error.to_string());

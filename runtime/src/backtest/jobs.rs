@@ -96,7 +96,7 @@ impl From<NotReplayable> for BacktestError {
 impl From<ReplayError> for BacktestError {
     fn from(error: ReplayError) -> Self {
         match error {
-            ReplayError::Host(_) => Self::Host(error.to_string()),
+            ReplayError::Host(_) | ReplayError::Full(_) => Self::Host(error.to_string()),
             ReplayError::NoSuchTask { .. } | ReplayError::Recording(_) | ReplayError::Limit(_) => {
                 Self::NotReplayable(error.to_string())
             }

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::compare::compare;
 use super::jobs::{BacktestError, Backtests};
@@ -23,8 +25,10 @@ use crate::sandbox::context::Deployment as DeploymentContext;
 use crate::sandbox::tape;
 use crate::storage::{self, Backtest, Deployment, StoredReplay};
 
-/// How often the replay of a run is tried alone on which the server could not execute the version.
+/// How often the replay of a run is tried alone for which its neighbours left too little.
 const TRIES_ALONE: u32 = 2;
+/// No more runs are taken into a step after so long, so that others have their turn.
+const STEP_TIME: Duration = Duration::from_secs(2);
 
 /// What came of one run.
 #[derive(Debug, Clone)]
@@ -39,6 +43,8 @@ pub struct Judged {
     pub note: Option<String>,
     /// Whether there is none because the server could not execute the version.
     pub is_troubled: bool,
+    /// Whether that was for want of what others had at the time.
+    pub is_crowded_out: bool,
 }
 
 /// A version, ready to be replayed on.
@@ -61,8 +67,8 @@ pub(super) struct Bench {
 }
 
 impl Backtests {
-    /// Replays runs, a few at a time. Those on which the server could not execute the version are tried again
-    /// afterwards, each alone: what they lack may be what the others took.
+    /// Replays runs, a few at a time, until the time of a step is over: so many of the first, one at least. Those for which
+    /// the others left too little are tried again afterwards, each alone.
     pub(super) async fn replay_all(
         &self,
         bench: &Bench,
@@ -70,9 +76,12 @@ impl Backtests {
         runs: Vec<RunId>,
     ) -> Result<Vec<StoredReplay>, BacktestError> {
         let (mut waiting, mut under_way) = (runs.into_iter(), JoinSet::new());
-        let mut replays = Vec::new();
+        let (mut replays, mut crowded_out) = (Vec::new(), Vec::new());
+        let began = Instant::now();
         loop {
+            // Whatever was begun is waited for, so that what is known has no gaps.
             while under_way.len() < MAX_CONCURRENT_REPLAYS as usize
+                && began.elapsed() < STEP_TIME
                 && let Some(run) = waiting.next()
             {
                 let (backtests, bench) = (self.clone(), bench.clone());
@@ -83,20 +92,25 @@ impl Backtests {
             }
             let Some(judged) = under_way.join_next().await else { break };
             let (source, judged) = judged.map_err(|error| BacktestError::Host(error.to_string()))??;
-            replays.push(self.stored(backtest, source, judged));
-        }
-        for _ in 0..TRIES_ALONE {
-            for replay in replays.iter_mut().filter(|replay| replay.is_troubled) {
-                let _alone = self.door.enter_alone().await;
-                let judged = self.judge(bench, replay.source, None).await?;
-                *replay = self.stored(backtest, replay.source, judged);
+            match judged.is_crowded_out {
+                true => crowded_out.push((source, judged)),
+                false => replays.push(self.stored(backtest, source, judged)),
             }
+        }
+        for (source, mut judged) in crowded_out {
+            for _ in 0..TRIES_ALONE {
+                if judged.is_crowded_out {
+                    let _alone = self.door.enter_alone().await;
+                    judged = self.judge(bench, source, None).await?;
+                }
+            }
+            replays.push(self.stored(backtest, source, judged));
         }
         Ok(replays)
     }
 
     fn stored(&self, backtest: BacktestId, source: RunId, judged: Judged) -> StoredReplay {
-        let Judged { task, verdict, comparison, note, is_troubled } = judged;
+        let Judged { task, verdict, comparison, note, is_troubled, is_crowded_out: _ } = judged;
         let sealed = |comparison| self.sources.sealed_comparison(backtest, source, comparison);
         StoredReplay { source, task, verdict, is_troubled, comparison: comparison.as_ref().map(sealed), note }
     }
@@ -146,7 +160,8 @@ impl Backtests {
             Ok(now) => {
                 let comparison = compare(&then, &now, bench.rules.task(&task));
                 let verdict = comparison.verdict;
-                return Ok(Judged { task, verdict, comparison: Some(comparison), note: None, is_troubled: false });
+                let comparison = Some(comparison);
+                return Ok(Judged { task, verdict, comparison, note: None, is_troubled: false, is_crowded_out: false });
             }
             Err(error) => error,
         };
@@ -154,8 +169,9 @@ impl Backtests {
         Ok(match error {
             ReplayError::NoSuchTask { .. } => Judged::without(task, Verdict::PayloadRejected, text),
             ReplayError::Recording(_) => Judged::without(task, Verdict::NotReplayable, text),
-            ReplayError::Limit(_) | ReplayError::Host(_) => {
-                Judged { is_troubled: true, ..Judged::without(task, Verdict::NotReplayable, text) }
+            ReplayError::Limit(_) | ReplayError::Host(_) | ReplayError::Full(_) => {
+                let is_crowded_out = matches!(error, ReplayError::Full(_));
+                Judged { is_troubled: true, is_crowded_out, ..Judged::without(task, Verdict::NotReplayable, text) }
             }
         })
     }
@@ -277,6 +293,6 @@ impl Backtests {
 
 impl Judged {
     fn without(task: String, verdict: Verdict, note: String) -> Self {
-        Self { task, verdict, comparison: None, note: Some(note), is_troubled: false }
+        Self { task, verdict, comparison: None, note: Some(note), is_troubled: false, is_crowded_out: false }
     }
 }

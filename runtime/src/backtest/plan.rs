@@ -166,7 +166,10 @@ impl Backtests {
     ) -> Result<Vec<RunId>, BacktestError> {
         let backtest = &pending.backtest;
         if pending.is_planned {
-            return Ok(self.storage.backtest_page(backtest.id, backtest.last_run).await?);
+            let mut page = self.storage.backtest_page(backtest.id, backtest.last_run).await?;
+            // The last step may have ended within the page.
+            page.retain(|run| backtest.last_run.is_none_or(|last| *run < last));
+            return Ok(page);
         }
         let (environment, deployment) = (backtest.environment, backtest.deployment);
         let filter = self.filter(&Scope { environment, deployment, made_at: backtest.created_at }, request).await?;

@@ -114,6 +114,9 @@ pub enum ReplayError {
     /// The host failed.
     #[error("the server could not execute the replay: {0}")]
     Host(String),
+    /// The host had too little left for it beside others.
+    #[error("the server could not execute the replay: {0}")]
+    Full(String),
 }
 
 /// Executes source runs on one version. Clones share what they are made of.
@@ -183,6 +186,7 @@ impl Replayer {
         let end = match (session.stop_so_far(), outcome) {
             (Some(Stop::Unmatched(call)), _) => stopped_at(call),
             (Some(Stop::Limit(why)), _) => return Err(ReplayError::Limit(why)),
+            (Some(Stop::Full(why)), _) => return Err(ReplayError::Full(why)),
             (None, Some(outcome)) => end_of(outcome)?,
             (None, None) => return Err(ReplayError::Host("the replay was stopped".into())),
         };
@@ -228,8 +232,11 @@ impl Replayer {
 
 /// How an attempt ended, if nothing is attempted again.
 pub(super) fn end_of(outcome: Outcome) -> Result<ObservedEnd, ReplayError> {
-    if let Outcome::HostFault(fault) | Outcome::HostFull(fault) = outcome {
+    if let Outcome::HostFault(fault) = outcome {
         return Err(ReplayError::Host(fault));
+    }
+    if let Outcome::HostFull(fault) = outcome {
+        return Err(ReplayError::Full(fault));
     }
     let facts = AttemptFacts { attempt: 1, max_attempts: 1, retry: RetryPolicy::default(), losses: 0 };
     Ok(match settle(&facts, outcome, Timestamp::UNIX_EPOCH, 0.0) {

@@ -3,18 +3,23 @@
 //! What came of runs is written with the place to go on from, so that each counts once, whatever dies in between. At
 //! the end a gate is open, and the version made current, or it is not. A run that cannot be read is not replayable; a
 //! step that fails otherwise is tried again when the others have had their turn, and a few times at most.
+//! A step ends early when its time is over, and at once when somebody stops the backtest.
 
 use std::collections::HashSet;
 use std::error::Error as _;
+use std::time::Duration;
 
 use super::gate::{Found, decide};
 use super::jobs::{BacktestError, Backtests, STEP_RUNS};
 use crate::api::BacktestRequest;
+use crate::model::backtest::BacktestStatus;
 use crate::model::id::{DeploymentId, EnvironmentId};
 use crate::storage::{self, Backtest, BacktestEnd, BacktestStep, PendingBacktest};
 
 /// Steps of a backtest that may fail, one after the other.
 const MAX_FAILURES: u32 = 5;
+/// How often a step looks whether it is still wanted.
+const LOOK: Duration = Duration::from_millis(500);
 
 impl Backtests {
     /// Replays the next runs of the backtest whose turn it is. `false`: there is none.
@@ -52,11 +57,28 @@ impl Backtests {
             .map_err(|error| BacktestError::Refused(format!("the request of the backtest: {error}")))?;
         let left = u32::try_from(backtest.planned.saturating_sub(backtest.done)).unwrap_or(u32::MAX);
         let runs = self.next_runs(pending, &request, left.min(STEP_RUNS)).await?;
-        let Some(to) = runs.last().copied() else { return self.complete(backtest, &request).await };
+        if runs.is_empty() {
+            return self.complete(backtest, &request).await;
+        }
         let bench = self.bench(backtest, &request).await?;
-        let replays = self.replay_all(&bench, backtest.id, runs).await?;
+        let replays = tokio::select! {
+            is_over = self.until_over(backtest) => return is_over,
+            replays = self.replay_all(&bench, backtest.id, runs) => replays?,
+        };
+        let Some(to) = replays.iter().map(|replay| replay.source).min() else { return Ok(()) };
         self.storage.keep_replays(BacktestStep { backtest: backtest.id, from: backtest.last_run, to, replays }).await?;
         Ok(())
+    }
+
+    /// Resolves when somebody has stopped or deleted a backtest, soon after that.
+    async fn until_over(&self, backtest: &Backtest) -> Result<(), BacktestError> {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let found = self.storage.backtest(backtest.environment, backtest.id).await?;
+            if found.is_none_or(|found| found.status != BacktestStatus::Pending) {
+                return Ok(());
+            }
+        }
     }
 
     async fn complete(&self, backtest: &Backtest, request: &BacktestRequest) -> Result<(), BacktestError> {

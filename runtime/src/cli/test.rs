@@ -196,7 +196,9 @@ fn test(workshop: &Workshop, options: &Options, path: &Path, rules: &Rules) -> R
             Ok(Tested { file: path.display().to_string(), run_id, verdict, comparison: Some(comparison), note })
         }
         Err(error @ ReplayError::NoSuchTask { .. }) => Ok(rejected(error.to_string())),
-        Err(error @ (ReplayError::Recording(_) | ReplayError::Limit(_) | ReplayError::Host(_))) => {
+        Err(
+            error @ (ReplayError::Recording(_) | ReplayError::Limit(_) | ReplayError::Host(_) | ReplayError::Full(_)),
+        ) => {
             Err(error.to_string())
         }
     }

@@ -212,7 +212,7 @@ pub(super) async fn replay_one(
 ) -> Result<ReplayReport> {
     let wanted = Wanted { version, payload, mode: Some(mode), options };
     let (judged, deployment) = server.backtests.replay_one(caller.environment.id, run, wanted).await?;
-    let Judged { task, verdict, comparison, note, is_troubled: _ } = judged;
+    let Judged { task, verdict, comparison, note, is_troubled: _, is_crowded_out: _ } = judged;
     Ok(ReplayReport {
         source_run_id: run.to_string(),
         task_identifier: task,

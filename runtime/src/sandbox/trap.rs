@@ -37,7 +37,9 @@ pub(super) fn outcome(error: &wasmtime::Error, about: &Circumstances<'_>) -> Out
         return Outcome::HostFault(fault.clone());
     }
     if error.is::<PoolConcurrencyLimitError>() || error.is::<ScratchUnavailable>() {
-        return Outcome::HostFault(format!("{error:#}"));
+        let text = format!("{error:#}");
+        // In the lane of replays they are taken by others only as long as these are under way.
+        return if about.is_replay { Outcome::HostFull(text) } else { Outcome::HostFault(text) };
     }
     let exited = error.downcast_ref::<I32Exit>();
     let out_of_memory = match about.refusal {
@@ -48,7 +50,8 @@ pub(super) fn outcome(error: &wasmtime::Error, about: &Circumstances<'_>) -> Out
             ));
         }
         Some(Refusal::Host(bytes)) if exited.is_none() && about.is_replay => {
-            return Outcome::HostFull(format!(
+            // Alone it would lack the same.
+            return Outcome::HostFault(format!(
                 "it needs more memory than all replays have together, {} MiB: raise --replay-memory",
                 mib(bytes)
             ));
@@ -196,7 +199,7 @@ mod tests {
         check(error(), Some(Refusal::Host(64 << 20)), &[], host);
         let replayed = Circumstances { is_replay: true, ..about(&[], Some(Refusal::Host(64 << 20))) };
         let needs = "it needs more memory than all replays have together, 64 MiB: raise --replay-memory";
-        assert_eq!(outcome(&error(), &replayed), Outcome::HostFull(needs.into()));
+        assert_eq!(outcome(&error(), &replayed), Outcome::HostFault(needs.into()));
         let shared = "HostFull(\"guests have used up the 1 MiB that they may have together\")";
         check(error(), Some(Refusal::Neighbours(1 << 20)), &[], shared);
     }
