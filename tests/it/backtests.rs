@@ -390,6 +390,24 @@ async fn a_run_that_cannot_be_read_is_not_replayable_and_a_backtest_that_fails_l
 }
 
 #[tokio::test]
+async fn settings_that_cannot_be_opened_are_no_property_of_a_run() {
+    let mut lab = Lab::open(&["t"]).await;
+    let run = lab.runs("t", 1).await.remove(0);
+    let variable = json!({ "name": "NAME", "value": "value" });
+    lab.app.post("/api/v1/projects/p/envvars/dev", variable).await.ok();
+    let two = lab.version("two").await;
+    lab.restarted(|connection| {
+        assert_eq!(connection.execute("UPDATE variables SET sealed = x'00'", []).unwrap(), 1);
+    })
+    .await;
+    let text_of = async |path: &str, body: Value| lab.app.post(path, body).await.error(500);
+    assert!(!text_of(&format!("/api/v1/runs/{run}/rerun"), json!({})).await.contains("NAME"));
+    text_of(&format!("/api/v1/runs/{run}/replay"), json!({ "mode": "sandbox" })).await;
+    let item = lab.over(&lab.begin(json!({ "version": two })).await).await;
+    assert_eq!((&item["status"], &item["done"]), (&json!("FAILED"), &json!(0)), "{item}");
+}
+
+#[tokio::test]
 async fn current_is_what_is_current_of_the_component() {
     let app = TestApp::start().await;
     let echo = async |guest: &str, query: &str| {

@@ -88,6 +88,7 @@ impl From<NotReplayable> for BacktestError {
         match error {
             NotReplayable::NoSuchRun => Self::NoSuchRun,
             NotReplayable::NoRecording(why) => Self::NotReplayable(why),
+            NotReplayable::Host(error) => Self::Host(error),
             NotReplayable::Storage(error) => error.into(),
         }
     }

@@ -129,6 +129,8 @@ impl Backtests {
                 let text = "what is stored of it cannot be read; the log of the server says why";
                 return Ok(Judged::without(String::new(), Verdict::NotReplayable, text.into()));
             }
+            // It says nothing of the run: another time it may be read.
+            Err(NotReplayable::Host(error)) => return Err(BacktestError::Host(error)),
             Err(NotReplayable::Storage(error)) => return Err(error.into()),
             Err(error @ (NotReplayable::NoSuchRun | NotReplayable::NoRecording(_))) => {
                 let task = self.storage.run(bench.environment, run).await?.map(|run| run.task).unwrap_or_default();

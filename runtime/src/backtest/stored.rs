@@ -31,6 +31,9 @@ pub enum NotReplayable {
     /// It has no recording, or none that can be used.
     #[error("{0}")]
     NoRecording(String),
+    /// The server cannot read now what it takes. The text is for the operator.
+    #[error("{0}")]
+    Host(String),
     /// Storage failed.
     #[error("storage failed")]
     Storage(#[from] storage::Error),
@@ -138,7 +141,7 @@ impl StoredRuns {
     /// The values of the variables that the run saw, and of those that its environment has now.
     async fn secrets(&self, environment: EnvironmentId, recording: &Recording) -> Result<Mask, NotReplayable> {
         let seen = recording.variables().map_err(|fault| NotReplayable::because(fault.to_string()))?;
-        let settings = self.settings.of(environment).await.map_err(NotReplayable::NoRecording)?;
+        let settings = self.settings.of(environment).await.map_err(NotReplayable::Host)?;
         Ok(Mask::new(seen.iter().chain(&*settings.variables).map(|(_, value)| value.as_str())))
     }
 
@@ -172,7 +175,7 @@ impl StoredRuns {
         deployment: &Deployment,
         definition: &TaskDefinition,
     ) -> Result<Context, NotReplayable> {
-        let settings = self.settings.of(run.environment).await.map_err(NotReplayable::NoRecording)?;
+        let settings = self.settings.of(run.environment).await.map_err(NotReplayable::Host)?;
         Ok(context_of(run, definition, deployment, &settings, &self.limits))
     }
 }
@@ -206,6 +209,7 @@ impl Sources for OfEnvironment {
         match self.runs.load(self.environment, run).await {
             Ok(source) => Ok(Some(source)),
             Err(NotReplayable::NoSuchRun | NotReplayable::NoRecording(_)) => Ok(None),
+            Err(NotReplayable::Host(error)) => Err(error),
             Err(NotReplayable::Storage(error)) => Err(error.to_string()),
         }
     }
