@@ -111,6 +111,25 @@ fn a_version_is_backtested_and_the_exit_code_says_how_it_went() {
 }
 
 #[test]
+fn a_version_of_which_too_little_is_known_is_not_clean() {
+    let desk = Desk::new();
+    let one = desk.deploy("order-importer", V1);
+    let mut arguments = vec!["backtest".to_owned(), "--version".into(), one, "--run".into(), import(&desk, GOOD)];
+    for _ in 0..2 {
+        let never = text(&desk.json(&["trigger", "import-order", GOOD, "--delay", "1h"])["id"]);
+        desk.does(&["runs", "cancel", &never]);
+        arguments.extend(["--run".into(), never]);
+    }
+    let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    desk.say(&arguments)
+        .ended(1)
+        .says("was hardly tested: of 3 runs, 1 could be replayed (50% asked for, --min-known)");
+    arguments.extend(["--min-known", "30"]);
+    desk.say(&arguments).ended(0).says("is clean");
+    desk.say(&["backtest", "--version", arguments[2], "--min-known", "101"]).ended(2).says("101");
+}
+
+#[test]
 fn a_version_is_compared_with_another_and_children_are_executed() {
     let desk = Desk::new();
     let one = desk.deploy("order-importer", V1);

@@ -1,7 +1,8 @@
 //! `dacapo backtest`: tries a version on the inputs of old runs, in the sandbox, and says what differs.
 //!
 //! The server does it, and goes on when nobody watches: what is here asks for it, watches, and shows. The exit code is
-//! 0 where no more runs differ than are allowed, 1 where more do, and 2 where that is not known.
+//! 0 where no more runs differ than are allowed, 1 where more do or too few could be replayed, and 2 where that is not
+//! known.
 
 mod follow;
 mod report;
@@ -17,6 +18,7 @@ use super::connection::Connection;
 use super::output::{DIM, Field, GOOD, Output, clean, local_time};
 use super::{Exit, Usage};
 use crate::api::{BacktestId, BacktestItem, BacktestList, BacktestStatus};
+use crate::model::limits::DEFAULT_MIN_KNOWN;
 use report::ReportArguments;
 use request::NewArguments;
 
@@ -38,6 +40,9 @@ pub(super) struct Arguments {
     /// Most runs that may differ
     #[arg(long, value_name = "N", default_value_t = 0)]
     allow: u64,
+    /// Least share of runs, in percent, that must have been replayed
+    #[arg(long, value_name = "PERCENT", default_value_t = DEFAULT_MIN_KNOWN, value_parser = percent())]
+    min_known: u32,
     #[command(flatten)]
     reports: ReportArguments,
     /// Do not wait for the end: say how to come back
@@ -59,6 +64,9 @@ enum Command {
         /// Most runs that may differ [default: what its gate allows, or 0]
         #[arg(long, value_name = "N")]
         allow: Option<u64>,
+        /// Least share of runs, in percent, that must have been replayed; where it has a gate, that has decided
+        #[arg(long, value_name = "PERCENT", default_value_t = DEFAULT_MIN_KNOWN, value_parser = percent())]
+        min_known: u32,
         #[command(flatten)]
         reports: ReportArguments,
     },
@@ -93,11 +101,11 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Exit>
         return Err(Usage::new("what is to be tested belongs to `dacapo backtest` without a subcommand").into());
     }
     match command {
-        Command::Show { id, wait, allow, reports } => {
+        Command::Show { id, wait, allow, min_known, reports } => {
             let files = reports.open()?;
             let id = find(&client, id)?;
             let answer = client.get::<BacktestItem>(Route::new(ROUTE).segment(&id))?;
-            let judge = Judge { allow: *allow, only_failed: false };
+            let judge = Judge { allow: *allow, min_known: *min_known, only_failed: false };
             let is_over = answer.value.status != BacktestStatus::Pending;
             if *wait && !is_over {
                 return watch(&client, &id, (judge, files), output);
@@ -140,7 +148,11 @@ fn end(
 fn begin(client: &Client, arguments: &Arguments, output: Output) -> anyhow::Result<Exit> {
     let files = arguments.reports.open()?;
     let request = arguments.new.request(client)?;
-    let judge = Judge { allow: Some(arguments.allow), only_failed: arguments.new.only_failed() };
+    let judge = Judge {
+        allow: Some(arguments.allow),
+        min_known: arguments.min_known,
+        only_failed: arguments.new.only_failed(),
+    };
     let id = client.send::<BacktestId>(Method::POST, Route::new(ROUTE), &request)?.value.id;
     if arguments.detach {
         match output {
@@ -178,15 +190,33 @@ fn print(client: &Client, answer: &Answer<BacktestItem>, judge: Judge, output: O
 }
 
 /// How a backtest is looked at.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Judge {
     /// Most runs that may differ; `None`: as many as its gate allows, or none.
     pub(super) allow: Option<u64>,
+    /// Least share of runs that must have been replayed, in percent; a gate has its own.
+    pub(super) min_known: u32,
     /// Whether all of its runs had failed.
     pub(super) only_failed: bool,
 }
 
+impl Default for Judge {
+    fn default() -> Self {
+        Self { allow: None, min_known: DEFAULT_MIN_KNOWN, only_failed: false }
+    }
+}
+
+/// A share.
+fn percent() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(0..=100)
+}
+
 impl Judge {
+    /// Whether so many runs were replayed that it says something.
+    fn is_enough(self, item: &BacktestItem) -> bool {
+        item.gate.is_some() || show::replayed(item) * 100 >= item.done * u64::from(self.min_known)
+    }
+
     /// Most runs that may differ.
     fn allowed(self, item: &BacktestItem) -> u64 {
         self.allow.or(item.gate.map(|gate| gate.allow)).unwrap_or(0)
@@ -199,6 +229,7 @@ fn verdict(item: &BacktestItem, judge: Judge) -> Exit {
         BacktestStatus::Pending | BacktestStatus::Aborted | BacktestStatus::Failed => Exit::NotRun,
         BacktestStatus::Completed if show::replayed(item) == 0 => Exit::NotRun,
         BacktestStatus::Completed if item.differences > judge.allowed(item) => Exit::Failed,
+        BacktestStatus::Completed if !judge.is_enough(item) => Exit::Failed,
         BacktestStatus::Completed => Exit::Done,
     }
 }
@@ -288,7 +319,7 @@ mod tests {
 
     #[track_caller]
     fn check(item: &BacktestItem, allow: Option<u64>, expected: Exit) {
-        assert_eq!(verdict(item, Judge { allow, only_failed: false }), expected, "{item:?}");
+        assert_eq!(verdict(item, Judge { allow, ..Judge::default() }), expected, "{item:?}");
     }
 
     #[test]
@@ -301,6 +332,16 @@ mod tests {
         }
         check(&item(Completed, &[]), Some(9), Exit::NotRun);
         check(&item(Completed, &[("not-replayable", 4)]), Some(9), Exit::NotRun);
+    }
+
+    #[test]
+    fn a_backtest_that_replayed_too_few_is_not_clean() {
+        let few = item(BacktestStatus::Completed, &[("same", 1), ("not-replayable", 2)]);
+        check(&few, Some(9), Exit::Failed);
+        assert_eq!(verdict(&few, Judge { min_known: 33, ..Judge::default() }), Exit::Done);
+        let gate = Some(Gate { allow: 0, min_known: Some(10) });
+        check(&BacktestItem { gate, ..few }, None, Exit::Done);
+        check(&item(BacktestStatus::Completed, &[("same", 1), ("not-replayable", 1)]), None, Exit::Done);
     }
 
     #[test]

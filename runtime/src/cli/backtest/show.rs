@@ -12,6 +12,9 @@ use crate::model::verdict::Verdict;
 /// Runs that are shown of each verdict that differs.
 const MAX_SHOWN: u32 = 5;
 
+/// Runs that could not be replayed among which those are looked for where the server was at fault.
+const MAX_SEARCHED: u32 = 100;
+
 /// The verdicts that speak against a version, worst first.
 const DIFFERENCES: [Verdict; 5] = [
     Verdict::NewlyFailing,
@@ -49,7 +52,7 @@ pub(super) fn summary(item: &BacktestItem) -> String {
 
 /// Shows all of it.
 pub(in crate::cli) fn show(client: &Client, item: &BacktestItem, judge: Judge, output: Output) -> anyhow::Result<()> {
-    output.line(headline(item, judge.allowed(item)))?;
+    output.line(headline(item, judge))?;
     show_verdicts(item, judge, output)?;
     show_differences(client, item, output)?;
     show_gate(item, output)?;
@@ -59,8 +62,8 @@ pub(in crate::cli) fn show(client: &Client, item: &BacktestItem, judge: Judge, o
 }
 
 /// What it comes to, in a sentence.
-fn headline(item: &BacktestItem, allow: u64) -> String {
-    let (version, runs) = (clean(&item.version), replayed(item));
+fn headline(item: &BacktestItem, judge: Judge) -> String {
+    let (version, runs, allow) = (clean(&item.version), replayed(item), judge.allowed(item));
     match item.status {
         BacktestStatus::Pending => format!(
             "{WARN}…{WARN:#} {version} is under test: {} of {} runs so far, {} differ",
@@ -85,6 +88,11 @@ fn headline(item: &BacktestItem, allow: u64) -> String {
         BacktestStatus::Completed if item.differences > allow => {
             format!("{BAD}✗{BAD:#} {version} differs in {} of {} ({allow} allowed)", item.differences, counted(runs))
         }
+        BacktestStatus::Completed if !judge.is_enough(item) => format!(
+            "{BAD}✗{BAD:#} {version} was hardly tested: of {}, {runs} could be replayed ({}% asked for, --min-known)",
+            counted(item.done),
+            judge.min_known
+        ),
         BacktestStatus::Completed if item.differences > 0 => format!(
             "{GOOD}✓{GOOD:#} {version} is clean: it differs in {} of {}, and {allow} may",
             item.differences,
@@ -139,7 +147,7 @@ fn meaning(verdict: Verdict) -> &'static str {
         Verdict::NewlyFailing => "succeeded then, fails now",
         Verdict::OverBudget => "needs too much memory or time",
         Verdict::PayloadRejected => "the version does not take the payload",
-        Verdict::NotReplayable => "no usable recording",
+        Verdict::NotReplayable => "no usable recording, or the server could not",
     }
 }
 
@@ -150,6 +158,14 @@ fn show_differences(client: &Client, item: &BacktestItem, output: Output) -> any
         let route = Route::new(ROUTE).segment(&item.id).path("/replays");
         let route = route.query("verdict", verdict.as_str()).query("page[size]", MAX_SHOWN);
         rows.extend(client.get::<BacktestReplays>(route)?.value.data.iter().map(row));
+    }
+    let others: u64 = DIFFERENCES.into_iter().map(|verdict| count(item, verdict)).sum();
+    if item.differences > others {
+        // Those that the server could not execute; they stand among those that have no recording.
+        let route = Route::new(ROUTE).segment(&item.id).path("/replays");
+        let route = route.query("verdict", Verdict::NotReplayable.as_str()).query("page[size]", MAX_SEARCHED);
+        let found = client.get::<BacktestReplays>(route)?.value.data;
+        rows.extend(found.iter().filter(|replay| replay.differs).take(MAX_SHOWN as usize).map(row));
     }
     if rows.is_empty() {
         return Ok(());
