@@ -226,6 +226,46 @@ async fn a_replay_that_asks_more_than_is_kept_is_none() {
 }
 
 #[tokio::test]
+async fn nothing_is_kept_of_a_replay_however_it_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = Desk::new(dir.path()).await;
+    let source = desk.source(json!([])).await;
+    // A child of which there is no recording has the payload of its parent, and so has whatever is kept of the child.
+    let is_forgotten = async || {
+        while Arc::strong_count(&source.payload) > 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let too_much = json!([{ "try": [{ "append": [9_000, 5_000] }, { "append": [9_000, 5_000] }] }]);
+    let replayed = desk.replay(&source, Unmatched::Block, &too_much).await;
+    assert!(matches!(&replayed, Err(ReplayError::Limit(_))), "{replayed:?}");
+    tokio::time::timeout(Duration::from_secs(30), is_forgotten()).await.expect("it is kept after its error");
+
+    let steps = json!([{ "try": [{ "post": [STRANGE, ""] }] }]);
+    let observed = desk.replay(&source, Unmatched::Fail, &steps).await.unwrap();
+    assert_eq!(observed.children.len(), 1);
+    tokio::time::timeout(Duration::from_secs(30), is_forgotten()).await.expect("it is kept after its end");
+
+    // Its caller goes away while a child is under way.
+    let deep = (0..8).fold(json!([{ "append": [9_000, 5_000] }]), |inner, _| json!([{ "try": inner }]));
+    {
+        let mut replay = std::pin::pin!(desk.replay(&source, Unmatched::Block, &deep));
+        let begins = async {
+            // Beside that of the test: the run's own, and those of two children.
+            while Arc::strong_count(&source.payload) < 6 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            ended = &mut replay => panic!("{ended:?}"),
+            () = begins => {}
+        }
+    }
+    tokio::time::timeout(Duration::from_secs(30), is_forgotten()).await.expect("it is kept after it was dropped");
+}
+
+#[tokio::test]
 async fn a_replay_executes_only_so_many_runs() {
     let dir = tempfile::tempdir().unwrap();
     let desk = Desk::new(dir.path()).await;

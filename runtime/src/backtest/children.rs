@@ -33,6 +33,30 @@ pub(super) struct Tree {
 struct State {
     children: Vec<Executed>,
     cpu: Duration,
+    /// Nothing is kept any more.
+    is_over: bool,
+}
+
+/// A replay that is under way. When this is dropped, nothing is kept of it, however it ended: the tapes of its children
+/// know the tree, and the tree knows them.
+pub(super) struct UnderWay(Tree);
+
+impl UnderWay {
+    /// That of this tree.
+    pub(super) fn new(tree: Tree) -> Self {
+        Self(tree)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let children = {
+            let mut state = self.0.state();
+            state.is_over = true;
+            std::mem::take(&mut state.children)
+        };
+        drop(children);
+    }
 }
 
 /// A run that is or was executed.
@@ -44,7 +68,7 @@ enum Executed {
 impl Tree {
     /// A replay of which so many bytes may be kept.
     pub(super) fn new(bytes: usize) -> Self {
-        let state = State { children: Vec::new(), cpu: Duration::ZERO };
+        let state = State { children: Vec::new(), cpu: Duration::ZERO, is_over: false };
         Self { session: Session::new(bytes), state: Arc::new(Mutex::new(state)) }
     }
 
@@ -63,11 +87,14 @@ impl Tree {
         children.into_iter().map(effects).collect()
     }
 
-    /// A child begins; the answer is its place.
-    fn begins(&self, task: String, then: Option<Vec<Effect>>, tape: Tape) -> usize {
+    /// A child begins; the answer is its place. It has none once the replay is over.
+    fn begins(&self, task: String, then: Option<Vec<Effect>>, tape: Tape) -> Option<usize> {
         let mut state = self.state();
+        if state.is_over {
+            return None;
+        }
         state.children.push(Executed::UnderWay { task, then, tape });
-        state.children.len() - 1
+        Some(state.children.len() - 1)
     }
 
     fn ends(&self, place: usize, now: Vec<Effect>, cpu: Duration) {
@@ -113,7 +140,7 @@ impl Place {
     /// Its run begins.
     pub(super) fn begins(&mut self, task: &str, tape: &Tape) {
         if self.depth > 0 {
-            self.number = Some(self.tree.begins(task.into(), self.then.take(), tape.clone()));
+            self.number = self.tree.begins(task.into(), self.then.take(), tape.clone());
         }
     }
 

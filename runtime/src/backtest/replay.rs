@@ -10,7 +10,7 @@ use std::time::Duration;
 use dacapo_host_api::MetadataChange;
 use jiff::Timestamp;
 
-use super::children::{Nested, Place, Tree};
+use super::children::{Nested, Place, Tree, UnderWay};
 use super::services::Said;
 use super::source::{Source, Sources};
 use crate::context::{AttemptLimits, limits_with};
@@ -140,6 +140,7 @@ impl Replayer {
     /// If there is nothing to be compared.
     pub async fn replay(&self, source: &Source, payload: Option<Arc<String>>) -> Result<Observed, ReplayError> {
         let tree = Tree::new(MAX_KEPT_BYTES);
+        let _under_way = UnderWay::new(tree.clone());
         let payload = payload.unwrap_or_else(|| source.payload.clone());
         let observed = self.execute(source, payload, Place::root(tree.clone())).await?;
         Ok(Observed { children: tree.effects()?, ..observed })
