@@ -22,6 +22,7 @@ mod notes;
 mod pins;
 mod session;
 mod shelf;
+mod waits;
 mod world;
 
 use std::collections::HashMap;
@@ -180,7 +181,7 @@ impl Tape {
     ///
     /// If the recording is damaged.
     pub fn new(recording: &Recording, options: Options) -> Result<Self, HostFault> {
-        let pins = Pins::new(recording, options.variables.clone(), (options.seed, options.started_ms))?;
+        let pins = Pins::new(recording, &options)?;
         let state = State {
             exchanges: exchanges::Exchanges::new(recording)?,
             world: world::Recorded::new(recording)?,

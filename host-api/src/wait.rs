@@ -52,7 +52,7 @@ pub(crate) fn bytes_of_run(run: &RunResult) -> usize {
 }
 
 /// The same of an outcome.
-fn bytes_of(outcome: &Outcome) -> usize {
+pub(crate) fn bytes_of(outcome: &Outcome) -> usize {
     match outcome {
         Outcome::Elapsed | Outcome::TokenTimedOut | Outcome::Completed(None) => 0,
         Outcome::Completed(Some(value)) => value.len(),
@@ -87,6 +87,13 @@ impl TaskCtx {
             list.push(place);
         }
         Ok((there, missing))
+    }
+
+    /// What the guest holds of a replay counts as kept of it, for as long as it does.
+    fn holds(&self) {
+        if let Some(pins) = &self.pins {
+            pins.holds(self.waits.held_bytes);
+        }
     }
 
     /// Waits for those at these places, and keeps what came of them. Answers with their places.
@@ -124,6 +131,7 @@ impl TaskCtx {
             self.table.get_mut(&of[*place as usize])?.state = State::There(outcome);
             there.push(*place);
         }
+        self.holds();
         if self.waits.held_bytes > MAX_HELD_BYTES {
             wasmtime::bail!("holds more than {} MiB of results it has not looked at", MAX_HELD_BYTES >> 20);
         }
@@ -188,12 +196,14 @@ impl HostPending for TaskCtx {
     async fn outcome(&mut self, pending: Resource<Pending>) -> wasmtime::Result<Option<Outcome>> {
         let outcome = self.table.get_mut(&pending)?.state.take();
         self.waits.held_bytes -= outcome.as_ref().map_or(0, bytes_of);
+        self.holds();
         Ok(outcome)
     }
 
     async fn drop(&mut self, pending: Resource<Pending>) -> wasmtime::Result<()> {
         let outcome = self.table.delete(pending)?.state.take();
         self.waits.held_bytes -= outcome.as_ref().map_or(0, bytes_of);
+        self.holds();
         Ok(())
     }
 }

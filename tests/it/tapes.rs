@@ -266,6 +266,25 @@ async fn nothing_is_kept_of_a_replay_however_it_ends() {
 }
 
 #[tokio::test]
+async fn what_a_guest_waits_for_is_bounded_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = Desk::new(dir.path()).await;
+    let source = desk.source(json!([])).await;
+    let waiting = async |step: Value| desk.replay(&source, Unmatched::Block, &json!([step, step])).await;
+    // What was looked at is free again.
+    let observed = waiting(json!({ "tokens": ["waitpoint_1", 40_000, 1_000] })).await.unwrap();
+    assert_eq!(output(&observed), json!([40_000_000, 40_000_000]));
+    // 10 GB, of which nothing is copied.
+    let replayed = waiting(json!({ "tokens": ["waitpoint_1", 10_000_000, 1_000] })).await;
+    let limit = "the replay passes a limit: what it waits for at once takes more than 64 MiB";
+    assert_eq!(replayed.unwrap_err().to_string(), limit);
+    // What is held counts beside what is kept.
+    let replayed = waiting(json!({ "tokens": ["waitpoint_1", 10_000_000, 6] })).await;
+    let limit = "the replay passes a limit: its calls, and what they are answered, take more than 64 MiB";
+    assert_eq!(replayed.unwrap_err().to_string(), limit);
+}
+
+#[tokio::test]
 async fn a_replay_executes_only_so_many_runs() {
     let dir = tempfile::tempdir().unwrap();
     let desk = Desk::new(dir.path()).await;

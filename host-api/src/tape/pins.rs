@@ -14,8 +14,8 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Variables;
 use super::looks::Looks;
+use super::{Held, Options, Variables};
 use crate::journal::{Blob, Kind, Question, damaged};
 use crate::recording::Recording;
 use crate::world::HostFault;
@@ -44,6 +44,8 @@ struct Inner {
     /// The requests whose responses the guest has looked for.
     looked_at: watch::Sender<HashSet<u32>>,
     made_up: AtomicU64,
+    /// What the guest holds without having looked at it.
+    held: Mutex<Held>,
 }
 
 struct State {
@@ -63,13 +65,9 @@ struct State {
 }
 
 impl Pins {
-    pub(super) fn new(
-        recording: &Recording,
-        variables: Variables,
-        (seed, started_ms): (u64, u64),
-    ) -> Result<Self, HostFault> {
+    pub(super) fn new(recording: &Recording, options: &Options) -> Result<Self, HostFault> {
         let mut state = State {
-            now: Duration::from_millis(started_ms),
+            now: Duration::from_millis(options.started_ms),
             wall: VecDeque::new(),
             monotonic: VecDeque::new(),
             dues: HashMap::new(),
@@ -108,11 +106,12 @@ impl Pins {
         Ok(Self(Arc::new(Inner {
             state: Mutex::new(state),
             recorded_variables,
-            variables,
+            variables: options.variables.clone(),
             was_asked_for_variables: AtomicBool::new(false),
             under_way: watch::Sender::new(HashMap::new()),
             looked_at: watch::Sender::new(HashSet::new()),
-            made_up: AtomicU64::new(seed),
+            made_up: AtomicU64::new(options.seed),
+            held: Mutex::new(options.session.hold_none()),
         })))
     }
 
@@ -172,6 +171,11 @@ impl Pins {
         }
         tokio::task::yield_now().await;
         self.go_to(when);
+    }
+
+    /// The guest holds so many bytes of answers that it has not looked at.
+    pub(crate) fn holds(&self, bytes: usize) {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner).resize(bytes);
     }
 
     /// It is this time, or later.
@@ -332,10 +336,26 @@ fn nanoseconds(length: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Session, Unmatched};
     use super::*;
 
+    fn options(variables: Variables, (seed, started_ms): (u64, u64)) -> Options {
+        Options {
+            session: Session::new(0),
+            unmatched: Unmatched::Block,
+            stubs: Vec::new(),
+            live: None,
+            changes: None,
+            children: None,
+            variables,
+            seed,
+            started_ms,
+        }
+    }
+
     fn pins(seed: u64) -> Pins {
-        Pins::new(&Recording::default(), Variables::default(), (seed, 1_000)).expect("an empty recording")
+        let options = options(Variables::default(), (seed, 1_000));
+        Pins::new(&Recording::default(), &options).expect("an empty recording")
     }
 
     #[tokio::test]
@@ -358,7 +378,7 @@ mod tests {
             let journal = crate::Journal::recording(1_000);
             journal.ask_now(|| Question::new(Kind::WallClock), || Ok((seconds, nanoseconds))).expect("an answer");
             let recording = Recording::read(&journal.unwritten().expect("a segment").segment).expect("a journal");
-            Pins::new(&recording, Variables::default(), (0, u64::MAX))
+            Pins::new(&recording, &options(Variables::default(), (0, u64::MAX)))
         };
         assert!(reading(u64::MAX, 1_000_000_000).is_err());
         let pins = reading(u64::MAX, 999_999_999).expect("the last moment");
@@ -401,7 +421,7 @@ mod tests {
         let current = Arc::new(vec![pair("A", "now"), pair("B", "now")]);
         let with = |recorded: Option<Vec<(String, String)>>, are_offered| {
             let variables = Variables { current: current.clone(), are_offered };
-            let pins = Pins::new(&Recording::default(), variables, (0, 0)).expect("an empty recording");
+            let pins = Pins::new(&Recording::default(), &options(variables, (0, 0))).expect("an empty recording");
             let mut inner = Arc::into_inner(pins.0).expect("nobody else has it");
             inner.recorded_variables = recorded;
             Pins(Arc::new(inner))

@@ -65,6 +65,11 @@ impl Session {
         self.take(bytes).then(|| Held { session: self.clone(), bytes })
     }
 
+    /// Room that grows and shrinks, and is none so far.
+    pub(super) fn hold_none(&self) -> Held {
+        Held { session: self.clone(), bytes: 0 }
+    }
+
     /// The replay is over; the first reason counts.
     pub fn stop(&self, why: Stop) {
         self.state().stop.get_or_insert(why);
@@ -92,6 +97,18 @@ impl Session {
     }
 }
 
+impl Held {
+    /// It is as large as that from now on, if there is room; if there is none, the replay is over.
+    pub(super) fn resize(&mut self, bytes: usize) {
+        if bytes < self.bytes {
+            self.session.state().bytes_left += self.bytes - bytes;
+        } else if !self.session.take(bytes - self.bytes) {
+            return;
+        }
+        self.bytes = bytes;
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         self.session.state().bytes_left += self.bytes;
@@ -107,6 +124,11 @@ mod tests {
         let session = Session::new(10);
         let held = session.hold(6).expect("room");
         assert!(session.take(4));
+        drop(held);
+        let mut held = session.hold_none();
+        held.resize(6);
+        held.resize(2);
+        held.resize(5);
         drop(held);
         assert!(session.take(6), "what was held is free again");
         assert_eq!(session.stop_so_far(), None);

@@ -9,16 +9,13 @@ use async_trait::async_trait;
 use super::{AnsweredBy, Shelf, Stub, Tape};
 use crate::generated::dacapo::task::metadata::MetadataError as GuestError;
 use crate::journal::{Kind, digest_of};
-use crate::recording::{Call, Reach, ReachKind, Recording};
+use crate::recording::{Call, Recording};
 use crate::services::{MetadataChange, MetadataError};
-use crate::wait::{Waited, bytes_of_run};
+use crate::wait::{Waited, bytes_of, bytes_of_run};
 use crate::world::{
-    Answer, Awaited, BatchHandle, BatchItem, CallNumber, FailedStatus, HostFault, Outcome, Relative, RunError,
-    RunHandle, RunResult, Token, TokenOptions, TriggerError, Wait, World,
+    Answer, Awaited, BatchHandle, BatchItem, CallNumber, HostFault, Outcome, Relative, RunError, RunHandle, RunResult,
+    Token, TokenOptions, TriggerError, Wait, World,
 };
-
-/// Bytes that a note costs beside its text.
-const REACH_BYTES: usize = 128;
 
 /// What a recording has of runs, tokens and waits.
 #[derive(Default)]
@@ -90,8 +87,24 @@ impl Recorded {
         self.runs.insert(run.id.clone(), run);
     }
 
+    /// The bytes of what comes of this, as far as anybody knows.
+    pub(super) fn bytes(&self, of: &Awaited) -> usize {
+        let of_run = |id: &String| self.runs.get(id).map_or(0, bytes_of_run);
+        match of {
+            Awaited::Moment(_) => 0,
+            Awaited::Token(id) => self.token_outcomes.get(id).map_or(0, bytes_of),
+            Awaited::Run(id) => of_run(id),
+            Awaited::Runs(ids) => ids.iter().map(of_run).sum(),
+        }
+    }
+
+    /// What came of a run.
+    pub(super) fn run(&self, id: &str) -> Option<&RunResult> {
+        self.runs.get(id)
+    }
+
     /// What comes of this, as far as anybody knows; a moment comes.
-    fn outcome(&self, of: &Awaited) -> Option<Outcome> {
+    pub(super) fn outcome(&self, of: &Awaited) -> Option<Outcome> {
         match of {
             Awaited::Moment(_) => Some(Outcome::Elapsed),
             Awaited::Token(id) => self.token_outcomes.get(id).cloned(),
@@ -261,68 +274,6 @@ impl Tape {
             }
         }
     }
-
-    /// What comes of a wait that was not recorded.
-    fn composed(&self, wait: &Wait) -> Vec<(u32, Outcome)> {
-        let known: Vec<Option<Outcome>> = {
-            let state = self.state();
-            wait.of.iter().map(|of| state.world.outcome(of)).collect()
-        };
-        let moments = || wait.of.iter().map(|of| matches!(of, Awaited::Moment(_)));
-        // Whoever waits for a run, but not for longer than a while, gets the run: that it came then is known.
-        let are_runs_known = known.iter().zip(moments()).any(|(outcome, is_moment)| outcome.is_some() && !is_moment);
-        let mut outcomes = Vec::new();
-        for (((place, of), outcome), is_moment) in (0..).zip(&wait.of).zip(known).zip(moments()) {
-            match outcome {
-                Some(_) if !wait.all && is_moment && are_runs_known => {}
-                Some(outcome) => outcomes.push((place, outcome)),
-                None if wait.all => outcomes.push((place, self.unknown(of))),
-                None => {}
-            }
-        }
-        if outcomes.is_empty()
-            && let Some(of) = wait.of.first()
-        {
-            outcomes.push((0, self.unknown(of)));
-        }
-        outcomes
-    }
-
-    /// What is made of something of which nobody knows what came of it.
-    fn unknown(&self, of: &Awaited) -> Outcome {
-        match of {
-            Awaited::Moment(_) => Outcome::Elapsed,
-            Awaited::Token(id) => {
-                self.misses(format!("wait token {id}"));
-                Outcome::TokenTimedOut
-            }
-            Awaited::Run(id) => Outcome::Ended(self.known_run(id)),
-            Awaited::Runs(ids) => Outcome::AllEnded(ids.iter().map(|id| self.known_run(id)).collect()),
-        }
-    }
-
-    fn known_run(&self, id: &String) -> RunResult {
-        let known = self.state().world.runs.get(id).cloned();
-        known.unwrap_or_else(|| {
-            self.misses(format!("the end of {id}"));
-            let error = RunError {
-                status: FailedStatus::SystemFailure,
-                name: "NotRecorded".into(),
-                message: format!("how {id} ended is not in the recording"),
-                stack: None,
-            };
-            RunResult { id: id.clone(), task_id: String::new(), output: Err(error), cpu: 0 }
-        })
-    }
-
-    /// The guest wants to know this, and nobody knows it.
-    fn misses(&self, what: String) {
-        let reach = Reach::unknown(ReachKind::Wait, what.clone());
-        if self.0.options.session.take(REACH_BYTES + what.len()) {
-            self.state().unknown.push(reach);
-        }
-        self.unmatched(|| what);
-    }
 }
 
 /// The id of a run that was never made.
@@ -419,7 +370,10 @@ impl World for Tape {
         let recorded = self.state().world.waits.take(&waited_for(wait.all, digest_of(&wait.of)), 0);
         // What was executed ends as it ended now.
         let recorded = recorded.filter(|_| self.0.options.children.is_none());
-        let outcomes = recorded.map_or_else(|| self.composed(&wait), |(outcomes, _)| outcomes);
+        let outcomes = match recorded {
+            Some((outcomes, _)) => outcomes,
+            None => self.composed(&wait)?,
+        };
         for (place, outcome) in &outcomes {
             if let (Outcome::Elapsed, Some(Awaited::Moment(due))) = (outcome, wait.of.get(*place as usize)) {
                 self.0.pins.go_to(Duration::from_millis(*due));

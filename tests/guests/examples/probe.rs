@@ -35,6 +35,8 @@ enum Step {
     /// The same, and does not mind how it ends.
     Try(Value),
     Token(String),
+    /// Completes this token with so many bytes, and waits for it so often at once.
+    Tokens(String, usize, u32),
     Sleep(u64),
 }
 
@@ -87,6 +89,11 @@ fn step(step: Step) -> Result<Value> {
             json!(ended.map_err(|error| error.to_string()))
         }
         Step::Token(id) => json!(wait::token::<Value>(&id).map_err(|error| error.to_string())),
+        Step::Tokens(id, bytes, times) => {
+            tokens::complete(&id, "x".repeat(bytes))?;
+            let there = wait::all((0..times).map(|_| wait::for_token::<String>(&id)).collect::<Vec<_>>());
+            json!(there.into_iter().map(|value| value.map_or(0, |value| value.len())).sum::<usize>())
+        }
         Step::Sleep(ms) => {
             std::thread::sleep(Duration::from_millis(ms));
             Value::Null
