@@ -7,16 +7,19 @@
 //!
 //! What is shown holds no secrets that can be told by their names; what a tape answers with does.
 
+mod bodies;
 mod edit;
 mod news;
 mod shown;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-pub use self::edit::{Censor, beginning, redacted};
+pub use self::edit::{Censor, beginning, redacted, redacted_context};
 pub use self::news::BadNews;
 use crate::context::Context;
 use crate::http::{Got, Head, StreamAnswer, body_digest};

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::Request;
 use dacapo::backtest::file;
+use dacapo::backtest::source::Original;
 use dacapo_tests::guests;
 use serde_json::{Value, json};
 
@@ -106,7 +107,9 @@ async fn a_crash_is_seen_again_with_the_functions_it_happened_in() {
 #[tokio::test]
 async fn a_recording_is_a_file_and_secrets_are_left_out_unless_asked_for() {
     let shop = Shop::open([fine()]).await;
-    let run = shop.ordered("book", "COMPLETED").await;
+    let options = json!({ "tags": [SECRET], "idempotencyKey": SECRET });
+    let run = shop.app.trigger_with("mend", shop.order("book"), options).await;
+    assert_eq!(shop.app.finished(&run).await["status"], "COMPLETED");
     let whole = file::read(&shop.recording(&run, "?secrets=true").await).unwrap();
     assert!(!whole.is_redacted && whole.source.context.run.id == run);
     let secrets = [SECRET, "crumbs-8812", "tk-551"];
@@ -116,6 +119,9 @@ async fn a_recording_is_a_file_and_secrets_are_left_out_unless_asked_for() {
     for secret in secrets {
         assert!(!contains(&redacted.journal, secret), "{secret}");
     }
+    let told = |original: &Original| original.source.recording.context.clone().unwrap().run;
+    assert_eq!((&*told(&whole).tags[0], &*told(&redacted).tags[0]), (SECRET, "[redacted]"));
+    assert_eq!(told(&redacted).id, run);
     assert_eq!(redacted.source.recording.len(), whole.source.recording.len());
     assert_eq!(redacted.source.observed.end, whole.source.observed.end);
     assert_eq!(redacted.source.observed.effects, whole.source.observed.effects);

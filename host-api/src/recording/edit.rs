@@ -1,27 +1,33 @@
 //! Journals that are made from journals: without secrets, or only their beginning.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::bodies::Bodies;
 use crate::context::Context;
+use crate::generated::dacapo::task::metadata::MetadataError;
 use crate::http::{Fields, Got, Head, REDACTED, StreamAnswer, shown_header};
 use crate::journal::{self, Blob, Header, Kind, Question};
 use crate::wait::Waited;
-use crate::world::{HostFault, Outcome, RunResult, Token};
+use crate::world::{BatchHandle, HostFault, Outcome, RunHandle, RunResult, Token, TriggerError};
 
 /// Leaves out of a text what is not to be shown.
 pub trait Censor {
     /// The text without it; `None`: there is nothing of it in the text.
     fn censored(&self, text: &str) -> Option<String>;
+
+    /// Where it stands in these bytes, or begins at their end: in ascending order, none of the places over another.
+    fn places(&self, bytes: &[u8]) -> Vec<Range<usize>>;
 }
 
 /// A journal without the values of environment variables, the values of headers and trailers of responses that are
 /// secret by their names, secrets in the addresses that responses lead on to, and the URLs by which tokens are
-/// completed. What `censor` knows is left out of arguments, bodies, results and metadata, too, where it stands in one
-/// piece.
+/// completed. What `censor` knows is left out of all texts that somebody else has made, too: of what the guest was told of
+/// itself, of arguments, bodies, results, refusals and metadata.
 ///
 /// A guest that computes something from what is gone asks otherwise, and cannot be repeated with it.
 ///
@@ -30,11 +36,12 @@ pub trait Censor {
 /// If the journal is damaged.
 pub fn redacted(journal: &[u8], censor: &dyn Censor) -> Result<Vec<u8>, HostFault> {
     let mut redacted = Vec::with_capacity(journal.len());
+    let mut bodies = Bodies::censored(journal, censor)?;
     for entry in journal::entries(journal)? {
         let (header, answer) = entry?;
         let detail = censor.censored(header.detail);
         let header = Header { detail: detail.as_deref().unwrap_or(header.detail), ..header };
-        let answer = answer.map(|answer| without_secrets(header.kind, answer, censor)).transpose()?;
+        let answer = answer.map(|answer| without_secrets(&header, answer, censor, &mut bodies)).transpose()?;
         journal::add_entry(&mut redacted, &header, answer.as_deref())?;
     }
     Ok(redacted)
@@ -60,33 +67,49 @@ pub fn beginning(journal: &[u8], calls: u64, context: &Context) -> Result<Vec<u8
     Ok(beginning)
 }
 
-fn without_secrets<'a>(kind: Kind, answer: &'a [u8], censor: &dyn Censor) -> Result<Cow<'a, [u8]>, HostFault> {
-    match kind {
+/// What a guest was told of itself, without what `censor` knows. Ids, and what else the server has made up, stay.
+pub fn redacted_context(context: &Context, censor: &dyn Censor) -> Context {
+    let mut context = context.clone();
+    let Context { run, task, queue, environment, organization, project, .. } = &mut context;
+    let texts = [&mut task.file_path, &mut queue.name, &mut organization.name, &mut project.name];
+    let others = run.tags.iter_mut().chain(&mut run.idempotency_key).chain(&mut environment.branch_name);
+    texts.into_iter().chain(others).for_each(|text| censor_text(text, censor));
+    context
+}
+
+fn without_secrets<'a>(
+    header: &Header<'_>,
+    answer: &'a [u8],
+    censor: &dyn Censor,
+    bodies: &mut Bodies,
+) -> Result<Cow<'a, [u8]>, HostFault> {
+    match header.kind {
+        Kind::Context => rewritten(answer, |told: &mut Context| *told = redacted_context(told, censor)),
         Kind::Environment => rewritten(answer, |variables: &mut Vec<(String, String)>| {
             variables.iter_mut().for_each(|(_, value)| *value = REDACTED.into());
         }),
-        Kind::Response => rewritten(answer, |got: &mut Got<Head>| {
-            if let Got::Here(Head { headers, .. }) = got {
-                redact_fields(headers, censor);
-            }
-        }),
-        Kind::Trailers => rewritten(answer, |got: &mut Got<Option<Fields>>| {
-            if let Got::Here(Some(trailers)) = got {
-                redact_fields(trailers, censor);
-            }
-        }),
+        Kind::Response => rewritten(answer, |got: &mut Got<Head>| redact_head(got, censor)),
+        Kind::Trailers => rewritten(answer, |got: &mut Got<Option<Fields>>| redact_trailers(got, censor)),
         Kind::ReadBody => rewritten(answer, |read: &mut StreamAnswer<Blob>| {
-            if let StreamAnswer::Done(Blob(bytes)) = read
-                && let Some(text) = std::str::from_utf8(bytes).ok().and_then(|text| censor.censored(text))
+            if let StreamAnswer::Done(Blob(piece)) = read
+                && let Some(left) = bodies.next(header.exchange)
             {
-                *bytes = text.into();
+                *piece = left;
             }
         }),
+        Kind::Trigger | Kind::TriggerAndWait => {
+            rewritten(answer, |run: &mut Result<RunHandle, TriggerError>| redact_refusal(run, censor))
+        }
+        Kind::BatchTrigger | Kind::BatchTriggerAndWait => {
+            rewritten(answer, |batch: &mut Result<BatchHandle, TriggerError>| redact_refusal(batch, censor))
+        }
         Kind::CreateToken => rewritten(answer, |created: &mut Result<Token, String>| {
-            if let Ok(token) = created {
-                token.url = REDACTED.into();
-            }
+            created.iter_mut().for_each(|token| token.url = REDACTED.into());
+            redact_error(created, censor);
         }),
+        Kind::CompleteToken | Kind::AddTags | Kind::Append | Kind::WaitToken => {
+            rewritten(answer, |done: &mut Result<(), String>| redact_error(done, censor))
+        }
         Kind::WaitAny | Kind::WaitAll => rewritten(answer, |waited: &mut Waited| {
             waited.outcomes.iter_mut().for_each(|(_, outcome)| redact_outcome(outcome, censor));
         }),
@@ -94,7 +117,58 @@ fn without_secrets<'a>(kind: Kind, answer: &'a [u8], censor: &dyn Censor) -> Res
         Kind::MetadataGet => rewritten(answer, |value: &mut Option<String>| {
             value.iter_mut().for_each(|value| censor_text(value, censor));
         }),
-        _ => Ok(answer.into()),
+        Kind::ChangeMetadata
+        | Kind::MetadataSet
+        | Kind::MetadataDelete
+        | Kind::MetadataAppend
+        | Kind::MetadataRemove
+        | Kind::MetadataIncrement
+        | Kind::MetadataUpdate => {
+            rewritten(answer, |changed: &mut Result<(), MetadataError>| redact_metadata_error(changed, censor))
+        }
+        Kind::WallClock | Kind::MonotonicClock | Kind::SubscribeDuration | Kind::WaitAfter => Ok(answer.into()),
+        Kind::RandomBytes | Kind::RandomNumber | Kind::InsecureBytes | Kind::InsecureNumber | Kind::InsecureSeed => {
+            Ok(answer.into())
+        }
+        Kind::Span | Kind::Poll | Kind::Ready | Kind::FileTimes | Kind::FileHash => Ok(answer.into()),
+        // What becomes of a request, in words of the host.
+        Kind::Http | Kind::RequestBody | Kind::AwaitResponse => Ok(answer.into()),
+        Kind::RoomInBody | Kind::WriteBody | Kind::FlushBody | Kind::FinishBody => Ok(answer.into()),
+    }
+}
+
+fn redact_head(got: &mut Got<Head>, censor: &dyn Censor) {
+    if let Got::Here(Head { headers, .. }) = got {
+        redact_fields(headers, censor);
+    }
+}
+
+fn redact_trailers(got: &mut Got<Option<Fields>>, censor: &dyn Censor) {
+    if let Got::Here(Some(trailers)) = got {
+        redact_fields(trailers, censor);
+    }
+}
+
+fn redact_error<T>(answer: &mut Result<T, String>, censor: &dyn Censor) {
+    if let Err(why) = answer {
+        censor_text(why, censor);
+    }
+}
+
+fn redact_refusal<T>(answer: &mut Result<T, TriggerError>, censor: &dyn Censor) {
+    match answer {
+        Ok(_) => {}
+        Err(TriggerError::Invalid(why) | TriggerError::QueueFull(why)) => censor_text(why, censor),
+        Err(TriggerError::PayloadRejected(problems)) => {
+            problems.iter_mut().for_each(|problem| censor_text(problem, censor));
+        }
+    }
+}
+
+fn redact_metadata_error(answer: &mut Result<(), MetadataError>, censor: &dyn Censor) {
+    match answer {
+        Ok(()) | Err(MetadataError::TooLarge(_)) => {}
+        Err(MetadataError::InvalidJson(text) | MetadataError::NotANumber(text)) => censor_text(text, censor),
     }
 }
 

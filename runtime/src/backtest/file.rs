@@ -5,6 +5,7 @@
 //! for.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::model::mask::Mask;
 use crate::model::replay::{LogCounts, Observed, ObservedEnd};
 use crate::model::run::ErrorKind;
 use crate::sandbox::context::Context;
-use crate::sandbox::recording::{Censor, Recording, redacted};
+use crate::sandbox::recording::{Censor, Recording, redacted, redacted_context};
 
 /// How files are written now.
 pub const FORMAT: u32 = 1;
@@ -89,7 +90,8 @@ pub fn write(original: &Original, redact: bool) -> Result<RecordingFile, FileErr
         metadata: source.metadata.as_deref().map(|metadata| raw("metadata", metadata)).transpose()?,
         machine: source.machine.map(|machine| machine.name().into()),
         max_duration: source.max_duration_seconds,
-        context: masked(serde_json::to_value(&source.context).map_err(|error| invalid("context", error))?, &mask),
+        context: serde_json::to_value(redacted_context(&source.context, &mask))
+            .map_err(|error| invalid("context", error))?,
         seen: RecordedEnd {
             output,
             error,
@@ -107,6 +109,10 @@ impl Censor for Mask {
             Cow::Borrowed(_) => None,
             Cow::Owned(censored) => Some(censored),
         }
+    }
+
+    fn places(&self, bytes: &[u8]) -> Vec<Range<usize>> {
+        Self::places(self, bytes)
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Stands for what is left out.
@@ -61,6 +62,37 @@ impl Mask {
             Some(at) => Cow::Owned(format!("{}{MASKED}{CUT}", &masked[..at])),
             None => masked,
         }
+    }
+
+    /// Where the values stand in these bytes, or begin that go on beyond their end: in ascending order, none of the places
+    /// over another.
+    pub fn places(&self, bytes: &[u8]) -> Vec<Range<usize>> {
+        let mut found: Vec<Range<usize>> = Vec::new();
+        let mut end = 0;
+        for chunk in bytes.utf8_chunks() {
+            let (start, text) = (end, chunk.valid());
+            let places = |form: &String| {
+                let length = form.len();
+                text.match_indices(form.as_str())
+                    .map(move |(at, _)| start + at..start + at + length)
+                    .collect::<Vec<_>>()
+            };
+            found.extend(self.forms.iter().flat_map(places));
+            end += text.len() + chunk.invalid().len();
+            if end == bytes.len() {
+                // A character may be cut as well.
+                found.extend(self.begun_at(text).map(|at| start + at..end));
+            }
+        }
+        found.sort_by_key(|place| place.start);
+        let mut places: Vec<Range<usize>> = Vec::with_capacity(found.len());
+        for place in found {
+            match places.last_mut().filter(|last| place.start < last.end) {
+                Some(last) => last.end = last.end.max(place.end),
+                None => places.push(place),
+            }
+        }
+        places
     }
 
     /// Where a value begins that goes on beyond the end of a text.
@@ -144,6 +176,18 @@ mod tests {
             "POST https://hooks.example/[redacted]",
         );
         check("postgres://me:secret@db.example/a", "to postgres://me:secret@db.example/a", "to [redacted]");
+    }
+
+    #[test]
+    fn values_have_places_in_bytes_that_are_no_text() {
+        let mask = Mask::new(["open-sesame-7431", "sesame-7431-and-more"]);
+        let places =
+            |bytes: &[u8]| mask.places(bytes).into_iter().map(|place| (place.start, place.end)).collect::<Vec<_>>();
+        assert_eq!(places(b"\xFF open-sesame-7431\xFFopen-sesame-7431"), [(2, 18), (19, 35)]);
+        assert_eq!(places(b"open-sesame-7431-and-more"), [(0, 25)], "one over the other");
+        assert_eq!(places(b"key=open-ses"), [(4, 12)], "it goes on");
+        assert!(places(b"key=open-ses!").is_empty());
+        assert_eq!(Mask::new(["open-sesame\u{2026}"]).places(b"open-sesame\xE2\x80").first(), Some(&(0..13)));
     }
 
     #[test]
