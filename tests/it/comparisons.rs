@@ -262,6 +262,11 @@ fn strangers_and_unmatched_calls_are_differences_unless_rules_ignore_them() {
     // The same call as then, which was answered then and is not now.
     check(&with(&then, get()), &with(&then, unmatched(get())), json!({}), Verdict::EffectsChanged);
     check(&with(&then, get()), &with(&then, unmatched(get())), json!({ "ignore-effects": ["http"] }), Verdict::Same);
+    // What nobody answered then either, as where two versions are compared, is the same; a second such call is not.
+    let both = with(&then, unmatched(get()));
+    check(&both, &both, json!({}), Verdict::Same);
+    check(&both, &with(&both, unmatched(get())), json!({}), Verdict::EffectsChanged);
+    check(&Observed { end: failed.end.clone(), ..both.clone() }, &both, json!({}), Verdict::Fixed);
     check(&failed, &then, json!({}), Verdict::Fixed);
     check(&failed, &with(&then, get()), json!({}), Verdict::Fixed);
     check(&failed, &with(&then, unmatched(get())), json!({}), Verdict::EffectsChanged);

@@ -25,9 +25,10 @@ const UNSHOWN: &str = "(what differs is not shown: a body, a secret, an option, 
 pub(super) struct Found {
     /// After the rules; new hosts and unmatched calls are listed whatever the rules say.
     pub(super) changes: EffectChanges,
-    /// Whether the world outside would see a difference, or might: nobody knows what an unmatched call would have got.
+    /// Whether the world outside would see a difference, or might: nobody knows what an unmatched call would have got. One
+    /// that was unmatched then as well is none.
     pub(super) differ: bool,
-    /// Whether there are new hosts or unmatched calls that the rules do not ignore.
+    /// Whether there are new hosts, or calls that are unmatched now only, that the rules do not ignore.
     pub(super) go_further: bool,
 }
 
@@ -47,8 +48,10 @@ pub(super) fn changes(then: &[Effect], now: &[Effect], rules: &TaskRules, mask: 
     }
     let pairs = pairs(&old, &new);
     let (mut from_taken, mut to_taken) = (vec![false; old.len()], vec![false; new.len()]);
+    let mut unmatched_anew: Vec<bool> = new.iter().map(|effect| is_unmatched(effect)).collect();
     for &(from, to) in &pairs {
         (from_taken[from], to_taken[to]) = (true, true);
+        unmatched_anew[to] &= !is_unmatched(old[from]);
         // What is not known is not compared; the arguments say so.
         let are_known = old[from].digest != 0 && new[to].digest != 0;
         if are_known && old[from].digest != new[to].digest {
@@ -71,7 +74,7 @@ pub(super) fn changes(then: &[Effect], now: &[Effect], rules: &TaskRules, mask: 
             });
         }
     }
-    let are_unmatched = new.iter().any(|effect| is_unmatched(effect));
+    let are_unmatched = unmatched_anew.contains(&true);
     let EffectChanges { added, removed, changed, reordered, new_hosts: _, unmatched: _ } = &changes;
     let are_same = added.is_empty() && removed.is_empty() && changed.is_empty() && reordered.is_empty();
     let go_further = are_unmatched || new.iter().filter_map(|effect| host(effect)).any(|host| !known.contains(&host));
