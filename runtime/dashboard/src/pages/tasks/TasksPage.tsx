@@ -60,7 +60,7 @@ function columnsOf(statistics: ReadonlyMap<string, TaskStatistics>, period: stri
   const ms = (value: number | null | undefined) => (value == null ? <span class="faint">–</span> : duration(value));
   return [
     { title: 'Task', cell: (task) => task.id },
-    { title: 'Ended', cell: (task) => <TaskSpark task={task.id} period={period} /> },
+    { title: 'Ended', cell: (task) => statistics.has(task.id) && <TaskSpark task={task.id} period={period} /> },
     { title: 'Runs', cell: (task) => count(totalOf(statistics.get(task.id))), isNumber: true },
     { title: 'Failed', cell: (task) => <FailureShare of={statistics.get(task.id)} />, isNumber: true },
     { title: 'p50', cell: (task) => ms(statistics.get(task.id)?.p50Ms), isNumber: true },

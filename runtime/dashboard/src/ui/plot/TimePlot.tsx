@@ -32,10 +32,12 @@ export function TimePlot(props: TimePlotProps) {
   const plot = useRef<uPlot>();
   const data = JSON.stringify([props.from, props.stepSeconds, props.lines]);
   const look = theme.value;
+  const latest = useRef(props);
+  latest.current = props;
   useEffect(() => {
     const element = frame.current;
     if (!element) return;
-    const made = new uPlot(optionsOf(props, element), dataOf(props), element);
+    const made = new uPlot(optionsOf(latest, element), dataOf(props), element);
     plot.current = made;
     const resize = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: HEIGHT_PX }));
     resize.observe(element);
@@ -46,6 +48,12 @@ export function TimePlot(props: TimePlotProps) {
   }, [props.kind, look, props.lines.map((line) => line.label).join()]);
   useEffect(() => plot.current?.setData(dataOf(props)), [data]);
   return <div class="plot" ref={frame} role="img" aria-label={props.label} />;
+}
+
+/** From the beginning of the first interval to the end of the last, in seconds. */
+function timesOf({ from, stepSeconds, lines }: TimePlotProps): [number, number] {
+  const begin = Date.parse(from) / 1e3;
+  return [begin, begin + (lines[0]?.values.length ?? 1) * stepSeconds];
 }
 
 /** Counts are summed up from the first line to the last, and drawn from the last to the first. */
@@ -65,12 +73,15 @@ function dataOf({ from, stepSeconds, kind, lines }: TimePlotProps): AlignedData 
   return [times, ...stacked.reverse()];
 }
 
-function optionsOf(props: TimePlotProps, element: HTMLElement): Options {
+/** `latest` has what is shown now: the plot outlives the values that it was made with. */
+function optionsOf(latest: { current: TimePlotProps }, element: HTMLElement): Options {
+  const props = latest.current;
   const colour = (name: string) => colourOf(name, element);
   const isCounts = props.kind === 'counts';
   const written = (value: number) => (isCounts ? count(value) : duration(value));
   const lines = isCounts ? [...props.lines].reverse() : props.lines;
-  const original = (line: PlotLine, place: number | null) => (place === null ? null : (line.values[place] ?? null));
+  const original = (label: string, place: number | null) =>
+    place === null ? null : (latest.current.lines.find((line) => line.label === label)?.values[place] ?? null);
   const series = lines.map((line): Series => {
     const shown = colour(line.colour);
     const bars = uPlot.paths.bars?.({ size: [0.8, 24], align: 1 });
@@ -78,9 +89,9 @@ function optionsOf(props: TimePlotProps, element: HTMLElement): Options {
       label: line.label,
       stroke: shown,
       width: isCounts ? 0 : 1.5,
-      points: { show: !isCounts, size: 3 },
+      points: { show: !isCounts, size: 4 },
       value: (_, __, ___, place) => {
-        const value = original(line, place);
+        const value = original(line.label, place);
         return value === null ? '–' : written(value);
       },
       ...(isCounts ? { fill: shown, ...(bars ? { paths: bars } : {}) } : { spanGaps: false }),
@@ -96,7 +107,10 @@ function optionsOf(props: TimePlotProps, element: HTMLElement): Options {
     width: element.clientWidth,
     height: HEIGHT_PX,
     cursor: { y: false, points: { show: !isCounts } },
-    scales: { y: { range: (_, __, max) => [0, Math.max(max, isCounts ? 4 : 1) * 1.08] } },
+    scales: {
+      x: { range: () => timesOf(latest.current) },
+      y: { range: (_, __, max) => [0, Math.max(max, isCounts ? 4 : 1) * 1.08] },
+    },
     axes: [
       { ...axis, values: (_, values) => values.map(tick) },
       { ...axis, size: 58, values: (_, values) => values.map((value) => (isCounts && value % 1 !== 0 ? '' : written(value))) },
