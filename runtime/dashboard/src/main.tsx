@@ -8,6 +8,9 @@ import './styles/tokens.css';
 import './styles/base.css';
 import './styles/shell.css';
 import './styles/parts.css';
+import './styles/states.css';
+import './styles/dialog.css';
+import './styles/json.css';
 import './styles/table.css';
 
 const root = document.getElementById('app');

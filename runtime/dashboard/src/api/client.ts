@@ -8,7 +8,7 @@ import type { Loose } from './types';
 
 type Method = 'get' | 'post' | 'put' | 'delete';
 
-export type PathOf<M extends Method> = {
+type PathOf<M extends Method> = {
   [P in keyof Paths]: Paths[P] extends Record<M, infer O> ? ([O] extends [undefined] ? never : P) : never;
 }[keyof Paths] &
   string;
@@ -16,14 +16,14 @@ export type PathOf<M extends Method> = {
 type Operation<P extends keyof Paths, M extends Method> = Paths[P] extends Record<M, infer O> ? O : never;
 type Json<C> = C extends { content: { 'application/json': infer T } } ? T : undefined;
 type Responses<O> = O extends { responses: infer R } ? R : never;
-export type Answer<P extends keyof Paths, M extends Method> = {
+type Answer<P extends keyof Paths, M extends Method> = {
   [S in keyof Responses<Operation<P, M>>]: S extends 200 | 201 | 202 | 204 ? Json<Responses<Operation<P, M>>[S]> : never;
 }[keyof Responses<Operation<P, M>>];
 type BodyOf<O> = O extends { requestBody?: infer B } ? Json<NonNullable<B>> : undefined;
 type QueryOf<O> = O extends { parameters: { query?: infer Q } } ? NonNullable<Q> : never;
 type Segments<P extends string> = P extends `${string}{${infer Name}}${infer Rest}` ? Name | Segments<Rest> : never;
 
-export interface RequestOptions<P extends keyof Paths & string, M extends Method> {
+interface RequestOptions<P extends keyof Paths & string, M extends Method> {
   path?: Record<Segments<P>, string>;
   query?: Partial<QueryOf<Operation<P, M>>> | Record<string, string | undefined>;
   body?: Loose<BodyOf<Operation<P, M>>>;

@@ -11,7 +11,7 @@ export const MACHINES = ['micro', 'small-1x', 'small-2x', 'medium-1x', 'medium-2
 /** Names change seldom. */
 const EVERY_MS = 60_000;
 
-export interface KnownQueues {
+interface KnownQueues {
   tasks: string[];
   /** As the API names them: a task's own is `task/<id>`. */
   queues: string[];

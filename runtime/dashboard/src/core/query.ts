@@ -37,7 +37,7 @@ export interface Query<T> {
   reload: () => void;
 }
 
-export interface QueryOptions<T> {
+interface QueryOptions<T> {
   /** Milliseconds until it is asked again; `undefined`: never. Nothing is asked while the tab is hidden. */
   every?: (data: T) => number | undefined;
   /** Whether the answer to the former key stays until that to the new one is there. */

@@ -8,7 +8,7 @@ import { forgetAnswers } from './query';
 import { pathTo, segments } from './router';
 import { recall, remember } from './storage';
 
-export type SessionState = 'unknown' | 'signed-out' | 'signed-in' | 'unreachable';
+type SessionState = 'unknown' | 'signed-out' | 'signed-in' | 'unreachable';
 
 export const session = signal<SessionState>('unknown');
 export const environments = signal<EnvironmentItem[]>([]);

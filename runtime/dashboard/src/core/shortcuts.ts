@@ -4,7 +4,7 @@
 import { signal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 
-export interface Shortcut {
+interface Shortcut {
   /** `j`, `Enter`, `shift+x`, `g r`. */
   keys: string;
   /** What it does, for the help. */

@@ -3,8 +3,8 @@
 import { effect, signal } from '@preact/signals';
 import { recall, remember } from './storage';
 
-export const THEMES = ['system', 'light', 'dark'] as const;
-export type Theme = (typeof THEMES)[number];
+const THEMES = ['system', 'light', 'dark'] as const;
+type Theme = (typeof THEMES)[number];
 
 const stored = recall('theme');
 export const theme = signal<Theme>(THEMES.find((known) => known === stored) ?? 'system');

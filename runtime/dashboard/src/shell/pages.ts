@@ -2,7 +2,7 @@
 
 import type { IconName } from '../ui/Icon';
 
-export interface PageEntry {
+interface PageEntry {
   /** The segment after the environment; the overview has none. */
   path: string;
   label: string;

@@ -36,7 +36,7 @@ const LOOKS: Record<string, { word: string; tone: Tone; shape: string; text: str
   },
 };
 
-export const VERDICTS = Object.keys(LOOKS);
+const VERDICTS = Object.keys(LOOKS);
 
 const look = (verdict: string) => LOOKS[verdict] ?? { word: verdict, tone: 'idle' as const, shape: SHAPES.late, text: '' };
 

@@ -22,7 +22,7 @@ import { DeploymentState } from './DeploymentsPage';
 
 const BacktestDialog = lazy(async () => (await import('../backtests/BacktestDialog')).BacktestDialog);
 
-export function useDeployment(version: string | undefined) {
+function useDeployment(version: string | undefined) {
   const slug = environment.value?.slug;
   return useQuery(version && slug && `${slug}/deployment/${version}`, (signal) =>
     get('/api/v1/deployments/{deployment}', { path: { deployment: version ?? '' }, signal }),

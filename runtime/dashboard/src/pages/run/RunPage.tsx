@@ -25,6 +25,7 @@ import { Outcome } from './Outcome';
 import { Side } from './Side';
 import { Trace } from './Trace';
 import '../../styles/run.css';
+import '../../styles/trace.css';
 
 const ReplayDialog = lazy(async () => (await import('../replay/ReplayDialog')).ReplayDialog);
 const BacktestDialog = lazy(async () => (await import('../backtests/BacktestDialog')).BacktestDialog);

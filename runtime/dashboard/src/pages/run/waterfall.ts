@@ -2,9 +2,9 @@
 
 import type { SpanEvent, TraceSpan } from '../../api/types';
 
-export type RowKind = 'run' | 'attempt' | 'span' | 'child';
+type RowKind = 'run' | 'attempt' | 'span' | 'child';
 
-export interface Segment {
+interface Segment {
   /** Milliseconds since 1970. */
   from: number;
   to: number;

@@ -8,7 +8,7 @@ import { useQuery } from '../../core/query';
 import { environment } from '../../core/session';
 import { listQuery, type Filter } from './filter';
 
-export const PAGE_ROWS = 50;
+const PAGE_ROWS = 50;
 const EVERY_MS = 2_000;
 /** Pages that are read after the first to find rows that newer ones have pushed down. */
 const MAX_MORE_PAGES = 2;

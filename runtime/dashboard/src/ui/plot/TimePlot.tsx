@@ -8,7 +8,7 @@ import { theme } from '../../core/theme';
 import 'uplot/dist/uPlot.min.css';
 import '../../styles/plot.css';
 
-export interface PlotLine {
+interface PlotLine {
   label: string;
   /** A custom property such as `--good`. */
   colour: string;
