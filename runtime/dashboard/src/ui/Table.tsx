@@ -125,8 +125,16 @@ function Keys<T>({ rows, keyOf, linkOf, selection, keyboard, onFocusRow }: Table
   useEffect(() => {
     anchor.current?.parentElement?.querySelector('tr.at')?.scrollIntoView({ block: 'nearest' });
   }, [at]);
-  useEffect(() => onFocusRow?.(row), [place < 0 ? undefined : at]);
-  const go = (to: number) => setAt(keys[Math.max(0, Math.min(to, keys.length - 1))]);
+  const isGone = at !== undefined && place < 0;
+  useEffect(() => {
+    if (isGone) onFocusRow?.(undefined);
+  }, [isGone]);
+  const go = (to: number) => {
+    const next = Math.max(0, Math.min(to, keys.length - 1));
+    setAt(keys[next]);
+    // At once, so that the next key finds the row, however fast it follows.
+    onFocusRow?.(rows[next]);
+  };
   const open = () => {
     if (row && linkOf) navigate(linkOf(row));
   };
