@@ -39,10 +39,14 @@ class Visit {
     this.complaints = [];
     /** Answers that are meant to be refusals, by the end of their path. */
     this.refused = new Set();
+    /** What the page asks for at once, before it knows whether anybody is signed in. */
+    const asked = ["/api/v1/session", "/admin/v1/environments"];
     const complain = (text) => this.complaints.push(text);
     page.on("console", (message) => {
-      const isMeant = [...this.refused].some((path) => message.location().url.endsWith(path));
-      if (["error", "warning"].includes(message.type()) && !isMeant) complain(`console: ${message.text()}`);
+      const { url } = message.location();
+      const isSignedOut = message.text().includes("401") && asked.some((path) => url.endsWith(path));
+      const isMeant = isSignedOut || [...this.refused].some((path) => url.endsWith(path));
+      if (["error", "warning"].includes(message.type()) && !isMeant) complain(`console: ${message.text()} (${url})`);
     });
     page.on("pageerror", (error) => complain(`error: ${error.stack}`));
     page.on("dialog", (dialog) => {
@@ -72,7 +76,6 @@ class Visit {
 
   async signIn() {
     await this.page.goto("/dashboard/");
-    this.refuse("/api/v1/session");
     await this.page.getByLabel("Admin key").fill(this.server.adminKey);
     await this.page.getByRole("button", { name: "Sign in" }).click();
     await this.page.getByLabel("Admin key").waitFor({ state: "detached" });
