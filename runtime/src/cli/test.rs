@@ -198,9 +198,7 @@ fn test(workshop: &Workshop, options: &Options, path: &Path, rules: &Rules) -> R
         Err(error @ ReplayError::NoSuchTask { .. }) => Ok(rejected(error.to_string())),
         Err(
             error @ (ReplayError::Recording(_) | ReplayError::Limit(_) | ReplayError::Host(_) | ReplayError::Full(_)),
-        ) => {
-            Err(error.to_string())
-        }
+        ) => Err(error.to_string()),
     }
 }
 
