@@ -2,6 +2,7 @@
 
 use super::{Stop, Tape};
 use crate::recording::{Reach, ReachKind};
+use crate::wait::bytes_of_run;
 use crate::world::{Answer, Awaited, FailedStatus, HostFault, Outcome, RunError, RunResult, Wait};
 
 /// Bytes that a note costs beside its text.
@@ -38,6 +39,25 @@ impl Tape {
             && let Some(of) = wait.of.first()
         {
             outcomes.push((0, self.unknown(of)));
+        }
+        Ok(outcomes)
+    }
+
+    /// What came of a wait then, with the ends of now of those runs that were executed in this replay: what came first is
+    /// recorded.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tape::composed`].
+    pub(super) fn as_executed(&self, mut outcomes: Vec<(u32, Outcome)>) -> Answer<Vec<(u32, Outcome)>> {
+        let state = self.state();
+        let world = &state.world;
+        let ends = outcomes.iter().flat_map(|(_, outcome)| runs_of(outcome));
+        self.may_answer(ends.filter_map(|run| world.executed(&run.id)).map(bytes_of_run).sum())?;
+        for run in outcomes.iter_mut().flat_map(|(_, outcome)| runs_of_mut(outcome)) {
+            if let Some(executed) = world.executed(&run.id) {
+                run.clone_from(executed);
+            }
         }
         Ok(outcomes)
     }
@@ -86,5 +106,21 @@ impl Tape {
             self.state().unknown.push(reach);
         }
         self.unmatched(|| what);
+    }
+}
+
+fn runs_of(outcome: &Outcome) -> &[RunResult] {
+    match outcome {
+        Outcome::Ended(run) => std::slice::from_ref(run),
+        Outcome::AllEnded(runs) => runs,
+        Outcome::Elapsed | Outcome::Completed(_) | Outcome::TokenTimedOut => &[],
+    }
+}
+
+fn runs_of_mut(outcome: &mut Outcome) -> &mut [RunResult] {
+    match outcome {
+        Outcome::Ended(run) => std::slice::from_mut(run),
+        Outcome::AllEnded(runs) => runs,
+        Outcome::Elapsed | Outcome::Completed(_) | Outcome::TokenTimedOut => &mut [],
     }
 }

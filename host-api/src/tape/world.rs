@@ -1,7 +1,7 @@
 //! Runs, tokens and waits of a replay: answered by what was recorded, by canned answers, by whoever
 //! executes children, or by nobody.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -32,6 +32,8 @@ pub(super) struct Recorded {
     looked_for: HashMap<String, Result<(), String>>,
     /// What came of runs and of tokens, by their ids.
     runs: HashMap<String, RunResult>,
+    /// Those that were executed in this replay.
+    executed: HashSet<String>,
     token_outcomes: HashMap<String, Outcome>,
 }
 
@@ -96,6 +98,11 @@ impl Recorded {
             Awaited::Run(id) => of_run(id),
             Awaited::Runs(ids) => ids.iter().map(of_run).sum(),
         }
+    }
+
+    /// What came of a run that was executed in this replay.
+    pub(super) fn executed(&self, id: &str) -> Option<&RunResult> {
+        self.executed.get(id).and_then(|id| self.runs.get(id))
     }
 
     /// What came of a run.
@@ -198,6 +205,7 @@ impl Tape {
         };
         let id = then.clone().unwrap_or_else(|| made_up(call, place));
         let result = children.execute(item, then).await?;
+        self.state().world.executed.insert(id.clone());
         self.learn(RunResult { id: id.clone(), ..result });
         Ok(RunHandle { id, is_cached: false })
     }
@@ -368,10 +376,8 @@ impl World for Tape {
 
     async fn wait(&self, wait: Wait) -> Answer<Vec<(u32, Outcome)>> {
         let recorded = self.state().world.waits.take(&waited_for(wait.all, digest_of(&wait.of)), 0);
-        // What was executed ends as it ended now.
-        let recorded = recorded.filter(|_| self.0.options.children.is_none());
         let outcomes = match recorded {
-            Some((outcomes, _)) => outcomes,
+            Some((outcomes, _)) => self.as_executed(outcomes)?,
             None => self.composed(&wait)?,
         };
         for (place, outcome) in &outcomes {
