@@ -423,6 +423,12 @@ async fn waits_of_which_nobody_knows_the_end_are_listed() {
     let observed = desk.replay(&source, Unmatched::Fail, &steps).await.unwrap();
     let ObservedEnd::Failed { message, .. } = &observed.end else { panic!("{:?}", observed.end) };
     assert_eq!(message, "the recording does not answer wait token waitpoint_1");
+
+    // Nor is it known whether this comes before the limit of the wait.
+    let steps = json!([{ "token_within": ["waitpoint_sandbox1", 1_000] }]);
+    let observed = desk.replay(&source, Unmatched::Block, &steps).await.unwrap();
+    assert_eq!(output(&observed), json!([[1, "late"]]));
+    assert_eq!(unmatched(&observed.effects), ["wait token waitpoint_sandbox1"]);
 }
 
 #[tokio::test]

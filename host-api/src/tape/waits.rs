@@ -25,11 +25,11 @@ impl Tape {
         };
         let moments = || wait.of.iter().map(|of| matches!(of, Awaited::Moment(_)));
         // Whoever waits for a run, but not for longer than a while, gets the run: that it came then is known.
-        let are_runs_known = known.iter().zip(moments()).any(|(outcome, is_moment)| outcome.is_some() && !is_moment);
+        let are_others_known = known.iter().zip(moments()).any(|(outcome, is_moment)| outcome.is_some() && !is_moment);
         let mut outcomes = Vec::new();
         for (((place, of), outcome), is_moment) in (0..).zip(&wait.of).zip(known).zip(moments()) {
             match outcome {
-                Some(_) if !wait.all && is_moment && are_runs_known => {}
+                Some(_) if !wait.all && is_moment && are_others_known => {}
                 Some(outcome) => outcomes.push((place, outcome)),
                 None if wait.all => outcomes.push((place, self.unknown(of))),
                 None => {}
@@ -39,6 +39,9 @@ impl Tape {
             && let Some(of) = wait.of.first()
         {
             outcomes.push((0, self.unknown(of)));
+        } else if !wait.all && !are_others_known {
+            // The moment comes because nobody knows what would have come before.
+            wait.of.iter().for_each(|of| self.misses_end_of(of));
         }
         Ok(outcomes)
     }
@@ -76,12 +79,27 @@ impl Tape {
     fn unknown(&self, of: &Awaited) -> Outcome {
         match of {
             Awaited::Moment(_) => Outcome::Elapsed,
-            Awaited::Token(id) => {
-                self.misses(format!("wait token {id}"));
+            Awaited::Token(_) => {
+                self.misses_end_of(of);
                 Outcome::TokenTimedOut
             }
             Awaited::Run(id) => Outcome::Ended(self.known_run(id)),
             Awaited::Runs(ids) => Outcome::AllEnded(ids.iter().map(|id| self.known_run(id)).collect()),
+        }
+    }
+
+    /// The guest waits for this, and nobody knows what comes of it.
+    fn misses_end_of(&self, of: &Awaited) {
+        let misses_run = |id: &String| {
+            if self.state().world.run(id).is_none() {
+                self.misses(format!("the end of {id}"));
+            }
+        };
+        match of {
+            Awaited::Moment(_) => {}
+            Awaited::Token(id) => self.misses(format!("wait token {id}")),
+            Awaited::Run(id) => misses_run(id),
+            Awaited::Runs(ids) => ids.iter().for_each(misses_run),
         }
     }
 

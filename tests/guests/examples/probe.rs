@@ -35,6 +35,8 @@ enum Step {
     /// The same, and does not mind how it ends.
     Try(Value),
     Token(String),
+    /// Waits for this token, for so many milliseconds at most.
+    TokenWithin(String, u64),
     /// Completes this token with so many bytes, and waits for it so often at once.
     Tokens(String, usize, u32),
     Sleep(u64),
@@ -89,6 +91,11 @@ fn step(step: Step) -> Result<Value> {
             json!(ended.map_err(|error| error.to_string()))
         }
         Step::Token(id) => json!(wait::token::<Value>(&id).map_err(|error| error.to_string())),
+        Step::TokenWithin(id, ms) => {
+            let token = wait::for_token::<Value>(&id).map(|value| value.unwrap_or_default());
+            let mut of = vec![token, wait::after(Duration::from_millis(ms)).map(|()| json!("late"))];
+            json!(wait::any(&mut of))
+        }
         Step::Tokens(id, bytes, times) => {
             tokens::complete(&id, "x".repeat(bytes))?;
             let there = wait::all((0..times).map(|_| wait::for_token::<String>(&id)).collect::<Vec<_>>());
