@@ -335,10 +335,12 @@ impl World for Tape {
 
     async fn complete_token(&self, id: String, value: Option<String>) -> Answer<Result<(), String>> {
         let found = self.state().world.completions.take(&id, digest_of(&(&id, &value)));
-        if self.0.options.session.take(id.len() + value.as_ref().map_or(0, String::len)) {
+        let answer = self.captured(found, Ok(()));
+        let bytes = id.len() + value.as_ref().map_or(0, String::len);
+        if answer.is_ok() && self.0.options.session.take(bytes) {
             self.state().world.token_outcomes.entry(id).or_insert(Outcome::Completed(value));
         }
-        Ok(self.captured(found, Ok(())))
+        Ok(answer)
     }
 
     async fn find_token(&self, id: String) -> Answer<Result<(), String>> {
