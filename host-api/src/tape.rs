@@ -103,8 +103,9 @@ pub trait Children: Send + Sync {
     fn can_execute(&self, task: &str) -> bool;
 
     /// Executes it to its end. `recorded` is the id of the run that was triggered then in its place, where
-    /// there was one. The id in the result does not count.
-    async fn execute(&self, item: BatchItem, recorded: Option<String>) -> Answer<RunResult>;
+    /// there was one. The id in the result does not count. `None`: that one has no recording, so that there is nothing to
+    /// execute it from; how it ended then counts.
+    async fn execute(&self, item: BatchItem, recorded: Option<String>) -> Answer<Option<RunResult>>;
 }
 
 /// The variables of now, of those that the recording may lack.

@@ -308,7 +308,8 @@ fn what_differs_and_is_not_shown_is_said_and_variables_are_masked() {
 
 #[test]
 fn what_executed_children_do_is_compared_and_listed() {
-    let child = |then: Option<Vec<Effect>>, now: Vec<Effect>| ChildEffects { task: "leaf".into(), then, now };
+    let child =
+        |then: Option<Vec<Effect>>, now: Vec<Effect>| ChildEffects { task: "leaf".into(), then, now: Some(now) };
     let get = |path: &str| effect(EffectKind::Http, &format!("GET https://a.example/{path}"), 1);
     let unmatched = |path: &str| Effect { answered_by: AnsweredBy::Unmatched, ..get(path) };
     let parent = |children: Vec<ChildEffects>| Observed { children, ..completed(json!(1)) };
@@ -333,6 +334,13 @@ fn what_executed_children_do_is_compared_and_listed() {
     let failed = Observed { children: Vec::new(), ..failed(ErrorKind::Task, "no") };
     assert_eq!(compare(&failed, &other, &rules(json!({}))).verdict, Verdict::EffectsChanged);
     assert_eq!(from_stored(&to_stored(&differs)).unwrap(), differs);
+    // What was not executed is listed, and nothing more.
+    let left_out = parent(vec![ChildEffects { task: "leaf".into(), then: None, now: None }]);
+    let same = compare(&parent(vec![]), &left_out, &rules(json!({})));
+    assert_eq!((same.verdict, same.children.items[0].not_executed), (Verdict::Same, true));
+    assert_eq!(headline(&same), "1 run not executed without a recording");
+    assert!(text(&same).contains("not run     leaf, which has no recording"), "{}", text(&same));
+    assert_eq!(from_stored(&to_stored(&same)).unwrap(), same);
 }
 
 #[test]

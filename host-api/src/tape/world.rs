@@ -193,7 +193,7 @@ impl Tape {
         }
     }
 
-    /// Executes a run, under the name that it had `then`.
+    /// Executes a run, under the name that it had `then`. Where it cannot, what is known of it stays.
     async fn execute(
         &self,
         (call, place): (CallNumber, usize),
@@ -204,9 +204,10 @@ impl Tape {
             return Err(HostFault("nobody executes children".into()));
         };
         let id = then.clone().unwrap_or_else(|| made_up(call, place));
-        let result = children.execute(item, then).await?;
-        self.state().world.executed.insert(id.clone());
-        self.learn(RunResult { id: id.clone(), ..result });
+        if let Some(result) = children.execute(item, then).await? {
+            self.state().world.executed.insert(id.clone());
+            self.learn(RunResult { id: id.clone(), ..result });
+        }
         Ok(RunHandle { id, is_cached: false })
     }
 

@@ -25,7 +25,7 @@ pub struct Comparison {
     /// What differs in the calls that reach beyond the run.
     pub effects: EffectChanges,
     /// The same of the runs that were executed in place of those that it triggered, where something differs or is not
-    /// answered.
+    /// answered, or that could not be executed.
     #[serde(default, skip_serializing_if = "Listed::is_empty")]
     pub children: Listed<ChildChanges>,
     /// Variables that the environment has now and the recording has not: names alone, where the replay looked for
@@ -137,14 +137,17 @@ pub struct EffectChanges {
     pub unmatched: Listed<EffectCall>,
 }
 
-/// What differs in the calls of an executed child.
+/// What differs in the calls of a child that was executed, or was to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ChildChanges {
     /// Its task.
     pub task: String,
-    /// What differs from the run in whose place it was executed; all is new where that is not on record.
+    /// What differs from the run in whose place it was executed; all is new where there was none.
     pub effects: EffectChanges,
+    /// Whether it was not executed, because that run is not on record: then it ended as that one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub not_executed: bool,
 }
 
 /// A call that reaches beyond the run.

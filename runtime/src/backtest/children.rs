@@ -82,7 +82,9 @@ impl Tree {
         let children = std::mem::take(&mut self.state().children);
         let effects = |child| match child {
             Executed::Ended(effects) => Ok(effects),
-            Executed::UnderWay { task, then, tape } => effects_now(&tape).map(|now| ChildEffects { task, then, now }),
+            Executed::UnderWay { task, then, tape } => {
+                effects_now(&tape).map(|now| ChildEffects { task, then, now: Some(now) })
+            }
         };
         children.into_iter().map(effects).collect()
     }
@@ -104,13 +106,26 @@ impl Tree {
             && let Executed::UnderWay { task, then, .. } = child
         {
             let (task, then) = (std::mem::take(task), then.take());
-            *child = Executed::Ended(ChildEffects { task, then, now });
+            *child = Executed::Ended(ChildEffects { task, then, now: Some(now) });
         }
+    }
+
+    /// A child is not executed: there is no recording of the run in whose place it was to be.
+    fn leaves_out(&self, task: String) -> Answer<()> {
+        if !self.session.take(EFFECT_BYTES + task.len()) {
+            return Err(over());
+        }
+        self.state().children.push(Executed::Ended(ChildEffects { task, then: None, now: None }));
+        Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn over() -> HostFault {
+    HostFault("the replay is over".into())
 }
 
 fn effects_now(tape: &Tape) -> Result<Vec<Effect>, ReplayError> {
@@ -210,17 +225,20 @@ impl Children for Nested {
         self.replayer.has(task)
     }
 
-    async fn execute(&self, item: BatchItem, recorded: Option<String>) -> Answer<RunResult> {
-        let over = || HostFault("the replay is over".into());
+    async fn execute(&self, item: BatchItem, recorded: Option<String>) -> Answer<Option<RunResult>> {
         if !self.may_execute() {
             return Err(over());
         }
         let BatchItem { task_id, payload, options } = item;
+        let Place { tree, depth, .. } = &self.place;
         let recorded = match recorded {
-            Some(id) => self.sources.source(&id).await.map_err(HostFault)?,
+            Some(id) => match self.sources.source(&id).await.map_err(HostFault)? {
+                Some(source) => Some(source),
+                // Compared with nothing, all that it does would be new.
+                None => return tree.leaves_out(task_id).map(|()| None),
+            },
             None => None,
         };
-        let Place { tree, depth, .. } = &self.place;
         let then = recorded.as_ref().map(|source| source.observed.effects.clone());
         let kept =
             then.iter().flatten().map(|effect| EFFECT_BYTES + effect.target.len() + effect.arguments.len()).sum();
@@ -243,7 +261,7 @@ impl Children for Nested {
                 (Err(GuestError { status: FailedStatus::SystemFailure, name, message, stack: None }), 0)
             }
         };
-        Ok(RunResult { id: String::new(), task_id, output, cpu: u64::try_from(cpu).unwrap_or(u64::MAX) })
+        Ok(Some(RunResult { id: String::new(), task_id, output, cpu: u64::try_from(cpu).unwrap_or(u64::MAX) }))
     }
 }
 

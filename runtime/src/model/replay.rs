@@ -94,15 +94,16 @@ pub struct Observed {
     pub secrets: Mask,
 }
 
-/// What an executed child wanted of the world outside.
+/// What a child wanted of the world outside that was executed, or was to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChildEffects {
     /// Its task.
     pub task: String,
     /// What the run wanted in whose place it was executed, in order; `None`: there was none, or it is not on record.
     pub then: Option<Vec<Effect>>,
-    /// What it wanted itself, in order.
-    pub now: Vec<Effect>,
+    /// What it wanted itself, in order; `None`: it was not executed, because the run in whose place it was to be is not on
+    /// record. It ended as that one.
+    pub now: Option<Vec<Effect>>,
 }
 
 /// How a run ended, or its replay.

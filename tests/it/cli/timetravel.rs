@@ -134,6 +134,14 @@ fn recordings_are_replayed_with_canned_answers_and_executed_children() {
     let after = executed["output"]["items"][0]["after"].as_str().unwrap();
     assert!(after.contains(r#"{"output":7}"#), "{executed}");
 
+    // A child that has no recording is not executed, and ends as it ended then.
+    let run = ended(&desk, "script", &json!([{ "child": { "task": "leaf", "payload": { "echo": 7 } } }]));
+    let parents = desk.dir.path().join("parents").display().to_string();
+    desk.does(&["test", "--record", &run, "--dir", &parents]);
+    let said = alone(&["test", guests::SCRIPT, &parents, "--children", "execute", "--json"]).ended(0).json();
+    let child = &said["fixtures"][0]["comparison"]["children"]["items"][0];
+    assert_eq!((&child["task"], &child["notExecuted"]), (&json!("leaf"), &json!(true)), "{said}");
+
     alone(&["test", guests::SCRIPT, &dir, "--variables", "current"]).ended(2).says("there is no environment here");
     desk.say(&["test", "--record", &run, "--stubs", &stubs]).ended(2).says("--stubs is for replays");
 }

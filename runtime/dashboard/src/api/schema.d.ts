@@ -2376,7 +2376,7 @@ export interface components {
         Comparison: {
             /**
              * @description The same of the runs that were executed in place of those that it triggered, where something differs or is not
-             *     answered.
+             *     answered, or that could not be executed.
              */
             children?: components["schemas"]["Listed_ChildChanges"];
             /** @description What differs in the calls that reach beyond the run. */
@@ -2935,8 +2935,10 @@ export interface components {
         Listed_ChildChanges: {
             /** @description The first. */
             items: {
-                /** @description What differs from the run in whose place it was executed; all is new where that is not on record. */
+                /** @description What differs from the run in whose place it was executed; all is new where there was none. */
                 effects: components["schemas"]["EffectChanges"];
+                /** @description Whether it was not executed, because that run is not on record: then it ended as that one. */
+                notExecuted?: boolean;
                 /** @description Its task. */
                 task: string;
             }[];

@@ -82,26 +82,31 @@ pub(super) fn changes(then: &[Effect], now: &[Effect], rules: &TaskRules, mask: 
 }
 
 /// What differs in the calls of executed children, each compared with the one that was executed then, else with the run in
-/// whose place it was executed. Of all of them together: what it comes to.
+/// whose place it was executed; and those that were not executed. Of all of them together: what it comes to.
 pub(super) fn of_children(
     (then, now): (&[ChildEffects], &[ChildEffects]),
     rules: &TaskRules,
     mask: &Mask,
 ) -> (Listed<ChildChanges>, Found) {
-    let mut earlier: HashMap<&str, VecDeque<&[Effect]>> = HashMap::new();
+    let mut earlier: HashMap<&str, VecDeque<Option<&[Effect]>>> = HashMap::new();
     for child in then {
-        earlier.entry(&child.task).or_default().push_back(&child.now);
+        earlier.entry(&child.task).or_default().push_back(child.now.as_deref());
     }
     let (mut children, mut all) = (Listed::default(), Found::default());
     for child in now {
-        let executed = earlier.get_mut(child.task.as_str()).and_then(VecDeque::pop_front);
+        let executed = earlier.get_mut(child.task.as_str()).and_then(VecDeque::pop_front).flatten();
+        let task = || excerpt::start(&child.task, MAX_TARGET_BYTES, mask);
+        let Some(wanted) = &child.now else {
+            let effects = EffectChanges::default();
+            children.add(|| ChildChanges { task: task(), effects, not_executed: true });
+            continue;
+        };
         let then = executed.or(child.then.as_deref()).unwrap_or_default();
-        let found = changes(then, &child.now, rules, mask);
+        let found = changes(then, wanted, rules, mask);
         all.differ |= found.differ;
         all.go_further |= found.go_further;
         if found.differ || !found.changes.new_hosts.is_empty() || !found.changes.unmatched.is_empty() {
-            let task = excerpt::start(&child.task, MAX_TARGET_BYTES, mask);
-            children.add(|| ChildChanges { task, effects: found.changes });
+            children.add(|| ChildChanges { task: task(), effects: found.changes, not_executed: false });
         }
     }
     (children, all)

@@ -1,13 +1,13 @@
 //! A comparison in one line, for lists.
 
 use super::printable;
-use crate::api::{Comparison, EffectChanges, Listed};
+use crate::api::{ChildChanges, Comparison, EffectChanges, Listed};
 
 /// Most bytes of a message in a headline.
 const MAX_TEXT_BYTES: usize = 120;
 
-/// What differs, most important first, as `2 differences in the output, 1 call added, new host a.example`; empty where
-/// nothing does.
+/// What differs, most important first, as `2 differences in the output, 1 call added, new host a.example`, and what was not
+/// executed; empty where there is neither.
 pub fn headline(comparison: &Comparison) -> String {
     let (then, now) = (&comparison.ends.then, &comparison.ends.now);
     let mut parts = Vec::new();
@@ -23,16 +23,21 @@ pub fn headline(comparison: &Comparison) -> String {
     parts.extend(counted(&comparison.output, "difference", place));
     parts.extend(counted(&comparison.metadata, "difference", "in the metadata"));
     add_effects(&mut parts, &comparison.effects);
-    let children = &comparison.children;
-    match &children.items[..] {
+    add_children(&mut parts, &comparison.children);
+    parts.join(", ")
+}
+
+fn add_children(parts: &mut Vec<String>, children: &Listed<ChildChanges>) {
+    let (left_out, executed): (Vec<_>, Vec<_>) = children.items.iter().partition(|child| child.not_executed);
+    match &executed[..] {
         [child] if children.more == 0 => {
             let mut of_child = Vec::new();
             add_effects(&mut of_child, &child.effects);
             parts.push(format!("in {}: {}", short(&child.task), of_child.join(", ")));
         }
-        _ => parts.extend(counted(children, "executed run", "with other calls")),
+        _ => parts.extend(numbered(executed.len() as u64 + children.more, "executed run", "with other calls")),
     }
-    parts.join(", ")
+    parts.extend(numbered(left_out.len() as u64, "run", "not executed without a recording"));
 }
 
 fn add_effects(parts: &mut Vec<String>, effects: &EffectChanges) {
@@ -48,8 +53,12 @@ fn add_effects(parts: &mut Vec<String>, effects: &EffectChanges) {
 }
 
 fn counted<T>(list: &Listed<T>, what: &str, where_: &str) -> Option<String> {
-    let plural = if list.total() == 1 { "" } else { "s" };
-    (!list.is_empty()).then(|| format!("{} {what}{plural} {where_}", list.total()))
+    numbered(list.total(), what, where_)
+}
+
+fn numbered(number: u64, what: &str, where_: &str) -> Option<String> {
+    let plural = if number == 1 { "" } else { "s" };
+    (number > 0).then(|| format!("{number} {what}{plural} {where_}"))
 }
 
 fn short(text: &str) -> String {

@@ -21,7 +21,12 @@ pub fn text(comparison: &Comparison) -> String {
     lines.changes("metadata", &comparison.metadata);
     lines.effects(&comparison.effects);
     for child in &comparison.children.items {
-        lines.line("executed", format_args!("{}:", printable(&child.task)));
+        let task = printable(&child.task);
+        if child.not_executed {
+            lines.line("not run", format_args!("{task}, which has no recording: it ended as then"));
+            continue;
+        }
+        lines.line("executed", format_args!("{task}:"));
         lines.effects(&child.effects);
     }
     lines.more(comparison.children.more);

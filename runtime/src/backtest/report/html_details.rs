@@ -15,11 +15,16 @@ pub(super) fn details(comparison: &Comparison) -> String {
     page.changes("Metadata", &comparison.metadata);
     page.effects(&comparison.effects);
     for child in &comparison.children.items {
+        if child.not_executed {
+            let task = code(&child.task);
+            page.push(&format!("<h3>Not executed: {task}</h3>\n<p>It has no recording, and ended as then.</p>\n"));
+            continue;
+        }
         page.push(&format!("<h3>Executed: {}</h3>\n", code(&child.task)));
         page.effects(&child.effects);
     }
     if comparison.children.more > 0 {
-        page.push(&format!("<p class=\"dim\">and {} more executed runs</p>\n", comparison.children.more));
+        page.push(&format!("<p class=\"dim\">and {} more runs</p>\n", comparison.children.more));
     }
     page.table("Variables that the recording lacks", &["name"], &comparison.new_variables, |name| {
         format!("<td>{}</td>", code(name))
