@@ -29,8 +29,9 @@ use crate::context::Context;
 use crate::tape::Notes;
 use crate::world::HostFault;
 
-/// The first byte of a journal.
-const FORMAT: u8 = 1;
+/// The first byte of a journal. Another one for every change of what guests are asked to repeat: a journal of another format
+/// is refused, where it would else be the guest that seems not to be deterministic.
+const FORMAT: u8 = 2;
 /// Stands before each answer, so that even an answer without content is not mistaken for none.
 const ANSWERED: u8 = 0xA5;
 /// What stands before an answer: [`ANSWERED`], and the length of the answer in four bytes, the least
@@ -308,11 +309,10 @@ impl State {
 
     /// The next question of the past, and what follows it; `None`: there is none.
     fn header(&self) -> Result<Option<(Header<'_>, &[u8])>, HostFault> {
-        let rest = match (self.next, self.past.first()) {
-            (0, Some(&FORMAT)) => &self.past[1..],
-            (0, None) if self.beyond == Beyond::Nothing => &[],
-            (0, _) => return Err(damaged()),
-            (next, _) => &self.past[next..],
+        let rest = match self.next {
+            0 if self.past.is_empty() && self.beyond == Beyond::Live => return Err(damaged()),
+            0 => after_format(&self.past)?,
+            next => &self.past[next..],
         };
         split_question(rest)
     }
@@ -362,11 +362,7 @@ type Entry<'j> = (Header<'j>, Option<&'j [u8]>);
 
 /// All questions of a journal and what they were answered, in order.
 pub(crate) fn entries(journal: &[u8]) -> Result<impl Iterator<Item = Result<Entry<'_>, HostFault>>, HostFault> {
-    let mut rest = match journal {
-        [] => journal,
-        [FORMAT, rest @ ..] => rest,
-        _ => return Err(damaged()),
-    };
+    let mut rest = after_format(journal)?;
     Ok(std::iter::from_fn(move || {
         let next = (|| {
             let Some((header, after)) = split_question(rest)? else { return Ok(None) };
@@ -402,6 +398,17 @@ pub(crate) fn add_entry(journal: &mut Vec<u8>, header: &Header<'_>, answer: Opti
     Ok(())
 }
 
+/// What follows the format of a journal; nothing in an empty one.
+fn after_format(journal: &[u8]) -> Result<&[u8], HostFault> {
+    match journal {
+        [] => Ok(journal),
+        [FORMAT, rest @ ..] => Ok(rest),
+        [other, ..] => Err(HostFault(format!(
+            "the journal of the attempt has the format {other}, and this version of the server reads format {FORMAT} only"
+        ))),
+    }
+}
+
 /// The question at the beginning of these bytes, and what follows it; `None`: there are none.
 fn split_question(bytes: &[u8]) -> Result<Option<(Header<'_>, &[u8])>, HostFault> {
     if bytes.is_empty() {
@@ -418,5 +425,5 @@ fn split_answer(bytes: &[u8]) -> Result<(&[u8], &[u8]), HostFault> {
 }
 
 pub(crate) fn damaged() -> HostFault {
-    HostFault("the journal of the attempt cannot be read: it is damaged, or of another version of the server".into())
+    HostFault("the journal of the attempt cannot be read: it is damaged".into())
 }

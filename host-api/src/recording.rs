@@ -144,7 +144,7 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// If it is damaged, or of another version of the server.
+    /// If it is damaged, or of the format of another version of the server.
     pub fn read(journal: &[u8]) -> Result<Self, HostFault> {
         let mut recording = Self::default();
         for entry in journal::entries(journal)? {

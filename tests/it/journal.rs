@@ -308,8 +308,8 @@ async fn what_passes_the_limit_leaves_the_attempt_without_a_journal() {
 async fn a_damaged_journal_is_a_fault_of_the_host() {
     let dir = tempfile::tempdir().unwrap();
     let desk = Desk::new(dir.path()).await;
-    let instance = desk.resume(&json!([{"wait": 1}]), &[vec![7; 30]]).await;
-    let fault = "the journal of the attempt cannot be read: it is damaged, or of another version of the server";
+    let instance = desk.resume(&json!([{"wait": 1}]), &[vec![2], vec![0xFF; 30]]).await;
+    let fault = "the journal of the attempt cannot be read: it is damaged";
     assert_eq!(instance.outcome, Some(Outcome::HostFault(fault.into())));
     assert_eq!(instance.seen, Vec::<String>::new());
 }

@@ -160,6 +160,13 @@ fn a_damaged_journal_is_a_fault_of_the_host() {
     check_damaged(Journal::resuming(vec![vec![9, 9, 9]], 1_000).ended());
     check_damaged(ask(&Journal::resuming(vec![vec![FORMAT, 0xFF, 0xFF]], 1_000), Call::Random(0)));
 
+    // One of an earlier version is named as such.
+    let old = [&[FORMAT - 1], &whole[1..]].concat();
+    let told = "the journal of the attempt has the format 1, and this version of the server reads format 2 only";
+    let error = ask(&Journal::resuming(vec![old.clone()], 1_000), Call::Random(0)).expect_err("another format");
+    assert_eq!(error.to_string(), told);
+    assert_eq!(crate::recording::Recording::read(&old).expect_err("another format").to_string(), told);
+
     // Wherever it is cut or changed, nothing panics.
     let replay = |bytes: Vec<u8>| {
         let journal = Journal::resuming(vec![bytes], 1_000);
