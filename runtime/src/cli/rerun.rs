@@ -15,6 +15,10 @@ use super::{Exit, Usage};
 use crate::api::{Change, RecordingFile, RerunReport, RerunStep};
 use crate::backtest::rerun;
 
+/// What is said of a file that differs, and from which secrets were taken out.
+pub(super) const LEFT_OUT: &str =
+    "secrets were left out of the file, and what is computed from them differs: --with-secrets keeps them";
+
 /// `dacapo runs rerun`
 #[derive(Debug, Args)]
 pub(super) struct OnServer {
@@ -142,9 +146,7 @@ fn show(output: Output, report: &RerunReport, is_redacted: bool) -> anyhow::Resu
         output.line(format_args!("{DIM}    at {}{DIM:#}", clean(frame)))?;
     }
     if is_redacted && !report.same {
-        let why =
-            "secrets were left out of the file, and what is computed from them differs: --with-secrets keeps them";
-        output.note(format_args!("{WARN}note:{WARN:#} {why}"))?;
+        output.note(format_args!("{WARN}note:{WARN:#} {LEFT_OUT}"))?;
     }
     Ok(())
 }

@@ -9,9 +9,10 @@ use serde::Serialize;
 use super::client::Client;
 use super::connection::Connection;
 use super::offline::{self, Workshop, recording};
-use super::output::{BAD, DIM, GOOD, Output, clean, clean_block};
+use super::output::{BAD, DIM, GOOD, Output, WARN, clean, clean_block};
+use super::rerun::{self, LEFT_OUT};
 use super::sandboxed::HowArguments;
-use super::{Exit, Usage, rerun, runs};
+use super::{Exit, Usage, runs};
 use crate::api::{Comparison, RecordingFile};
 use crate::backtest::compare::{compare, headline, text};
 use crate::backtest::replay::{Options, ReplayError};
@@ -65,6 +66,9 @@ struct Tested {
     file: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     run_id: Option<String>,
+    /// Whether secrets were taken out of it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    redacted: bool,
     #[serde(serialize_with = "word")]
     verdict: Verdict,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -144,6 +148,9 @@ fn replay_all(component: &Path, arguments: &Arguments, output: Output) -> anyhow
         Output::Json => output.json(&serde_json::to_string(&summary)?)?,
         Output::Human => {
             output.line(format_args!("{passed} passed, {different} different, {not_run} could not be replayed"))?;
+            if summary.fixtures.iter().any(|tested| tested.redacted && !tested.has_passed()) {
+                output.note(format_args!("{WARN}note:{WARN:#} {LEFT_OUT}"))?;
+            }
         }
     }
     Ok(match (different, not_run) {
@@ -175,12 +182,13 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Usage> {
 
 /// What the component does with a recording; the error says why it cannot be known.
 fn test(workshop: &Workshop, options: &Options, path: &Path, rules: &Rules) -> Result<Tested, String> {
-    let Original { source, .. } = recording(path).map_err(|error| error.to_string())?;
+    let Original { source, is_redacted: redacted, .. } = recording(path).map_err(|error| error.to_string())?;
     let task = source.context.task.id.clone();
     let run_id = Some(source.context.run.id.clone());
     let rejected = |note: String| Tested {
         file: path.display().to_string(),
         run_id: run_id.clone(),
+        redacted,
         verdict: Verdict::PayloadRejected,
         comparison: None,
         note: Some(note),
@@ -193,7 +201,8 @@ fn test(workshop: &Workshop, options: &Options, path: &Path, rules: &Rules) -> R
             let comparison = compare(&source.observed, &now, rules.task(&task));
             let verdict = comparison.verdict;
             let note = Some(headline(&comparison)).filter(|headline| !headline.is_empty());
-            Ok(Tested { file: path.display().to_string(), run_id, verdict, comparison: Some(comparison), note })
+            let (file, comparison) = (path.display().to_string(), Some(comparison));
+            Ok(Tested { file, run_id, redacted, verdict, comparison, note })
         }
         Err(error @ ReplayError::NoSuchTask { .. }) => Ok(rejected(error.to_string())),
         Err(
@@ -214,6 +223,7 @@ fn not_run(path: &Path, why: String) -> Tested {
     Tested {
         file: path.display().to_string(),
         run_id: None,
+        redacted: false,
         verdict: Verdict::NotReplayable,
         comparison: None,
         note: Some(why),

@@ -160,6 +160,7 @@ fn recorded_runs_are_tests() {
     let test = |component: &str, more: &[&str]| alone(&[&["test", component, &dir], more].concat());
     test(guests::ECHO_V1, &[]).ended(0).says(&format!("{file} same")).says("2 passed, 0 different");
     let differs = test(guests::ECHO_V2, &[]).ended(1);
+    differs.says("secrets were left out of the file");
     differs.says(&format!("{file} output-changed: ")).says("$.version").says("0 passed, 2");
     let json = test(guests::ECHO_V2, &["--json"]).ended(1).json();
     assert_eq!((&json["different"], &json["fixtures"][0]["verdict"]), (&json!(2), &json!("output-changed")));
