@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
@@ -24,9 +23,6 @@ use crate::world::HostFault;
 
 /// Most bytes of the body of a `GET` or `HEAD` request that may go out. Others are read, and nothing of them is kept.
 const MAX_LIVE_BODY_BYTES: usize = 64 << 10;
-
-/// After how long a guest gets what nobody waited long enough for: everything else that it waits for comes before.
-const LATE: Duration = Duration::from_secs(1);
 
 /// The responses of a recording. The text is the key of method and URL, the key that of the body.
 #[derive(Default)]
@@ -118,7 +114,7 @@ impl Tape {
     async fn is_wanted_before_its_body(&self, exchange: u32, was_then: bool) {
         if !was_then {
             self.0.pins.looked_at(exchange).await;
-            tokio::time::sleep(LATE).await;
+            self.0.options.session.late().await;
         }
     }
 
@@ -151,7 +147,7 @@ impl Tape {
             self.0.pins.arrives(exchange);
             self.0.pins.looked_at(exchange).await;
             if recorded.was_awaited {
-                tokio::time::sleep(LATE).await;
+                self.0.options.session.late().await;
             }
         }
         if let Some(stub) = self.stub(&head.method, &head.uri.to_string()) {
@@ -219,7 +215,7 @@ fn again(recorded: Recorded, missing: Missing) -> Result<Response<Body>, HttpErr
                 BodyEnd::Broken => Some(Box::pin(async {})),
                 BodyEnd::Unknown => Some(Box::pin(async move {
                     if was_awaited {
-                        tokio::time::sleep(LATE).await;
+                        missing.tape.0.options.session.late().await;
                     }
                     missing.miss();
                 })),

@@ -1,8 +1,15 @@
 //! What all tapes of one replay share, those of the runs that are executed in it included.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// After how long a guest gets what nobody waited long enough for: everything else that it waits for comes before.
+const LATE: Duration = Duration::from_secs(1);
+/// For how long a whole replay waits for that.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How much a replay may keep in memory, and whether it is over before its guest is. Clones are the same.
 #[derive(Clone)]
@@ -16,6 +23,11 @@ struct Inner {
 struct State {
     bytes: usize,
     bytes_left: usize,
+    /// What is left of the patience, without those that wait at the moment.
+    patience: Duration,
+    /// How many wait at the moment, and since when there has been one.
+    waiting: usize,
+    since: Instant,
     stop: Option<Stop>,
 }
 
@@ -30,6 +42,9 @@ pub enum Stop {
     Full(String),
 }
 
+/// Somebody waits, until this is dropped. Those that do so at the same time use no more patience than one.
+struct Waiting(Session);
+
 /// Some room, until it is dropped.
 pub struct Held {
     session: Session,
@@ -39,7 +54,8 @@ pub struct Held {
 impl Session {
     /// One that may keep so many bytes.
     pub fn new(bytes: usize) -> Self {
-        let state = State { bytes, bytes_left: bytes, stop: None };
+        let (patience, waiting, since) = (PATIENCE, 0, Instant::now());
+        let state = State { bytes, bytes_left: bytes, patience, waiting, since, stop: None };
         Self(Arc::new(Inner { state: Mutex::new(state), stopped: Notify::new() }))
     }
 
@@ -68,6 +84,26 @@ impl Session {
     /// Room that grows and shrinks, and is none so far.
     pub(super) fn hold_none(&self) -> Held {
         Held { session: self.clone(), bytes: 0 }
+    }
+
+    /// Resolves when what a guest gets late has come. Where the patience of the replay ends before, the replay is over.
+    pub(super) async fn late(&self) {
+        let (_waiting, left) = self.waits();
+        tokio::time::sleep(left.min(LATE)).await;
+        if left < LATE {
+            let most = PATIENCE.as_secs();
+            self.stop(Stop::Limit(format!("it waits longer than {most} s for responses that nobody waited for then")));
+        }
+    }
+
+    /// Somebody waits from now on; how much patience is left.
+    fn waits(&self) -> (Waiting, Duration) {
+        let mut state = self.state();
+        if state.waiting == 0 {
+            state.since = Instant::now();
+        }
+        state.waiting += 1;
+        (Waiting(self.clone()), state.patience.saturating_sub(state.since.elapsed()))
     }
 
     /// The replay is over; the first reason counts.
@@ -109,6 +145,16 @@ impl Held {
     }
 }
 
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.waiting -= 1;
+        if state.waiting == 0 {
+            state.patience = state.patience.saturating_sub(state.since.elapsed());
+        }
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         self.session.state().bytes_left += self.bytes;
@@ -136,5 +182,24 @@ mod tests {
         session.stop(Stop::Unmatched("late".into()));
         let full = Stop::Limit("its calls, and what they are answered, take more than 0 MiB".into());
         assert_eq!(session.stopped().await, full, "the first reason counts");
+    }
+
+    #[tokio::test]
+    async fn a_replay_is_over_when_its_patience_is() {
+        let session = Session::new(0);
+        {
+            let (first, left) = session.waits();
+            assert!(left > Duration::ZERO && left <= PATIENCE, "{left:?}");
+            let since = session.state().since;
+            let (_second, _) = session.waits();
+            drop(first);
+            assert_eq!(session.state().since, since, "both wait at the same time");
+            assert_eq!(session.state().patience, PATIENCE, "one still waits");
+        }
+        assert!(session.state().patience < PATIENCE);
+        session.state().patience = Duration::ZERO;
+        session.late().await;
+        let late = Stop::Limit("it waits longer than 60 s for responses that nobody waited for then".into());
+        assert_eq!(session.stop_so_far(), Some(late));
     }
 }

@@ -30,6 +30,9 @@ use crate::sandbox::{Activity, Call, Entry, Journal, Limits, Sandbox, Tape};
 /// Most bytes that are kept of a replay while it is under way: its calls, those of the runs that are executed in it, and
 /// what these are answered from. One that passes them is none.
 const MAX_KEPT_BYTES: usize = 64 << 20;
+/// How long a replay takes at most, with all runs that are executed in it. The wall time of its task ends the guest, as it
+/// would in a run, where that is shorter; but it stands still while the guest waits for other runs.
+const MAX_TIME: Duration = Duration::from_secs(600);
 
 /// On what it is executed.
 #[derive(Debug, Clone)]
@@ -142,7 +145,9 @@ impl Replayer {
         let tree = Tree::new(MAX_KEPT_BYTES);
         let _under_way = UnderWay::new(tree.clone());
         let payload = payload.unwrap_or_else(|| source.payload.clone());
-        let observed = self.execute(source, payload, Place::root(tree.clone())).await?;
+        let replayed = tokio::time::timeout(MAX_TIME, self.execute(source, payload, Place::root(tree.clone()))).await;
+        let too_long = |_| ReplayError::Limit(format!("it takes longer than {} s", MAX_TIME.as_secs()));
+        let observed = replayed.map_err(too_long)??;
         Ok(Observed { children: tree.effects()?, ..observed })
     }
 
