@@ -281,6 +281,7 @@ async fn log_in_and_out(app: &TestApp) {
 async fn count(app: &TestApp) {
     app.call("sleep", json!("is no object")).await;
     app.get("/api/v1/overview?period=7d").await.ok();
+    app.get("/api/v1/tasks/sleep/statistics?period=7d").await.ok();
     app.get("/api/v1/errors").await.ok();
     app.get("/api/v1/runs/count?filter[isTest]=true").await.ok();
 }

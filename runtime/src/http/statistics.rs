@@ -41,7 +41,7 @@ pub(super) async fn overview(
     params.only(&["period"])?;
     let span = Span::read(&params, server.clock.now())?;
     let environment = caller.environment.id;
-    let counted = server.storage.ended_since(environment, span.step, span.from).await?;
+    let counted = server.storage.ended_since(environment, None, span.step, span.from).await?;
     let present = server.storage.present(environment).await?;
     let mut tasks: BTreeMap<&str, Sum> = BTreeMap::new();
     for row in &counted {
@@ -70,10 +70,13 @@ pub(super) async fn of_task(
 ) -> Result<Json<TaskOverview>> {
     params.only(&["period"])?;
     let span = Span::read(&params, server.clock.now())?;
-    let mut counted = server.storage.ended_since(caller.environment.id, span.step, span.from).await?;
-    let is_cut = is_cut(&counted);
-    counted.retain(|row| row.task == task);
-    json(TaskOverview { ended: Sum::of(&counted).of_task(&task), series: span.series(&counted), is_cut })
+    let environment = caller.environment.id;
+    let counted = server.storage.ended_since(environment, Some(task.clone()), span.step, span.from).await?;
+    json(TaskOverview {
+        ended: Sum::of(&counted).of_task(&task),
+        series: span.series(&counted),
+        is_cut: is_cut(&counted),
+    })
 }
 
 /// Errors with which runs have ended, in groups that look alike.

@@ -71,22 +71,33 @@ pub struct ErrorGroup {
 }
 
 impl Storage {
-    /// What ended since `from`, in intervals of this length, newest first; [`MAX_STATISTICS_ROWS`] rows at
-    /// most.
+    /// What ended since `from`, of one task or of all, in intervals of this length, newest first;
+    /// [`MAX_STATISTICS_ROWS`] rows at most.
     pub async fn ended_since(
         &self,
         environment: EnvironmentId,
+        task: Option<String>,
         step: Step,
         from: Timestamp,
     ) -> Result<Vec<Counted>, Error> {
-        let sql = "SELECT begins_at, task_id, class, completed, failed, dropped
-                   FROM   run_statistics
-                   WHERE  environment_id = ?1 AND step_s = ?2 AND begins_at >= ?3
-                   ORDER BY begins_at DESC, task_id DESC, class DESC
-                   LIMIT  ?4";
+        let of_all = "SELECT begins_at, task_id, class, completed, failed, dropped
+                      FROM   run_statistics
+                      WHERE  environment_id = ?1 AND step_s = ?2 AND begins_at >= ?3
+                      ORDER BY begins_at DESC, task_id DESC, class DESC
+                      LIMIT  ?4";
+        let of_one = "SELECT begins_at, task_id, class, completed, failed, dropped
+                      FROM   run_statistics
+                      WHERE  environment_id = ?1 AND step_s = ?2 AND begins_at >= ?3 AND task_id = ?5
+                      ORDER BY begins_at DESC, task_id DESC, class DESC
+                      LIMIT  ?4";
         self.read(move |tx| {
-            let from = step.begin_of(from);
-            tx.rows(sql, values![environment, step.length().as_secs(), from, MAX_STATISTICS_ROWS], read_counted)
+            let (length, from) = (step.length().as_secs(), step.begin_of(from));
+            match &task {
+                None => tx.rows(of_all, values![environment, length, from, MAX_STATISTICS_ROWS], read_counted),
+                Some(task) => {
+                    tx.rows(of_one, values![environment, length, from, MAX_STATISTICS_ROWS, task], read_counted)
+                }
+            }
         })
         .await
     }
@@ -219,15 +230,17 @@ struct Ended {
 /// Counts the runs that end in this transaction. To be called once, at its end.
 pub(super) fn count_ends(tx: &mut Tx<'_>) -> Result<(), Error> {
     let mut counts: BTreeMap<(EnvironmentId, Timestamp, String, i64), [u64; 3]> = BTreeMap::new();
-    for (run, end) in tx.effects.ended().to_vec() {
+    // Outputs are large, and not looked at.
+    let ended: Vec<_> = tx.effects.ended().iter().map(|(run, end)| (*run, end.status, end.error.clone())).collect();
+    for (run, status, error) in ended {
         let Some(ended) = read_ended(tx, run)? else { continue };
-        if let Some(error) = &end.error {
+        if let Some(error) = &error {
             count_error(tx, &ended, error)?;
         }
         let class = ended.class.map_or(-1, |class| class.number().into());
         let minute = Step::Minute.begin_of(ended.at);
         let tallies = counts.entry((ended.environment, minute, ended.task, class)).or_default();
-        tallies[Tally::of(end.status) as usize] += 1;
+        tallies[Tally::of(status) as usize] += 1;
     }
     let sql = "INSERT INTO run_statistics
                    (environment_id, step_s, begins_at, task_id, class, completed, failed, dropped)
