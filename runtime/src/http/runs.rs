@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use super::Server;
 use super::auth::{Bearer, Caller};
 use super::body::{Params, Segments, json};
 use super::error::{ApiError, Result};
+use super::list::ListQuery;
 use super::openapi::{ChangeErrors, Pages, ReadErrors, RunConditions};
 use super::trigger::result_in_time;
 use super::{cursor, list, schedules};
@@ -141,10 +143,8 @@ fn related_run(run: &Run) -> RelatedRun {
 )]
 pub(super) async fn list(State(server): State<Arc<Server>>, bearer: Bearer, params: Params) -> Result<Json<RunList>> {
     let now = server.runs.now();
-    let mut query = list::parse(&params, now)?;
-    may_list(&bearer, &query.filter.tasks)?;
+    let query = list_query(&server, &bearer, &params, now).await?;
     let environment = &bearer.caller.environment;
-    query.filter.deployments = server.storage.deployments_of_versions(environment.id, &query.versions).await?;
     let page = server.storage.runs(environment.id, query.filter, query.place, query.limit).await?;
     let pagination = cursor::around(&page, now, |run| run.id);
     let env = EnvironmentRef { id: environment.id.to_string(), name: environment.slug.clone() };
@@ -170,12 +170,19 @@ pub(super) async fn list(State(server): State<Arc<Server>>, bearer: Bearer, para
     ),
 )]
 pub(super) async fn count(State(server): State<Arc<Server>>, bearer: Bearer, params: Params) -> Result<Json<RunCount>> {
-    let mut query = list::parse(&params, server.runs.now())?;
-    may_list(&bearer, &query.filter.tasks)?;
+    let query = list_query(&server, &bearer, &params, server.runs.now()).await?;
+    let (environment, most) = (bearer.caller.environment.id, limits::MAX_RUNS_COUNTED);
+    let found = server.storage.run_ids(environment, query.filter, Place::Start, most).await?;
+    json(RunCount { count: found.items.len() as u64, is_more: found.has_older })
+}
+
+/// What a list of runs asks for, where its bearer may.
+async fn list_query(server: &Server, bearer: &Bearer, params: &Params, now: Timestamp) -> Result<ListQuery> {
+    let mut query = list::parse(params, now)?;
+    may_list(bearer, &query.filter.tasks)?;
     let environment = bearer.caller.environment.id;
     query.filter.deployments = server.storage.deployments_of_versions(environment, &query.versions).await?;
-    let found = server.storage.run_ids(environment, query.filter, Place::Start, limits::MAX_RUNS_COUNTED).await?;
-    json(RunCount { count: found.items.len() as u64, is_more: found.has_older })
+    Ok(query)
 }
 
 /// A list takes a scope for all runs, or for every task that it names.
