@@ -1,6 +1,5 @@
 //! What a replay does where the recording has no answer, or only half of one; and what is kept of it.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -97,7 +96,7 @@ impl Desk {
         let target = Target {
             component: inspected.digest,
             deployment: Deployment { id: String::new(), short_code: String::new(), version: "1".into() },
-            tasks: Arc::new(inspected.tasks.into_iter().map(|task| (task.id.clone(), task)).collect::<HashMap<_, _>>()),
+            tasks: Arc::new(inspected.tasks.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect()),
             limits: AttemptLimits {
                 default_max_duration: Duration::from_secs(60),
                 max_host_wait: Duration::from_secs(600),

@@ -239,8 +239,7 @@ impl Backtests {
                 are_offered: options.variables.map(Variables::from).unwrap_or_default() == Variables::Current,
             },
         };
-        let tasks = target.tasks.iter().map(|(id, task)| (id.clone(), Arc::new(task.clone())));
-        let tasks = Arc::new(tasks.collect());
+        let tasks = target.tasks.clone();
         Ok(Version { deployment, tasks, replayer: Replayer::new(self.sandbox.clone(), target, options) })
     }
 
@@ -254,7 +253,7 @@ impl Backtests {
                 short_code: deployment.short_code(),
                 version: deployment.version.to_string(),
             },
-            tasks: Arc::new(tasks.into_iter().map(|task| (task.id.clone(), task)).collect()),
+            tasks: Arc::new(tasks.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect()),
             limits: self.limits,
         })
     }

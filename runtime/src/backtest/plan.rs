@@ -15,7 +15,7 @@ use crate::model::id::{DeploymentId, EnvironmentId, RunId};
 use crate::model::limits;
 use crate::model::run::Status;
 use crate::selection;
-use crate::storage::{PendingBacktest, Place, RunFilter};
+use crate::storage::{self, PendingBacktest, Place, RunFilter};
 
 /// Among which runs those of a backtest are looked for.
 #[derive(Debug, Clone, Copy)]
@@ -174,7 +174,7 @@ impl Backtests {
         let (environment, deployment) = (backtest.environment, backtest.deployment);
         let filter = self.filter(&Scope { environment, deployment, made_at: backtest.created_at }, request).await?;
         let place = backtest.last_run.map_or(Place::Start, Place::After);
-        self.newest(environment, &filter, (place, limit)).await
+        Ok(self.newest(environment, &filter, (place, limit)).await?)
     }
 
     /// The conditions of a backtest. Where no task is named, those of the component are meant: what the version has, and
@@ -202,12 +202,12 @@ impl Backtests {
     }
 
     /// The newest runs that fit, behind a place.
-    async fn newest(
+    pub(super) async fn newest(
         &self,
         environment: EnvironmentId,
         filter: &RunFilter,
         (mut place, limit): (Place, u32),
-    ) -> Result<Vec<RunId>, BacktestError> {
+    ) -> Result<Vec<RunId>, storage::Error> {
         let mut found = Vec::new();
         while found.len() < limit as usize {
             let left = limit - u32::try_from(found.len()).unwrap_or(limit);

@@ -167,7 +167,7 @@ async fn tested(
     let recorded = tasks.iter().filter(|task| !unrecorded.contains(*task)).cloned().collect();
     // As far back as the gate would look.
     let from = since(backtests.clock.now(), backtests.recordings_kept);
-    if !has_ended_runs(storage, environment, recorded, from).await? {
+    if !has_ended_runs(backtests, environment, recorded, from).await? {
         let text = format!(
             "no backtest: no run of its tasks has ended yet, or none of which a recording is kept, so that there is \
              nothing to compare {version} with, and nothing was tested"
@@ -179,7 +179,7 @@ async fn tested(
 
 /// Whether a run of one of the tasks that was triggered at `from` or later has come to an end.
 async fn has_ended_runs(
-    storage: &Storage,
+    backtests: &Backtests,
     environment: EnvironmentId,
     tasks: Vec<String>,
     from: Timestamp,
@@ -189,15 +189,7 @@ async fn has_ended_runs(
         return Ok(false);
     }
     let filter = with_ended(RunFilter { tasks, from: Some(from), ..RunFilter::default() });
-    let mut place = Place::Start;
-    loop {
-        let page = storage.run_ids(environment, filter.clone(), place, 1).await?;
-        match page.go_on {
-            _ if !page.items.is_empty() => return Ok(true),
-            Some(on) => place = on,
-            None => return Ok(false),
-        }
-    }
+    Ok(!backtests.newest(environment, &filter, (Place::Start, 1)).await?.is_empty())
 }
 
 #[cfg(test)]

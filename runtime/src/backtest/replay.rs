@@ -42,7 +42,7 @@ pub struct Target {
     /// The deployment, as the guest is told of it.
     pub deployment: DeploymentContext,
     /// Its tasks.
-    pub tasks: Arc<HashMap<String, TaskDefinition>>,
+    pub tasks: Arc<HashMap<String, Arc<TaskDefinition>>>,
     /// What an attempt may use where neither run nor task say.
     pub limits: AttemptLimits,
 }

@@ -73,7 +73,7 @@ impl Workshop {
         let target = Target {
             component: inspected.digest,
             deployment: nobody,
-            tasks: Arc::new(inspected.tasks.into_iter().map(|task| (task.id.clone(), task)).collect()),
+            tasks: Arc::new(inspected.tasks.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect()),
             limits: LIMITS,
         };
         Ok(Self { sandbox: Arc::new(sandbox), target, runtime, _dir: dir })
