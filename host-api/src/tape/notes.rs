@@ -8,7 +8,7 @@ use crate::journal::{Header, Kind};
 use crate::recording::{Call, Recording, after_change};
 
 /// Bytes that a call costs beside its texts.
-const CALL_BYTES: usize = 128;
+pub(super) const CALL_BYTES: usize = 128;
 
 /// The calls so far. Clones are the same.
 #[derive(Clone)]

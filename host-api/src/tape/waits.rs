@@ -1,12 +1,11 @@
 //! What comes of the waits of a replay that were not recorded.
 
+use super::notes::CALL_BYTES;
 use super::{Stop, Tape};
 use crate::recording::{Reach, ReachKind};
 use crate::wait::bytes_of_run;
 use crate::world::{Answer, Awaited, FailedStatus, HostFault, Outcome, RunError, RunResult, Wait};
 
-/// Bytes that a note costs beside its text.
-const REACH_BYTES: usize = 128;
 /// Most bytes of what comes of one wait.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
@@ -120,7 +119,7 @@ impl Tape {
     /// The guest wants to know this, and nobody knows it.
     pub(super) fn misses(&self, what: String) {
         let reach = Reach::unknown(ReachKind::Wait, what.clone());
-        if self.0.options.session.take(REACH_BYTES + what.len()) {
+        if self.0.options.session.take(CALL_BYTES + what.len()) {
             self.state().unknown.push(reach);
         }
         self.unmatched(|| what);

@@ -58,7 +58,7 @@ pub(super) fn routes() -> Router<Arc<Server>> {
 
 async fn file(Path(path): Path<String>, headers: HeaderMap) -> Response {
     match Files::get(&path) {
-        Some(found) => send(&path, &found, &headers),
+        Some(found) => send(&path, found, &headers),
         // A file of another version: the page itself would only confuse.
         None if path.starts_with(ASSETS) => ApiError::not_found("there is no such file").into_response(),
         None => page(&headers),
@@ -67,12 +67,12 @@ async fn file(Path(path): Path<String>, headers: HeaderMap) -> Response {
 
 fn page(headers: &HeaderMap) -> Response {
     match Files::get(INDEX) {
-        Some(found) => send(INDEX, &found, headers),
+        Some(found) => send(INDEX, found, headers),
         None => ApiError::not_found("the page was not built into this program").into_response(),
     }
 }
 
-fn send(path: &str, file: &EmbeddedFile, headers: &HeaderMap) -> Response {
+fn send(path: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response {
     let tag = format!("\"{}\"", data_encoding::HEXLOWER.encode(&file.metadata.sha256_hash()[..16]));
     let caching = if path.starts_with(ASSETS) { "public, max-age=31536000, immutable" } else { "no-cache" };
     let answer = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, caching.to_owned())];
@@ -80,7 +80,7 @@ fn send(path: &str, file: &EmbeddedFile, headers: &HeaderMap) -> Response {
         return (StatusCode::NOT_MODIFIED, answer).into_response();
     }
     let kind = [(header::CONTENT_TYPE, file.metadata.mimetype().to_owned())];
-    (answer, kind, file.data.clone().into_owned()).into_response()
+    (answer, kind, file.data).into_response()
 }
 
 async fn with_headers(request: Request, next: Next) -> Response {
