@@ -1,35 +1,11 @@
-// A real server process with an empty data directory, and what is in it: tasks, and runs of them.
-//
-// DACAPO_BIN is the server, DACAPO_GUESTS_DIR the directory of the compiled guests; `cargo xtask
-// test --only page` builds both and sets them.
+// A server, and what is in it: tasks, and runs of them.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { createInterface } from "node:readline";
-
-// Longest wait for anything, in milliseconds.
-const PATIENCE_MS = 60_000;
+import { PATIENCE_MS, guest as bytesOf, startProcess, stopProcess } from "../server.mjs";
 
 /** A server, ready. */
 export async function startServer() {
-  const dataDir = await mkdtemp(join(tmpdir(), "dacapo-page-"));
-  const settings = ["--json", "server", "--listen", "127.0.0.1:0", "--data-dir", dataDir, "--shutdown-grace", "1s"];
-  const child = spawn(required("DACAPO_BIN"), settings, { stdio: ["ignore", "pipe", "ignore"] });
-  const ended = new Promise((resolve) => child.on("close", (code, signal) => resolve(signal ?? code)));
-  const url = await new Promise((resolve, reject) => {
-    const line = createInterface({ input: child.stdout });
-    line.on("line", (text) => {
-      const address = /"(http:\/\/127\.0\.0\.1:\d+)"/.exec(text)?.[1];
-      if (address) resolve(address);
-    });
-    void ended.then((end) => reject(new Error(`the server did not start: ${end}`)));
-    setTimeout(() => reject(new Error("the server did not start in time")), PATIENCE_MS).unref();
-  });
-  const adminKey = (await readFile(join(dataDir, "admin.key"), "utf8")).trim();
-  return new Server({ child, ended, dataDir, url, adminKey });
+  return new Server(await startProcess());
 }
 
 class Server {
@@ -51,7 +27,7 @@ class Server {
 
   /** Deploys a guest under a name, and answers with the version. */
   async deploy(guest, { name = guest.replace(/_v\d$/, ""), query = "", environment } = {}) {
-    const bytes = await readFile(join(required("DACAPO_GUESTS_DIR"), `${guest}.wasm`));
+    const bytes = await bytesOf(guest);
     const path = `/api/v1/deployments?name=${name}${query}`;
     const made = await this.send("POST", path, new Uint8Array(bytes), environment);
     return made.deployment.version;
@@ -79,15 +55,7 @@ class Server {
   }
 
   /** Ends the server as an operator would; it must end well. */
-  async stop() {
-    this.child.kill("SIGTERM");
-    assert.equal(await this.ended, 0);
-    await rm(this.dataDir, { recursive: true, force: true });
+  stop() {
+    return stopProcess(this);
   }
-}
-
-function required(name) {
-  const value = process.env[name];
-  assert.ok(value, `${name} is not set: run \`cargo xtask test --only page\``);
-  return value;
 }

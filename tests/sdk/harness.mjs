@@ -1,18 +1,9 @@
-// A real server process with an empty data directory, and the official client pointed at it.
-//
-// DACAPO_BIN is the server, DACAPO_GUESTS_DIR the directory of the compiled guests; `cargo xtask
-// test --only sdk` builds both and sets them.
+// The official client, pointed at a real server.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { TriggerClient, configure, runs } from "@trigger.dev/sdk";
+import { PATIENCE_MS, guest as bytesOf, keyFile, startProcess, stopProcess } from "../server.mjs";
 
-// Longest wait for anything, in milliseconds.
-const PATIENCE_MS = 60_000;
 const FINAL = ["COMPLETED", "CANCELED", "FAILED", "CRASHED", "SYSTEM_FAILURE", "EXPIRED", "TIMED_OUT"];
 
 // The settings of whoever runs the tests must not reach the client under test.
@@ -22,23 +13,11 @@ for (const name of Object.keys(process.env)) {
 
 /** A server, ready, with the development key set for the client. `settings` are more arguments. */
 export async function startServer(...settings) {
-  const dataDir = await mkdtemp(join(tmpdir(), "dacapo-sdk-"));
-  const child = spawn(
-    required("DACAPO_BIN"),
-    ["--json", "server", "--listen", "127.0.0.1:0", "--data-dir", dataDir, "--shutdown-grace", "1s", ...settings],
-    { stdio: ["ignore", "pipe", "pipe"] },
-  );
-  const ended = new Promise((resolve) => {
-    child.on("error", (error) => resolve(`could not be started: ${error.message}`));
-    child.on("close", (code, signal) => resolve(signal ?? code));
-  });
-  const said = [];
-  child.stderr.setEncoding("utf8").on("data", (text) => said.push(text));
-  const url = await within(firstAddress(child.stdout, ended, said), "the server's start");
-  const key = async (name) => (await readFile(join(dataDir, `${name}.key`), "utf8")).trim();
-  const keys = { dev: await key("dev"), stg: await newKey(url, await key("admin"), "stg") };
+  const started = await startProcess(...settings);
+  const { url, dataDir, adminKey } = started;
+  const keys = { dev: await keyFile(dataDir, "dev"), stg: await newKey(url, adminKey, "stg") };
   configure({ baseURL: url, accessToken: keys.dev });
-  return new Server({ child, ended, said, dataDir, url, keys });
+  return new Server({ ...started, keys });
 }
 
 class Server {
@@ -55,7 +34,7 @@ class Server {
 
   /** Deploys a guest under a name; the next of the same name takes its place. */
   async deployAs(name, guest) {
-    const body = await readFile(join(required("DACAPO_GUESTS_DIR"), `${guest}.wasm`));
+    const body = await bytesOf(guest);
     const response = await this.fetch(`/api/v1/deployments?name=${name}`, {
       method: "POST",
       headers: { "content-type": "application/wasm" },
@@ -77,22 +56,14 @@ class Server {
     return new TriggerClient({ baseURL: this.url, accessToken: this.keys.dev, ...settings });
   }
 
-  /** The key of the operator. */
-  async adminKey() {
-    return (await readFile(join(this.dataDir, "admin.key"), "utf8")).trim();
-  }
-
   /** Another key, of an environment. */
   async newKey(environment) {
-    return newKey(this.url, await this.adminKey(), environment);
+    return newKey(this.url, this.adminKey, environment);
   }
 
   /** Ends the server as an operator would; it must end well. */
-  async stop() {
-    this.child.kill("SIGTERM");
-    const end = await within(this.ended, "the server's end");
-    await rm(this.dataDir, { recursive: true, force: true });
-    assert.equal(end, 0, `the server ended with ${end}; it said:\n${this.said.join("").slice(-4000)}`);
+  stop() {
+    return stopProcess(this);
   }
 }
 
@@ -133,12 +104,6 @@ export async function refusal(call, limitMs = 900) {
   return error;
 }
 
-function required(name) {
-  const value = process.env[name];
-  assert.ok(value, `${name} is not set: run \`cargo xtask test --only sdk\``);
-  return value;
-}
-
 /** Another key, made as an operator would. */
 async function newKey(url, adminKey, environment) {
   const response = await fetch(`${url}/admin/v1/keys`, {
@@ -149,28 +114,6 @@ async function newKey(url, adminKey, environment) {
   const text = await response.text();
   assert.ok(response.ok, `making a key answered ${response.status}: ${text}`);
   return JSON.parse(text).key;
-}
-
-function firstAddress(stream, ended, said) {
-  return new Promise((resolve, reject) => {
-    createInterface({ input: stream }).on("line", (line) => {
-      const address = line.match(/http:\/\/127\.0\.0\.1:\d+/);
-      if (address) resolve(address[0]);
-    });
-    ended.then((end) => reject(new Error(`the server ended with ${end}:\n${said.join("")}`)));
-  });
-}
-
-async function within(promise, what) {
-  let timer;
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what} takes longer than ${PATIENCE_MS} ms`)), PATIENCE_MS);
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 // Between two looks at a state, so that looking does not starve what is looked at.

@@ -128,27 +128,26 @@ fn dashboard(workspace: &Workspace) -> Result<Passed> {
 
 /// The lock file pins the client.
 fn sdk(workspace: &Workspace) -> Result<Passed> {
-    if !npm::is_here() {
-        return Ok(Passed::Skipped(npm::MISSING.into()));
-    }
-    let folder = workspace.root.join("tests/sdk");
-    npm::install(&folder)?;
-    passed(with_artifacts(workspace, &mut npm::script(&folder, "test"))?)
+    npm_tests(workspace, "tests/sdk")
 }
 
-/// Pictures of all pages are left in the target directory, for people to look at.
-fn page(workspace: &Workspace) -> Result<Passed> {
+/// The tests of a folder in JavaScript. Pictures that they take are left in the target directory, for
+/// people to look at.
+fn npm_tests(workspace: &Workspace, folder: &str) -> Result<Passed> {
     if !npm::is_here() {
         return Ok(Passed::Skipped(npm::MISSING.into()));
     }
+    let folder = workspace.root.join(folder);
+    npm::install(&folder)?;
+    let mut command = npm::script(&folder, "test");
+    passed(with_artifacts(workspace, &mut command)?.env("DACAPO_PICTURES_DIR", workspace.target.join("page")))
+}
+
+fn page(workspace: &Workspace) -> Result<Passed> {
     if !Path::new(CHROMIUM).is_file() {
         return Ok(Passed::Skipped("chromium is missing; `cargo xtask ci` installs it".into()));
     }
-    let folder = workspace.root.join("tests/page");
-    npm::install(&folder)?;
-    let pictures = workspace.target.join("page");
-    let mut command = npm::script(&folder, "test");
-    passed(with_artifacts(workspace, &mut command)?.env("DACAPO_PICTURES_DIR", pictures))
+    npm_tests(workspace, "tests/page")
 }
 
 fn fuzz(workspace: &Workspace) -> Result<Passed> {

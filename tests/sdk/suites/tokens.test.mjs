@@ -59,7 +59,7 @@ test("a batch token makes a batch and follows it", async () => {
 });
 
 test("an additional key triggers, and the server makes its tokens", async () => {
-  const adminKey = await server.adminKey();
+  const { adminKey } = server;
   const response = await fetch(`${server.url}/admin/v1/keys`, {
     method: "POST",
     headers: { authorization: `Bearer ${adminKey}`, "content-type": "application/json" },
