@@ -143,6 +143,8 @@ fn show(output: Output, report: &RerunReport, is_redacted: bool) -> anyhow::Resu
         output.line(format_args!("  {}: {}", clean(name), clean(message)))?;
     }
     for frame in report.stack.iter().flat_map(|stack| stack.lines()) {
+        // Errors of tasks say so themselves.
+        let frame = frame.strip_prefix("at ").unwrap_or(frame);
         output.line(format_args!("{DIM}    at {}{DIM:#}", clean(frame)))?;
     }
     if is_redacted && !report.same {

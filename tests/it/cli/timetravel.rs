@@ -59,6 +59,7 @@ fn a_run_is_executed_again_here_and_elsewhere() {
     let broken = json!([{ "child": { "task": "leaf", "payload": { "fail": "a leaf falls" } } }, { "fail": "no" }]);
     let broken = text(&desk.json(&["trigger", "script", &broken.to_string(), "--max-attempts", "1"])["id"]);
     desk.say(&["runs", "logs", &broken, "--follow"]).ended(0);
+    desk.does(&["runs", "rerun", &broken]).says("failed the same way").says("    at examples/script.rs:");
     let forward = desk.does(&["runs", "replay", &broken, "--from-failure"]);
     forward.says("it goes on with call ").says("runs.trigger-and-wait(leaf), which was answered").says("a leaf falls");
     desk.say(&["runs", "replay", &broken, "--from-failure"]).ended(4).says("goes on from there already");
