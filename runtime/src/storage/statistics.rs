@@ -88,7 +88,7 @@ impl Storage {
         let of_one = "SELECT begins_at, task_id, class, completed, failed, dropped
                       FROM   run_statistics
                       WHERE  environment_id = ?1 AND step_s = ?2 AND begins_at >= ?3 AND task_id = ?5
-                      ORDER BY begins_at DESC, task_id DESC, class DESC
+                      ORDER BY begins_at DESC
                       LIMIT  ?4";
         self.read(move |tx| {
             let (length, from) = (step.length().as_secs(), step.begin_of(from));
