@@ -370,3 +370,62 @@ async fn variables_that_the_recording_lacks_are_named_and_seen_on_request() {
     assert_eq!((after, new), (json!("\"[redacted]\""), json!(["NEW"])), "{report:#}");
     assert!(!report.to_string().contains("brand-new"), "{report:#}");
 }
+
+/// The version of another environment, with its settings, on what a run of this one was given.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_tried_on_the_version_of_another_environment() {
+    let app = TestApp::start().await;
+    for guest in [guests::SCRIPT, guests::ECHO_V2, guests::ECHO_V1] {
+        app.upload(if guest == guests::SCRIPT { "script" } else { "echo" }, &std::fs::read(guest).unwrap(), "")
+            .await
+            .ok();
+    }
+    let site = Site::saying("said").await;
+    let script = app.call("script", json!([{ "return": "harmless" }])).await["id"].take();
+    let echo = app.call("echo", json!({ "n": 1 })).await["id"].take();
+    let made = app.admin("POST", "/admin/v1/keys", json!({ "environment": "stg" })).await.ok();
+    let staging = made["key"].as_str().unwrap();
+    let variable = json!({ "name": "NEW", "value": "brand-new-7431" });
+    let variables = Request::post("/api/v1/projects/proj_default/envvars/stg").header("content-type", "application/json");
+    app.send(staging, variables, variable.to_string()).await.ok();
+    app.admin("PUT", "/admin/v1/environments/stg/egress", json!({ "rules": ["127.0.0.1"] })).await.ok();
+    let replayed = async |run: &Value, body: Value| {
+        let path = format!("/api/v1/runs/{}/replay?environment=stg", run.as_str().unwrap());
+        app.post(&path, body.clone()).await.error(403);
+        let request = Request::post(path).header("content-type", "application/json");
+        app.send(&app.admin_key, request.header("x-dacapo-environment", "dev"), body.to_string()).await
+    };
+    let sandbox = || json!({ "mode": "sandbox" });
+    assert!(replayed(&echo, sandbox()).await.error(400).contains("no current version has the task `echo`"));
+
+    let mut versions = Vec::new();
+    for guest in [guests::SCRIPT, guests::ECHO_V2] {
+        let name = if guest == guests::SCRIPT { "script" } else { "echo" };
+        let upload = Request::post(format!("/api/v1/deployments?name={name}"));
+        let made = app.send(staging, upload, std::fs::read(guest).unwrap()).await.ok();
+        versions.push(made["deployment"]["version"].as_str().unwrap().to_owned());
+    }
+    let report = replayed(&echo, sandbox()).await.ok();
+    assert_eq!((&report["version"], &report["verdict"]), (&json!(versions[1]), &json!("output-changed")), "{report:#}");
+    let changed = report["comparison"]["output"]["items"].as_array().unwrap();
+    assert!(changed.iter().any(|one| one["path"] == "$.version" && one["after"] == "2"), "{report:#}");
+    // What it is told is what its run was told.
+    assert!(!report["comparison"]["output"].to_string().contains("$.ctx.environment"), "{report:#}");
+    let named = replayed(&echo, json!({ "mode": "sandbox", "version": versions[1] })).await.ok();
+    assert_eq!(named["version"], report["version"]);
+    let third = json!({ "mode": "sandbox", "version": "20010101.9" });
+    assert!(replayed(&echo, third).await.error(400).contains("there is no version 20010101.9"));
+
+    let payload = json!([{ "env": "NEW" }, { "http": site.url("127.0.0.1") }]);
+    let body = json!({ "mode": "shadow", "payload": payload, "options": { "variables": "current" } });
+    let here = app.post(&format!("/api/v1/runs/{}/replay", script.as_str().unwrap()), body.clone()).await.ok();
+    assert_eq!(here["comparison"]["newVariables"]["items"], json!([]), "{here:#}");
+    assert_eq!(site.requests().len(), 0, "it is not allowed here");
+    let there = replayed(&script, body).await.ok();
+    assert_eq!(there["comparison"]["newVariables"]["items"], json!(["NEW"]), "{there:#}");
+    assert_eq!(site.requests().len(), 1, "{there:#}");
+    let output = there["comparison"]["output"].to_string();
+    assert!(output.contains("[redacted]") && !there.to_string().contains("brand-new"), "{there:#}");
+    let listed = app.send(staging, Request::get("/api/v1/runs"), "").await.ok();
+    assert_eq!(listed["data"], json!([]), "no run was made");
+}

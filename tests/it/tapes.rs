@@ -14,7 +14,7 @@ use dacapo::model::attempt::{Outcome, Usage};
 use dacapo::model::digest::Digest;
 use dacapo::model::egress::EgressPolicy;
 use dacapo::model::mask::Mask;
-use dacapo::model::replay::{AnsweredBy, ChildEffects, Effect, LogCounts, Mode, Observed, ObservedEnd, Unmatched};
+use dacapo::model::replay::{AnsweredBy, ChildEffects, Effect, LogCounts, Observed, ObservedEnd, Unmatched};
 use dacapo::sandbox::context::Deployment;
 use dacapo::sandbox::recording::Recording;
 use dacapo::sandbox::world::NoWorld;
@@ -156,10 +156,9 @@ impl Desk {
 
     async fn replay(&self, source: &Source, unmatched: Unmatched, steps: &Value) -> Result<Observed, ReplayError> {
         let options = Options {
-            mode: Mode::Sandbox,
+            live: None,
             unmatched,
             stubs: Arc::default(),
-            egress: Arc::new(EgressPolicy::new(Vec::new())),
             children: Some(Arc::new(NoSources)),
             variables: tape::Variables::default(),
         };

@@ -128,7 +128,8 @@ impl Backtests {
         Self { storage, sources, sandbox, runs, clock, limits: attempts, recordings_kept, door: Door::new() }
     }
 
-    /// Replays one run on a version, by default the current one, and compares.
+    /// Replays one run on a version, by default the current one, and compares. The version is one of `wanted.target`, whose
+    /// settings count, too; what the run was told and answered is that of its own environment.
     ///
     /// # Errors
     ///
@@ -139,15 +140,15 @@ impl Backtests {
         run: RunId,
         wanted: Wanted,
     ) -> Result<(Judged, Arc<Deployment>), BacktestError> {
-        let Wanted { version, payload, mode, options } = wanted;
+        let Wanted { target, version, payload, mode, options } = wanted;
         let rules = Arc::new(rules_of(&options)?);
         let _inside = self.door.enter_from_outside().await?;
         let source = self.storage.run(environment, run).await?.ok_or(BacktestError::NoSuchRun)?;
         let named = match version {
-            Some(version) => Some(self.deployment_of(environment, &version).await?.id),
+            Some(version) => Some(self.deployment_of(target, &version).await?.id),
             None => None,
         };
-        let deployment = self.named_or_current(environment, named, &source.task).await?;
+        let deployment = self.named_or_current(target, named, &source.task).await?;
         let version = self.version(environment, deployment.clone(), (mode, &options)).await?;
         let bench = Bench { environment, version, against: None, rules };
         let judged = self.judge(&bench, run, payload.map(Arc::new)).await?;
@@ -245,8 +246,10 @@ impl Backtests {
 }
 
 /// How one run is to be replayed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Wanted {
+    /// The environment of the version.
+    pub target: EnvironmentId,
     /// Default: the current one.
     pub version: Option<String>,
     /// JSON text instead of that of the run.

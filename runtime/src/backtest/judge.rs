@@ -17,6 +17,7 @@ use super::stored::{NotReplayable, OfEnvironment};
 use super::{MAX_CONCURRENT_REPLAYS, stubs};
 use crate::api::{BacktestRequest, Comparison, ReplayMode, ReplayOptions};
 use crate::model::id::{BacktestId, DeploymentId, EnvironmentId, RunId};
+use crate::model::mask::Mask;
 use crate::model::replay::{Children, Unmatched, Variables};
 use crate::model::task::TaskDefinition;
 use crate::model::verdict::Verdict;
@@ -54,11 +55,14 @@ pub(super) struct Version {
     /// Its tasks.
     pub(super) tasks: Arc<HashMap<String, Arc<TaskDefinition>>>,
     pub(super) replayer: Replayer,
+    /// What its environment knows that nobody is to read, where that is another than the runs'.
+    pub(super) secrets: Mask,
 }
 
 /// What replays of an environment are done with.
 #[derive(Clone)]
 pub(super) struct Bench {
+    /// That of the runs.
     pub(super) environment: EnvironmentId,
     pub(super) version: Version,
     /// What the version is compared with; `None`: what was recorded.
@@ -122,7 +126,7 @@ impl Backtests {
         run: RunId,
         payload: Option<Arc<String>>,
     ) -> Result<Judged, BacktestError> {
-        let source = match self.sources.load(bench.environment, run).await {
+        let mut source = match self.sources.load(bench.environment, run).await {
             Ok(source) => source,
             Err(NotReplayable::Storage(storage::Error::Corrupt(problem))) => {
                 tracing::error!(run.id = %run, problem, "a run cannot be replayed");
@@ -137,6 +141,7 @@ impl Backtests {
                 return Ok(Judged::without(task, Verdict::NotReplayable, error.to_string()));
             }
         };
+        source.observed.secrets = source.observed.secrets.and(&bench.version.secrets);
         let task = source.context.task.id.clone();
         if let Some(problem) = self.payload_problem(bench, &source, payload.as_deref()).await? {
             return Ok(Judged::without(
@@ -208,6 +213,7 @@ impl Backtests {
         Ok(Bench { environment, version, against, rules })
     }
 
+    /// A version of some environment, on which runs of `environment` are to be replayed: with the settings of its own.
     pub(super) async fn version(
         &self,
         environment: EnvironmentId,
@@ -215,7 +221,9 @@ impl Backtests {
         (mode, options): (Option<ReplayMode>, &ReplayOptions),
     ) -> Result<Version, BacktestError> {
         let target = self.target(&deployment).await?;
-        let settings = self.sources.settings().of(environment).await.map_err(BacktestError::Host)?;
+        let settings = self.sources.settings().of(deployment.environment).await.map_err(BacktestError::Host)?;
+        let values = settings.variables.iter().filter(|_| deployment.environment != environment);
+        let secrets = Mask::new(values.map(|(_, value)| value.as_str()));
         let children = match options.children.map(Children::from).unwrap_or_default() {
             Children::Recorded => None,
             Children::Execute => {
@@ -228,11 +236,11 @@ impl Backtests {
             Unmatched::Stub => stubs::read(options.stubs.as_ref()).map_err(BacktestError::Refused)?,
             Unmatched::Block | Unmatched::Fail => Vec::new(),
         };
+        let live = || self.sandbox.outbound(&settings.environment.id, settings.egress.clone());
         let options = Options {
-            mode: mode.unwrap_or(ReplayMode::Sandbox).into(),
+            live: (mode == Some(ReplayMode::Shadow)).then(live),
             unmatched,
             stubs: Arc::new(stubs),
-            egress: settings.egress.clone(),
             children,
             variables: tape::Variables {
                 current: settings.variables.clone(),
@@ -240,7 +248,7 @@ impl Backtests {
             },
         };
         let tasks = target.tasks.clone();
-        Ok(Version { deployment, tasks, replayer: Replayer::new(self.sandbox.clone(), target, options) })
+        Ok(Version { deployment, tasks, replayer: Replayer::new(self.sandbox.clone(), target, options), secrets })
     }
 
     /// What is executed of a version.

@@ -17,7 +17,7 @@ use crate::context::{AttemptLimits, limits_with};
 use crate::model::attempt::{AttemptFacts, Outcome, Settlement, settle};
 use crate::model::digest::Digest;
 use crate::model::egress::EgressPolicy;
-use crate::model::replay::{AnsweredBy, Effect, EffectKind, Mode, Observed, ObservedEnd, Unmatched};
+use crate::model::replay::{AnsweredBy, Effect, EffectKind, Observed, ObservedEnd, Unmatched};
 use crate::model::retry::RetryPolicy;
 use crate::model::run::{ErrorKind, RunError};
 use crate::model::task::TaskDefinition;
@@ -25,7 +25,7 @@ use crate::sandbox::context::{Context, Deployment as DeploymentContext};
 use crate::sandbox::recording::{Reach, ReachKind, Recording};
 use crate::sandbox::tape::{self, Children, SeenFirst, Stop, Stub};
 use crate::sandbox::world::{HostFault, NoWorld, Relative};
-use crate::sandbox::{Activity, Call, Entry, Journal, Limits, Sandbox, Tape};
+use crate::sandbox::{Activity, Call, Entry, Journal, Limits, Outbound, Sandbox, Tape};
 
 /// Most bytes that are kept of a replay while it is under way: its calls, those of the runs that are executed in it, and
 /// what these are answered from. One that passes them is none.
@@ -83,14 +83,12 @@ impl Target {
 /// How it is executed.
 #[derive(Clone)]
 pub struct Options {
-    /// `Sandbox` or `Shadow`.
-    pub mode: Mode,
+    /// Sends `GET` and `HEAD` requests that nobody else answers; `None`: they go nowhere.
+    pub live: Option<Arc<dyn Outbound>>,
     /// What becomes of calls that nobody answers.
     pub unmatched: Unmatched,
     /// Canned answers.
     pub stubs: Arc<Vec<Stub>>,
-    /// Where `GET` and `HEAD` requests may go, in the mode `Shadow`.
-    pub egress: Arc<EgressPolicy>,
     /// Where recordings of children are found that are to be executed as well; `None`: they are not.
     pub children: Option<Arc<dyn Sources>>,
     /// The variables of the environment as they are now.
@@ -174,7 +172,6 @@ impl Replayer {
         place.begins(&source.context.task.id, &tape);
         let call = Call {
             payload,
-            egress: self.options.egress.clone().into(),
             tape: Some(tape.clone()),
             services: Box::new(said.clone()),
             world: tape.world(),
@@ -206,8 +203,7 @@ impl Replayer {
     }
 
     fn tape(&self, source: &Source, (said, activity): (&Said, &Activity), place: &Place) -> Result<Tape, ReplayError> {
-        let Options { mode, unmatched, stubs, egress, children, variables } = &self.options;
-        let live = || self.sandbox.outbound(&source.context.environment.id, egress.clone());
+        let Options { live, unmatched, stubs, children, variables } = &self.options;
         let nested = |sources: &Arc<dyn Sources>| -> Arc<dyn Children> {
             let (replayer, parent, activity) = (self.clone(), source.clone(), activity.clone());
             Arc::new(Nested { replayer, parent, activity, sources: sources.clone(), place: place.clone() })
@@ -226,7 +222,7 @@ impl Replayer {
                 Unmatched::Block | Unmatched::Stub => tape::Unmatched::Block,
             },
             stubs: stubs.to_vec(),
-            live: (*mode == Mode::Shadow).then(live),
+            live: live.clone(),
             children: children.as_ref().map(nested),
             variables: variables.clone(),
             seed: source.seed(),

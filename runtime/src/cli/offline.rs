@@ -19,8 +19,7 @@ use crate::backtest::source::{Original, Source, Sources};
 use crate::backtest::stubs;
 use crate::context::AttemptLimits;
 use crate::model::digest::Digest;
-use crate::model::egress::EgressPolicy;
-use crate::model::replay::{Mode, Unmatched};
+use crate::model::replay::Unmatched;
 use crate::sandbox::context::Deployment;
 use crate::sandbox::tape;
 use crate::sandbox::{ComponentSource, Config, Sandbox, WasmSandbox};
@@ -99,10 +98,9 @@ pub(super) fn options(how: &ReplayOptions, files: &[PathBuf]) -> Result<Options,
         Some(ChildrenPolicy::Recorded) | None => None,
     };
     Ok(Options {
-        mode: Mode::Sandbox,
+        live: None,
         unmatched: how.unmatched.map(Unmatched::from).unwrap_or_default(),
         stubs: Arc::new(stubs::read(how.stubs.as_ref()).map_err(Usage::new)?),
-        egress: Arc::new(EgressPolicy::new(Vec::new())),
         children,
         variables: tape::Variables::default(),
     })

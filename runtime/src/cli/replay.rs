@@ -32,7 +32,7 @@ pub(super) struct Arguments {
     mode: Mode,
     #[command(flatten)]
     how: HowArguments,
-    /// Replay into another environment (needs the admin key)
+    /// Replay into another environment, or on its version in the sandbox (needs the admin key)
     #[arg(long, value_name = "ENV", conflicts_with = "wait")]
     pub(super) to: Option<Slug>,
 }
@@ -151,9 +151,9 @@ fn sandboxed(client: &Client, run: &str, arguments: Arguments, output: Output) -
     let given = arguments.options.into_wire()?;
     let version = given.version.clone();
     let for_runs = serde_json::to_value(ReplayRequest { version: None, ..given })?;
-    let is_for_a_run = arguments.wait.begin().is_some() || arguments.to.is_some();
+    let is_for_a_run = arguments.wait.begin().is_some();
     if is_for_a_run || for_runs.as_object().is_some_and(|options| !options.is_empty()) {
-        let text = "no run is made in the sandbox: beside the payload and --version, the options of a run are for \
+        let text = "no run is made in the sandbox: beside the payload, --version and --to, the options of a run are for \
                     --mode live";
         return Err(Usage::new(text).into());
     }
@@ -165,8 +165,9 @@ fn sandboxed(client: &Client, run: &str, arguments: Arguments, output: Output) -
         ..ReplayRequest::default()
     };
     let spinner = output.spinner("the replay is under way");
-    let answer =
-        client.send::<ReplayReport>(Method::POST, Route::new("/api/v1/runs").segment(run).path("/replay"), &request)?;
+    let route = Route::new("/api/v1/runs").segment(run).path("/replay");
+    let route = route.query_if("environment", arguments.to.map(Slug::as_str));
+    let answer = client.send::<ReplayReport>(Method::POST, route, &request)?;
     drop(spinner);
     match output {
         Output::Json => output.json(&answer.text)?,

@@ -20,8 +20,7 @@ use super::list::{behind_run, cut, page_size};
 use super::openapi::{ChangeErrors, Pages, ReadErrors};
 use super::{Server, cursor};
 use crate::api::{
-    self, BacktestItem, BacktestList, BacktestReplay, BacktestReplays, BacktestRequest, Gate, ReplayMode,
-    ReplayOptions, ReplayReport,
+    self, BacktestItem, BacktestList, BacktestReplay, BacktestReplays, BacktestRequest, Gate, ReplayMode, ReplayReport,
 };
 use crate::backtest::jobs::{BacktestError, Backtests, Wanted};
 use crate::backtest::judge::Judged;
@@ -208,9 +207,9 @@ pub(super) async fn replay_one(
     server: &Server,
     caller: &Caller,
     run: RunId,
-    (mode, version, payload, options): (ReplayMode, Option<String>, Option<String>, ReplayOptions),
+    wanted: Wanted,
 ) -> Result<ReplayReport> {
-    let wanted = Wanted { version, payload, mode: Some(mode), options };
+    let mode = wanted.mode.unwrap_or(ReplayMode::Sandbox);
     let (judged, deployment) = server.backtests.replay_one(caller.environment.id, run, wanted).await?;
     let Judged { task, verdict, comparison, note, is_troubled: _, is_crowded_out: _ } = judged;
     Ok(ReplayReport {

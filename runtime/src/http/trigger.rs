@@ -18,6 +18,7 @@ use super::{backtests, options, packets};
 use crate::api::{
     ReplayAnswer, ReplayMode, ReplayReceipt, ReplayRequest, RunResult, TriggerReceipt, TriggerRequest, plain_json,
 };
+use crate::backtest::jobs::Wanted;
 use crate::model::admission::Request;
 use crate::model::id::{DeploymentId, EnvironmentId, RunId};
 use crate::model::limits::{MAX_IDEMPOTENCY_KEY_CHARS, MAX_RESULT_WAIT};
@@ -104,14 +105,16 @@ pub(super) async fn request(
 ///
 /// What the body does not name is taken from the source, but for its idempotency key. In the modes `sandbox` and `shadow` no
 /// run is made and no effect leaves the server: the answer says what a version does with the input, and how that differs from
-/// what was done then.
+/// what was done then. These modes take a key: public access tokens do not open them.
 #[utoipa::path(
     post, path = "/api/v1/runs/{run}/replay", tag = "Runs",
     security(("key" = []), ("publicToken" = [])),
     params(
         ("environment" = Option<String>, Query,
             description = "Where the new run is to be: another environment takes the admin key. A queue of the source that is \
-                           not known there is left to the task, as is the version; a queue that the body names is made"),
+                           not known there is left to the task, as is the version; a queue that the body names is made. In \
+                           the modes `sandbox` and `shadow`: whose version is to be tried, with its egress rules and \
+                           variables of now"),
         ("x-trigger-request-idempotency-key" = Option<String>, Header,
             description = "The same on all tries of one request"),
     ),
@@ -145,12 +148,10 @@ pub(super) async fn replay(
     if mode != ReplayMode::Live {
         // It makes no run that would use up a one-time token, and its answer shows what the run did.
         bearer.must_be_key("the modes `sandbox` and `shadow`")?;
-        if target != caller.environment.id {
-            return Err(ApiError::bad_request("`environment` is for the mode `live`: name a `version` instead"));
-        }
         let payload = overrides.payload.as_ref().map(plain_json).transpose();
         let payload = payload.map_err(|error| ApiError::bad_request(format!("`payload`: {error}")))?;
-        let wanted = (mode, version, payload, sandboxed.unwrap_or_default());
+        let options = sandboxed.unwrap_or_default();
+        let wanted = Wanted { target, version, payload, mode: Some(mode), options };
         return Ok(Json(backtests::replay_one(&server, caller, source.id, wanted).await?).into_response());
     }
     if sandboxed.is_some() {

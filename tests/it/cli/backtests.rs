@@ -70,6 +70,11 @@ fn a_run_is_replayed_in_the_sandbox_and_compared() {
     desk.does(&["runs", "cancel", &text(&never["id"])]);
     replay(&text(&never["id"]), &[]).ended(2).says("not-replayable");
     replay(&good, &["--tag", "a"]).ended(2).says("no run is made in the sandbox");
+    replay(&good, &["--to", "staging"]).ended(4).says("no current version has the task `import-order`");
+    let key = desk.file("staging.key", desk.does(&["keys", "create", "staging"]).stdout.trim_end());
+    desk.json(&["deploy", V2, "--name", "order-importer", "--key-file", &key]);
+    replay(&odd, &["--to", "staging"]).ended(0).says("verdict     fixed");
+    assert_eq!(runs(&desk), made + 1, "no run was made");
     desk.say(&["runs", "replay", &good, "--unmatched", "fail"]).ended(2).says("--unmatched needs --mode sandbox");
 }
 
