@@ -439,8 +439,13 @@ async fn a_replay_for_which_the_host_has_no_memory_is_none() {
     let dir = tempfile::tempdir().unwrap();
     let desk = Desk::with_memory(dir.path(), 16 << 20).await;
     let source = desk.source(json!([])).await;
-    let replayed = desk.replay(&source, Unmatched::Block, &json!([{ "append": [1, 64 << 20] }])).await;
     let why = "the server could not execute the replay: it needs more memory than all replays have together, 16 MiB: \
                raise --replay-memory";
-    assert_eq!(replayed.unwrap_err().to_string(), why);
+    // One that is stopped, and one that finds out and fails.
+    for step in [json!({ "append": [1, 64 << 20] }), json!({ "reserve": 64 << 20 })] {
+        let replayed = desk.replay(&source, Unmatched::Block, &json!([step])).await;
+        assert_eq!(replayed.unwrap_err().to_string(), why, "{step}");
+    }
+    let observed = desk.replay(&source, Unmatched::Block, &json!([{ "reserve": 1 << 20 }])).await.unwrap();
+    assert_eq!(output(&observed), json!([true]));
 }

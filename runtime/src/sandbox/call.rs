@@ -59,18 +59,19 @@ impl Guest {
 
     /// The outcome of an end.
     pub(super) fn outcome<T>(self, end: End<T>, returned: impl FnOnce(T) -> Outcome) -> Outcome {
-        match end {
+        let (refusal, is_replay) = (self.store.data().memory.refusal(), self.is_replay);
+        let outcome = match end {
             End::Returned(value) => returned(value),
             End::WallTime => Outcome::TimedOut(TimeLimit::Wall(self.limits.wall)),
             End::Panicked => Outcome::HostFault("the host panicked while it ran the guest".into()),
             End::Stopped(error) => {
                 let stderr = self.logger.stderr_tail();
                 let Limits { cpu: cpu_limit, output_bytes, .. } = self.limits;
-                let (refusal, is_replay) = (self.store.data().memory.refusal(), self.is_replay);
                 let about = trap::Circumstances { cpu_limit, output_bytes, refusal, is_replay, stderr: &stderr };
                 trap::outcome(&error, &about)
             }
-        }
+        };
+        if is_replay { trap::in_lane(outcome, refusal) } else { outcome }
     }
 }
 

@@ -43,19 +43,7 @@ pub(super) fn outcome(error: &wasmtime::Error, about: &Circumstances<'_>) -> Out
     }
     let exited = error.downcast_ref::<I32Exit>();
     let out_of_memory = match about.refusal {
-        Some(Refusal::Neighbours(bytes)) if exited.is_none() => {
-            return Outcome::HostFull(format!(
-                "guests have used up the {} MiB that they may have together",
-                mib(bytes)
-            ));
-        }
-        Some(Refusal::Host(bytes)) if exited.is_none() && about.is_replay => {
-            // Alone it would lack the same.
-            return Outcome::HostFault(format!(
-                "it needs more memory than all replays have together, {} MiB: raise --replay-memory",
-                mib(bytes)
-            ));
-        }
+        Some(Refusal::Neighbours(bytes)) if exited.is_none() => return Outcome::HostFull(used_up(bytes)),
         Some(Refusal::Machine(bytes)) if exited.is_none() => {
             Some(format!("the machine of the run has {} MiB", mib(bytes as u64)))
         }
@@ -77,6 +65,25 @@ pub(super) fn outcome(error: &wasmtime::Error, about: &Circumstances<'_>) -> Out
     message.truncate(message.floor_char_boundary(MAX_ERROR_TEXT_BYTES));
     let backtrace = error.downcast_ref::<WasmBacktrace>().map(backtrace).filter(|text| !text.is_empty());
     Outcome::Crashed(Crash { out_of_memory: out_of_memory.is_some(), message, backtrace })
+}
+
+/// What an end comes to in the lane of replays, where `refusal` says who refused the guest memory: unless it did without,
+/// whatever became of it says nothing of the guest, which ran elsewhere before.
+pub(super) fn in_lane(end: Outcome, refusal: Option<Refusal>) -> Outcome {
+    match (&end, refusal) {
+        (Outcome::Returned(_) | Outcome::Interrupted | Outcome::HostFault(_) | Outcome::HostFull(_), _) => end,
+        (_, None | Some(Refusal::Machine(_))) => end,
+        (_, Some(Refusal::Neighbours(bytes))) => Outcome::HostFull(used_up(bytes)),
+        // Alone it would lack the same.
+        (_, Some(Refusal::Host(bytes))) => Outcome::HostFault(format!(
+            "it needs more memory than all replays have together, {} MiB: raise --replay-memory",
+            mib(bytes)
+        )),
+    }
+}
+
+fn used_up(bytes: u64) -> String {
+    format!("guests have used up the {} MiB that they may have together", mib(bytes))
 }
 
 fn mib(bytes: u64) -> u64 {
@@ -158,6 +165,7 @@ fn without_hash(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::attempt::{RetryDecision, TaskError};
 
     fn about(stderr: &[String], refusal: Option<Refusal>) -> Circumstances<'_> {
         Circumstances { cpu_limit: Duration::from_secs(1), output_bytes: 10, refusal, is_replay: false, stderr }
@@ -197,11 +205,27 @@ mod tests {
         check(error(), Some(refusal), &[], "out of memory: the machine of the run has 512 MiB");
         let host = "out of memory: this host gives a run 64 MiB at most, less than its machine has";
         check(error(), Some(Refusal::Host(64 << 20)), &[], host);
-        let replayed = Circumstances { is_replay: true, ..about(&[], Some(Refusal::Host(64 << 20))) };
-        let needs = "it needs more memory than all replays have together, 64 MiB: raise --replay-memory";
-        assert_eq!(outcome(&error(), &replayed), Outcome::HostFault(needs.into()));
         let shared = "HostFull(\"guests have used up the 1 MiB that they may have together\")";
         check(error(), Some(Refusal::Neighbours(1 << 20)), &[], shared);
+    }
+
+    #[test]
+    fn what_a_replay_does_for_want_of_memory_says_nothing_of_it() {
+        let failed = || {
+            let (name, message) = ("Error".into(), "out of memory".into());
+            Outcome::Failed(TaskError { name, message, stack: None, retry: RetryDecision::ByPolicy })
+        };
+        let full = Outcome::HostFull("guests have used up the 64 MiB that they may have together".into());
+        let needs = "it needs more memory than all replays have together, 64 MiB: raise --replay-memory";
+        let exited = || outcome(&I32Exit(2).into(), &about(&[], Some(Refusal::Neighbours(64 << 20))));
+        for end in [failed(), exited(), Outcome::TimedOut(TimeLimit::Cpu(Duration::ZERO))] {
+            assert_eq!(in_lane(end.clone(), Some(Refusal::Neighbours(64 << 20))), full);
+            assert_eq!(in_lane(end.clone(), Some(Refusal::Host(64 << 20))), Outcome::HostFault(needs.into()));
+            assert_eq!(in_lane(end.clone(), Some(Refusal::Machine(64 << 20))), end);
+            assert_eq!(in_lane(end.clone(), None), end);
+        }
+        let done = Outcome::Returned("1".into());
+        assert_eq!(in_lane(done.clone(), Some(Refusal::Neighbours(64 << 20))), done, "it did without");
     }
 
     #[test]

@@ -40,6 +40,8 @@ enum Step {
     /// Completes this token with so many bytes, and waits for it so often at once.
     Tokens(String, usize, u32),
     Sleep(u64),
+    /// Reserves so many bytes; fails where it does not get them.
+    Reserve(usize),
 }
 
 fn probe(_: &Context, steps: Vec<Step>) -> Result<Vec<Value>> {
@@ -100,6 +102,11 @@ fn step(step: Step) -> Result<Value> {
             tokens::complete(&id, "x".repeat(bytes))?;
             let there = wait::all((0..times).map(|_| wait::for_token::<String>(&id)).collect::<Vec<_>>());
             json!(there.into_iter().map(|value| value.map_or(0, |value| value.len())).sum::<usize>())
+        }
+        Step::Reserve(bytes) => {
+            let mut reserved: Vec<u8> = Vec::new();
+            reserved.try_reserve_exact(bytes)?;
+            json!(reserved.capacity() >= bytes)
         }
         Step::Sleep(ms) => {
             std::thread::sleep(Duration::from_millis(ms));
