@@ -6,7 +6,8 @@
 //! which is brought back would get again.)
 //!
 //! That a guest cannot leave its directory (by `..`, absolute paths or links) is wasmtime-wasi's
-//! work and is not touched here: every operation goes through its implementation.
+//! work and is not touched here: every operation goes through its implementation. That it tried is put on record
+//! ([`crate::outside`]).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -70,6 +71,13 @@ impl TaskCtx {
             self.files.scratch = Some(scratch);
         }
         Ok(self.filesystem())
+    }
+
+    /// Whether it is the directory that the guest was given, which is its working directory, too.
+    pub(crate) fn is_working_directory(&self, fd: &Fd) -> FsResult<bool> {
+        let Descriptor::Dir(dir) = self.table.get(fd)? else { return Ok(false) };
+        let is_placeholder = self.files.root.as_ref().is_some_and(|root| root.is_placeholder(dir));
+        Ok(is_placeholder || self.files.scratch.as_ref().is_some_and(|scratch| scratch.is(dir)))
     }
 
     async fn find(&mut self, fd: &Fd, flags: PathFlags, path: &str) -> Option<Found> {
@@ -220,7 +228,8 @@ impl HostDescriptor for TaskCtx {
         if makes_entry {
             self.files.quota.charge_entry()?;
         }
-        let opened = self.on(&fd).await?.open_at(fd, path_flags, path, open_flags, flags).await;
+        let opened = self.on(&fd).await?.open_at(same(&fd), path_flags, path.clone(), open_flags, flags).await;
+        let opened = self.note_opened(&fd, &path, opened);
         let opened = if makes_entry { self.settle_entry(opened)? } else { opened? };
         if truncates && let Some(before) = before {
             self.files.quota.truncated(before.stat.size);
@@ -241,18 +250,22 @@ impl HostDescriptor for TaskCtx {
     }
 
     async fn create_directory_at(&mut self, fd: Fd, path: String) -> FsResult<()> {
+        self.note_way_out(&path)?;
         self.files.quota.charge_entry()?;
         let made = self.on(&fd).await?.create_directory_at(fd, path).await;
         self.settle_entry(made)
     }
 
     async fn symlink_at(&mut self, fd: Fd, old_path: String, new_path: String) -> FsResult<()> {
+        self.note_way_out(&new_path)?;
         self.files.quota.charge_entry()?;
         let made = self.on(&fd).await?.symlink_at(fd, old_path, new_path).await;
         self.settle_entry(made)
     }
 
     async fn link_at(&mut self, fd: Fd, flags: PathFlags, old: String, new_fd: Fd, new: String) -> FsResult<()> {
+        self.note_way_out(&old)?;
+        self.note_way_out(&new)?;
         self.files.quota.charge_entry()?;
         self.on(&new_fd).await?;
         let made = self.on(&fd).await?.link_at(fd, flags, old, new_fd, new).await;
@@ -260,6 +273,7 @@ impl HostDescriptor for TaskCtx {
     }
 
     async fn unlink_file_at(&mut self, fd: Fd, path: String) -> FsResult<()> {
+        self.note_way_out(&path)?;
         let found = self.find(&fd, PathFlags::empty(), &path).await;
         self.on(&fd).await?.unlink_file_at(fd, path).await?;
         if let Some(found) = found {
@@ -269,12 +283,15 @@ impl HostDescriptor for TaskCtx {
     }
 
     async fn remove_directory_at(&mut self, fd: Fd, path: String) -> FsResult<()> {
+        self.note_way_out(&path)?;
         self.on(&fd).await?.remove_directory_at(fd, path).await?;
         self.files.quota.undo_entry();
         Ok(())
     }
 
     async fn rename_at(&mut self, fd: Fd, old: String, new_fd: Fd, new: String) -> FsResult<()> {
+        self.note_way_out(&old)?;
+        self.note_way_out(&new)?;
         let source = self.find(&fd, PathFlags::empty(), &old).await;
         let replaced = self.find(&new_fd, PathFlags::empty(), &new).await;
         self.on(&fd).await?.rename_at(fd, old, new_fd, new).await?;
@@ -339,6 +356,7 @@ impl HostDescriptor for TaskCtx {
     }
 
     async fn stat_at(&mut self, fd: Fd, flags: PathFlags, path: String) -> FsResult<DescriptorStat> {
+        self.note_way_out(&path)?;
         let stat = self.on(&fd).await?.stat_at(fd, flags, path).await?;
         self.timed(stat)
     }
@@ -351,10 +369,12 @@ impl HostDescriptor for TaskCtx {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
+        self.note_way_out(&path)?;
         self.on(&fd).await?.set_times_at(fd, flags, path, accessed, modified).await
     }
 
     async fn readlink_at(&mut self, fd: Fd, path: String) -> FsResult<String> {
+        self.note_way_out(&path)?;
         self.on(&fd).await?.readlink_at(fd, path).await
     }
 
@@ -377,6 +397,7 @@ impl HostDescriptor for TaskCtx {
     }
 
     async fn metadata_hash_at(&mut self, fd: Fd, flags: PathFlags, path: String) -> FsResult<MetadataHashValue> {
+        self.note_way_out(&path)?;
         let hash = self.on(&fd).await?.metadata_hash_at(fd, flags, path).await?;
         self.hashed(hash)
     }

@@ -54,6 +54,7 @@ mod journal;
 mod log;
 mod logger;
 mod metadata;
+mod outside;
 mod quota;
 mod random;
 pub mod recording;

@@ -82,6 +82,8 @@ pub enum ReachKind {
     Tags,
     /// Something was added to a stream.
     Stream,
+    /// A file outside the guest's directory was asked for, and refused as always.
+    File,
     /// Variables were asked for. No call: only tapes say so.
     Environment,
     /// Something was waited for. No call: only tapes say so.
@@ -121,6 +123,7 @@ impl Kind {
             Self::ChangeMetadata => ReachKind::Metadata,
             Self::AddTags => ReachKind::Tags,
             Self::Append => ReachKind::Stream,
+            Self::Outside => ReachKind::File,
             _ => return None,
         })
     }

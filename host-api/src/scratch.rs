@@ -80,6 +80,13 @@ pub(crate) struct Scratch {
     _removal: Removal,
 }
 
+impl Scratch {
+    /// Whether a handle is one on it.
+    pub(crate) fn is(&self, dir: &Dir) -> bool {
+        Arc::ptr_eq(&self.dir.dir, &dir.dir)
+    }
+}
+
 struct Removal {
     root: Arc<CapDir>,
     name: String,

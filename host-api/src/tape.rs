@@ -12,6 +12,7 @@
 //! | clocks, random numbers, variables | the sort of question and its order; made up beyond that, the same every time |
 //! | metadata | the key and their order, as long as the guest has changed them as it did then; else those that were given |
 //! | changes of metadata, tags, streams | not at all: they are noted, and nothing else happens |
+//! | files outside the scratch directory | not at all: they are refused, as they always are, and noted |
 //!
 //! What is not found is up to [`Options::unmatched`]. What the guest asks is noted ([`Tape::journal`]), and who answered
 //! it; [`Tape::finish`] has these notes. How much of a replay is kept in memory is bounded by its [`Session`].
@@ -228,6 +229,8 @@ impl Tape {
         for call in asked.calls.iter().filter(|call| call.reach().is_some()) {
             answered.push(match call.kind {
                 Kind::Http => state.who_answered(call.exchange, call.key),
+                // What is refused to everybody takes no answer.
+                Kind::Outside => AnsweredBy::Captured,
                 // The guest was stopped in the middle of it.
                 _ => calls.next().unwrap_or(match self.0.options.children {
                     Some(_) => AnsweredBy::Executed,

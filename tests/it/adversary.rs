@@ -19,6 +19,8 @@ const WORKS: &[&str] =
 const ATTEMPTS: usize = 19;
 /// What a replay only notes; the guest is told that it was done.
 const NOTED: &[&str] = &["complete", "create", "tags", "parent", "stream"];
+/// The files that it asks for, as the host sees them: a C library looks `/etc` up in the working directory.
+const FILES: [&str; 5] = ["etc/passwd", "../../etc/passwd", "proc/self/environ", "etc", "tmp/adversary"];
 
 struct Prison {
     app: TestApp,
@@ -150,6 +152,9 @@ impl Case {
         assert_eq!(calls(&effects["unmatched"]), unmatched, "{self:?}: {report:#}");
         for kind in ["complete-token", "create-token", "tags", "metadata", "stream", "trigger", "batch-trigger"] {
             assert!(added.iter().any(|call| call.starts_with(kind)), "{kind} is not listed, {self:?}: {report:#}");
+        }
+        for file in FILES {
+            assert!(added.contains(&format!("file {file}")), "{file} is not listed, {self:?}: {report:#}");
         }
         assert_eq!(items(&effects["newHosts"]).len(), 4, "{self:?}: {report:#}");
         assert_eq!(report["verdict"], "output-changed", "{self:?}: {report:#}");

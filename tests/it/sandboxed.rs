@@ -386,7 +386,8 @@ async fn a_run_is_tried_on_the_version_of_another_environment() {
     let made = app.admin("POST", "/admin/v1/keys", json!({ "environment": "stg" })).await.ok();
     let staging = made["key"].as_str().unwrap();
     let variable = json!({ "name": "NEW", "value": "brand-new-7431" });
-    let variables = Request::post("/api/v1/projects/proj_default/envvars/stg").header("content-type", "application/json");
+    let variables =
+        Request::post("/api/v1/projects/proj_default/envvars/stg").header("content-type", "application/json");
     app.send(staging, variables, variable.to_string()).await.ok();
     app.admin("PUT", "/admin/v1/environments/stg/egress", json!({ "rules": ["127.0.0.1"] })).await.ok();
     let replayed = async |run: &Value, body: Value| {

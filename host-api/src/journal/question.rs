@@ -78,6 +78,7 @@ kinds! {
     Append = "streams.append",
     RequestBody = "outgoing-request.body",
     AwaitResponse = "future-incoming-response.subscribe",
+    Outside = "descriptor.open-at",
 }
 
 /// A question.

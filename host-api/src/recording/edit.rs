@@ -130,7 +130,7 @@ fn without_secrets<'a>(
         Kind::RandomBytes | Kind::RandomNumber | Kind::InsecureBytes | Kind::InsecureNumber | Kind::InsecureSeed => {
             Ok(answer.into())
         }
-        Kind::Span | Kind::Poll | Kind::Ready | Kind::FileTimes | Kind::FileHash => Ok(answer.into()),
+        Kind::Span | Kind::Poll | Kind::Ready | Kind::FileTimes | Kind::FileHash | Kind::Outside => Ok(answer.into()),
         // What becomes of a request, in words of the host.
         Kind::Http | Kind::RequestBody | Kind::AwaitResponse => Ok(answer.into()),
         Kind::RoomInBody | Kind::WriteBody | Kind::FlushBody | Kind::FinishBody => Ok(answer.into()),

@@ -69,7 +69,14 @@ fn begins_something(call: &Call) -> bool {
             | ReachKind::CreateToken
             | ReachKind::CompleteToken,
         ) => true,
-        Some(ReachKind::Metadata | ReachKind::Tags | ReachKind::Stream | ReachKind::Environment | ReachKind::Wait)
+        Some(
+            ReachKind::Metadata
+            | ReachKind::Tags
+            | ReachKind::Stream
+            | ReachKind::File
+            | ReachKind::Environment
+            | ReachKind::Wait,
+        )
         | None => false,
     }
 }

@@ -43,6 +43,7 @@ fn of_kind(call: &Call) -> Result<Option<String>, HostFault> {
             result(call, |(): &()| "ok".into(), String::clone)?
         }
         Kind::ChangeMetadata => result(call, |(): &()| "ok".into(), |error: &MetadataError| format!("{error:?}"))?,
+        Kind::Outside => Some("refused".into()),
         Kind::WaitAny | Kind::WaitAll => call.answer::<Waited>()?.map(|waited| outcomes(&waited)),
         _ => None,
     })

@@ -305,6 +305,7 @@ fn kind_of(kind: ReachKind) -> EffectKind {
         ReachKind::Metadata => EffectKind::Metadata,
         ReachKind::Tags => EffectKind::Tags,
         ReachKind::Stream => EffectKind::Stream,
+        ReachKind::File => EffectKind::File,
         ReachKind::Environment => EffectKind::Environment,
         ReachKind::Wait => EffectKind::Wait,
     }

@@ -203,12 +203,7 @@ pub(super) async fn report(
 }
 
 /// Replays a run in the sandbox: the answer to a replay in another mode than `live`.
-pub(super) async fn replay_one(
-    server: &Server,
-    caller: &Caller,
-    run: RunId,
-    wanted: Wanted,
-) -> Result<ReplayReport> {
+pub(super) async fn replay_one(server: &Server, caller: &Caller, run: RunId, wanted: Wanted) -> Result<ReplayReport> {
     let mode = wanted.mode.unwrap_or(ReplayMode::Sandbox);
     let (judged, deployment) = server.backtests.replay_one(caller.environment.id, run, wanted).await?;
     let Judged { task, verdict, comparison, note, is_troubled: _, is_crowded_out: _ } = judged;

@@ -158,6 +158,8 @@ pub enum EffectKind {
     Tags,
     /// Something was added to a stream.
     Stream,
+    /// A file outside the scratch directory was asked for, and refused as always.
+    File,
     /// Environment variables were asked for that the source run had not asked for.
     Environment,
     /// It waited for something of which nobody knows what came of it.
@@ -173,6 +175,7 @@ words!(EffectKind {
     Metadata = "metadata",
     Tags = "tags",
     Stream = "stream",
+    File = "file",
     Environment = "environment",
     Wait = "wait",
 });

@@ -19,7 +19,7 @@ impl EffectPattern {
         let (kind, start) = text.split_once(' ').unwrap_or((text, ""));
         let Some(kind) = EffectKind::parse(kind) else {
             return Err("an effect starts with `https://`, `http://` or a kind: http, trigger, batch-trigger, \
-                        create-token, complete-token, metadata, tags, stream or environment"
+                        create-token, complete-token, metadata, tags, stream, file, environment or wait"
                 .to_owned());
         };
         Ok(Self { kind, start: start.trim_start().to_owned() })

@@ -19,9 +19,9 @@
 //!
 //! A *path* is `$` and steps: `.name`, `["any name"]`, `[3]`, `.*` or `[*]` (any one step), and `..` before a step
 //! (any number of steps). An *effect* is a kind (`http`, `trigger`, `batch-trigger`, `create-token`,
-//! `complete-token`, `metadata`, `tags`, `stream`, `environment`), a kind, a space and the start of a target
-//! (`http POST https://metrics.example.com/`, `trigger send-`), or the start of a URL. A URL ends at a whole host or
-//! goes on into the path, so that `https://example.com` does not stand for `https://example.com.evil.org`.
+//! `complete-token`, `metadata`, `tags`, `stream`, `file`, `environment`, `wait`), a kind, a space and the start of a
+//! target (`http POST https://metrics.example.com/`, `trigger send-`), or the start of a URL. A URL ends at a whole host
+//! or goes on into the path, so that `https://example.com` does not stand for `https://example.com.evil.org`.
 //!
 //! ```json
 //! {
