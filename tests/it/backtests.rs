@@ -457,6 +457,9 @@ async fn so_many_replays_may_wait_and_no_more() {
     }
     lab.sandbox.called(calls + INSIDE).await;
     assert_eq!(lab.sandbox.seen().len(), calls + INSIDE);
+    // A recording takes as much memory.
+    let exported = lab.app.get(&format!("/api/v1/runs/{run}/recording")).await;
+    assert!(exported.error(429).contains("32 replays wait already"));
     requests.shutdown().await;
 }
 

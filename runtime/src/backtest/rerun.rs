@@ -4,11 +4,12 @@
 //! the guest is stopped. The code must be the component that the run ran on.
 
 use super::compare::compare;
+use super::file::{self, FileError};
 use super::jobs::{BacktestError, Backtests};
 use super::replay::{ReplayError, Target, end_of};
 use super::rules::TaskRules;
 use super::source::Original;
-use crate::api::{Comparison, RerunReport, RerunStep, Used};
+use crate::api::{Comparison, RecordingFile, RerunReport, RerunStep, Used};
 use crate::model::attempt::{Outcome, Usage};
 use crate::model::id::{EnvironmentId, RunId};
 use crate::model::limits::MAX_SHOWN_STEPS;
@@ -19,6 +20,17 @@ use crate::sandbox::{Journal, Sandbox};
 
 /// CPU time that a re-execution may use, as a multiple of what the run might: another machine may be slower.
 const CPU_FACTOR: u32 = 4;
+
+/// Why there is no file of a recording.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The run cannot be executed again, or too many wait.
+    #[error(transparent)]
+    Backtest(#[from] BacktestError),
+    /// It cannot be written.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
 
 /// What came of a re-execution.
 #[derive(Debug, Clone)]
@@ -101,7 +113,7 @@ pub fn report(original: &Original, rerun: &Rerun, steps: bool) -> RerunReport {
         task_identifier: source.context.task.id.clone(),
         version: version.clone(),
         same: rerun.is_same(),
-        mismatch: rerun.mismatch.clone(),
+        mismatch: rerun.mismatch.as_ref().map(masked),
         differences: rerun.comparison.output.clone(),
         end: rerun.comparison.ends.now.clone(),
         stack,
@@ -119,6 +131,28 @@ impl Backtests {
     /// If there is no such run, or it has no recording that can be used.
     pub async fn original(&self, environment: EnvironmentId, run: RunId) -> Result<Original, BacktestError> {
         Ok(self.sources.original(environment, run).await?)
+    }
+
+    /// The recording of a stored run as a file; with `redact`, without its secrets. It takes a place among the replays,
+    /// since it holds as much in memory, and is written where nobody else waits.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such run, or no recording that can be used.
+    pub async fn recording(
+        &self,
+        environment: EnvironmentId,
+        run: RunId,
+        redact: bool,
+    ) -> Result<RecordingFile, ExportError> {
+        let inside = self.door.enter_from_outside().await?;
+        let original = self.original(environment, run).await?;
+        let writing = tokio::task::spawn_blocking(move || {
+            // Its place is free when it is written, whether or not somebody still wants it.
+            let _inside = inside;
+            file::write(&original, redact)
+        });
+        Ok(writing.await.map_err(|error| BacktestError::Host(error.to_string()))??)
     }
 
     /// Executes a stored run again on its own version.

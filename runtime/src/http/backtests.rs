@@ -32,7 +32,9 @@ use crate::model::verdict::Verdict;
 use crate::storage::{self, Backtest, Storage, StoredReplay};
 
 /// Pieces of a report that may wait to be sent.
-const PIECES: usize = 16;
+const PIECES: usize = 1;
+/// Bytes from which on a piece of a report is sent.
+const PIECE_BYTES: usize = 64 << 10;
 
 fn not_found() -> ApiError {
     ApiError::not_found("Backtest not found")
@@ -322,19 +324,22 @@ async fn write_to(
     let mut piece = report.head();
     let mut after = None;
     // Where nobody reads any more, there is nothing left to do.
-    while send.send(Ok(piece.into())).await.is_ok() {
+    while !send.is_closed() {
         let page = storage.backtest_replays(backtest.id, None, after, MAX_PAGE_RUNS).await?;
         let Some(last) = page.last() else {
             if storage.backtest(backtest.environment, backtest.id).await?.is_none() {
                 return Err(storage::Error::Corrupt("the backtest was deleted meanwhile".into()));
             }
-            let _ = send.send(Ok(report.tail().into())).await;
+            piece.push_str(&report.tail());
+            let _ = send.send(Ok(piece.into())).await;
             return Ok(());
         };
         after = Some(last.source);
-        piece = String::new();
         for replay in page {
             piece.push_str(&report.row(&row(backtests, backtest.id, replay)?));
+            if piece.len() >= PIECE_BYTES && send.send(Ok(std::mem::take(&mut piece).into())).await.is_err() {
+                return Ok(());
+            }
         }
     }
     Ok(())

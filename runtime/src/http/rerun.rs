@@ -12,14 +12,24 @@ use super::error::{ApiError, Result};
 use super::openapi::{ChangeErrors, ReadErrors};
 use super::runs::find;
 use crate::api::{RecordingFile, RerunReport};
-use crate::backtest::file::{self, FileError};
+use crate::backtest::file::FileError;
 use crate::backtest::forward::ForwardError;
+use crate::backtest::rerun::ExportError;
 
 impl From<FileError> for ApiError {
     fn from(error: FileError) -> Self {
         match error {
             FileError::TooLarge => Self::unprocessable(error.to_string()),
             FileError::Unreadable(_) | FileError::Format(_) | FileError::Invalid { .. } => Self::internal(error),
+        }
+    }
+}
+
+impl From<ExportError> for ApiError {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Backtest(error) => error.into(),
+            ExportError::File(error) => error.into(),
         }
     }
 }
@@ -58,8 +68,8 @@ pub(super) async fn recording(
 ) -> Result<Json<RecordingFile>> {
     params.only(&["secrets"])?;
     let run = find(&server, &caller, &run).await?;
-    let original = server.backtests.original(caller.environment.id, run.id).await?;
-    json(file::write(&original, !params.flag("secrets")?)?)
+    let redact = !params.flag("secrets")?;
+    json(server.backtests.recording(caller.environment.id, run.id, redact).await?)
 }
 
 /// Executes a run again on its own version, with what it was answered then, and says whether it did the same.
