@@ -150,6 +150,14 @@ async fn a_failed_run_goes_on_where_it_failed() {
     let failed = shop.ordered("book", "FAILED").await;
     assert_eq!(shop.asked(), (1, 1));
     let path = format!("/api/v1/runs/{failed}/replay");
+    // One that is canceled before it begins has done nothing, and is in nobody's way.
+    let queue = |action: &str| json!({ "type": "task", "action": action });
+    shop.app.post("/api/v1/queues/mend/pause", queue("pause")).await.ok();
+    let canceled = shop.app.post(&path, json!({ "fromFailure": true })).await.ok();
+    shop.app.post(&path, json!({ "fromFailure": true })).await.error(409);
+    let cancel = format!("/api/v2/runs/{}/cancel", canceled["id"].as_str().unwrap());
+    shop.app.post_empty(&cancel).await.ok();
+    shop.app.post("/api/v1/queues/mend/pause", queue("resume")).await.ok();
     let receipt = shop.app.post(&path, json!({ "fromFailure": true })).await.ok();
     let new = receipt["id"].as_str().unwrap();
     let ended = shop.app.finished(new).await;
@@ -167,11 +175,11 @@ async fn a_failed_run_goes_on_where_it_failed() {
     }
     shop.app.post(&path, json!({ "fromFailure": true, "mode": "sandbox" })).await.error(400);
     shop.app.post(&path, json!({ "force": true })).await.error(400);
-    assert_eq!(shop.app.all_runs("").await.len(), 2);
+    assert_eq!(shop.app.all_runs("").await.len(), 3);
 
     let why = shop.app.post(&path, json!({ "fromFailure": true })).await.error(409);
     assert!(why.contains(new) && why.contains("`force`"), "{why}");
-    assert_eq!((shop.asked(), shop.app.all_runs("").await.len()), ((1, 2), 2), "nothing was done");
+    assert_eq!((shop.asked(), shop.app.all_runs("").await.len()), ((1, 2), 3), "nothing was done");
     let forced = shop.app.post(&path, json!({ "fromFailure": true, "force": true })).await.ok();
     assert_eq!(shop.app.finished(forced["id"].as_str().unwrap()).await["status"], "COMPLETED");
     assert_eq!(shop.asked(), (1, 3));

@@ -54,8 +54,12 @@ impl Storage {
     }
 }
 
-/// The run that goes on for the source of this one already.
+/// The run that goes on for the source of this one already. One that ended before it began has done nothing.
 fn forwarded(tx: &Tx<'_>, run: &NewRun) -> Result<Option<RunId>, Error> {
     let Some(source) = run.replay_of else { return Ok(None) };
-    tx.row("SELECT run_id FROM fix_forwards WHERE source_id = ?1", values![source], |row| row.column())
+    let begun = "SELECT run_id FROM fix_forwards
+                 WHERE  source_id = ?1 AND NOT EXISTS (
+                     SELECT 1 FROM runs
+                     WHERE  id = fix_forwards.run_id AND finished_at IS NOT NULL AND started_at IS NULL)";
+    tx.row(begun, values![source], |row| row.column())
 }
