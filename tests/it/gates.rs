@@ -104,12 +104,32 @@ async fn no_deployment_undercuts_the_policy_of_its_environment() {
     assert_eq!((&backtest["isOpen"], current(&app).await), (&json!(false), two["deployment"]["version"].clone()));
 
     let bytes = std::fs::read(guests::SAMPLE_ORDER_IMPORTER_V1).expect("a guest");
-    let blind = "&backtest=%7B%22options%22%3A%7B%22rules%22%3A%7B%22*%22%3A%7B%22ignore-output%22%3A%5B%22%24%22%5D%7D%7D%7D%7D";
-    assert!(app.upload("order-importer", &bytes, blind).await.error(400).contains("the environment has a policy"));
+    let execute = "&backtest=%7B%22options%22%3A%7B%22children%22%3A%22execute%22%7D%7D";
+    assert!(app.upload("order-importer", &bytes, execute).await.error(400).contains("the environment has a policy"));
     let version = receipt["deployment"]["version"].as_str().expect("a version");
     let gate = json!({ "version": version, "last": 1, "gate": { "allow": 1_000 } });
     assert!(app.post("/api/v1/backtests", gate).await.error(403).contains("`gate` is not for you to say"));
     app.post("/api/v1/backtests", json!({ "version": version })).await.ok();
+}
+
+/// What a comparison overlooks is kept with the source of a task, and comes with its versions.
+#[tokio::test]
+async fn rules_come_with_a_deployment_unless_the_policy_has_its_own() {
+    let app = TestApp::start().await;
+    let upload =
+        async |guest: &str, query: &str| app.upload("echo", &std::fs::read(guest).expect("a guest"), query).await.ok();
+    upload(guests::ECHO_V1, "").await;
+    app.call("echo", json!(1)).await;
+    let rules = "&backtest=%7B%22options%22%3A%7B%22rules%22%3A%7B%22*%22%3A%7B%22ignore-output%22%3A%5B%22%24%22%5D%7D%7D%7D%7D";
+    demand(&app, json!({ "options": { "rules": {} } })).await;
+    let receipt = upload(guests::ECHO_V2, rules).await;
+    assert!(receipt["note"].as_str().is_some_and(|note| note.contains("has rules of its own")), "{receipt}");
+    assert_eq!(decided(&app, &receipt).await["isOpen"], false);
+    demand(&app, json!({})).await;
+    let receipt = upload(guests::ECHO_V2, rules).await;
+    assert_eq!(receipt.get("note"), None, "{receipt}");
+    assert_eq!(decided(&app, &receipt).await["isOpen"], true);
+    assert_eq!(current(&app).await, receipt["deployment"]["version"]);
 }
 
 #[tokio::test]

@@ -62,20 +62,25 @@ pub fn write(policy: &BacktestPolicy) -> String {
     serde_json::to_string(policy).expect("texts and numbers can be written as JSON")
 }
 
-/// The policy that holds where an environment has one and a deployment brings another: in every point the stricter.
+/// The policy that holds where an environment has one and a deployment brings another: in every point the stricter. What
+/// comparisons overlook is kept with the source of the tasks: the rules of the deployment count, unless the policy of the
+/// environment has some of its own, be they empty.
 ///
 /// # Errors
 ///
-/// If the deployment says how replays are to be done: rules that overlook everything would undo the rest.
+/// If the deployment says how replays are to be done otherwise than the environment does.
 pub fn stricter(of_environment: &BacktestPolicy, given: &BacktestPolicy) -> Result<BacktestPolicy, BacktestError> {
     let BacktestPolicy { mode, options, .. } = of_environment;
+    let without_rules = |options: &ReplayOptions| ReplayOptions { rules: None, ..options.clone() };
+    let how = without_rules(&given.options);
     if given.mode.is_some_and(|given| mode.unwrap_or(ReplayMode::Sandbox) != given)
-        || (given.options != ReplayOptions::default() && given.options != *options)
+        || (how != ReplayOptions::default() && how != without_rules(options))
     {
-        let text = "the environment has a policy, which says how replays are done: leave out `mode` and `options` (with \
-                    the rules), or have the operator put them into the policy";
+        let text = "the environment has a policy, which says how replays are done: leave out `mode`, and of `options` all \
+                    but the rules, or have the operator put them into the policy";
         return Err(BacktestError::Refused(text.into()));
     }
+    let rules = options.rules.clone().or_else(|| given.options.rules.clone());
     let (one, other) = (of_environment, given);
     let last = |policy: &BacktestPolicy| policy.last.unwrap_or(limits::DEFAULT_BACKTEST_RUNS);
     let min_known = |policy: &BacktestPolicy| policy.min_known.unwrap_or(limits::DEFAULT_MIN_KNOWN);
@@ -94,7 +99,7 @@ pub fn stricter(of_environment: &BacktestPolicy, given: &BacktestPolicy) -> Resu
         sample: one.sample.zip(other.sample).map(|(one, other)| one.max(other)),
         tasks,
         mode: *mode,
-        options: options.clone(),
+        options: ReplayOptions { rules, ..options.clone() },
     })
 }
 
@@ -220,13 +225,19 @@ mod tests {
     }
 
     #[test]
-    fn how_replays_are_done_is_not_for_a_deployment_to_say() {
+    fn how_replays_are_done_is_not_for_a_deployment_to_say_but_for_the_rules() {
+        let with = |options: &str| BacktestPolicy {
+            options: serde_json::from_str(options).unwrap(),
+            ..BacktestPolicy::default()
+        };
         let own = BacktestPolicy::default();
-        let rules = serde_json::from_str(r#"{ "*": { "ignore-output": ["$"] } }"#).unwrap();
-        let options = ReplayOptions { rules: Some(rules), ..ReplayOptions::default() };
-        let given = BacktestPolicy { options, ..BacktestPolicy::default() };
-        assert!(stricter(&own, &given).is_err());
-        assert!(stricter(&given, &own).is_ok());
+        let (blind, strict) = (with(r#"{ "rules": { "*": { "ignore-output": ["$"] } } }"#), with(r#"{ "rules": {} }"#));
+        assert_eq!(stricter(&own, &blind).unwrap().options, blind.options);
+        assert_eq!(stricter(&blind, &own).unwrap().options, blind.options);
+        assert_eq!(stricter(&strict, &blind).unwrap().options, strict.options);
+        let execute = with(r#"{ "children": "execute" }"#);
+        assert!(stricter(&own, &execute).is_err());
+        assert_eq!(stricter(&execute, &execute).unwrap().options, execute.options);
         let shadow = BacktestPolicy { mode: Some(ReplayMode::Shadow), ..BacktestPolicy::default() };
         assert!(stricter(&own, &shadow).is_err());
     }

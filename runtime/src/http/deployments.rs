@@ -30,8 +30,8 @@ fn not_found() -> ApiError {
 /// Uploads a component, and makes it current unless told otherwise.
 ///
 /// Where the environment has a backtest policy, or one is given here, the version is stored, and made current at the end
-/// of the backtest that decides over it. The bytes that were uploaded before are found again instead of stored twice. A component that does not run here is
-/// refused with all that is wrong with it, and nothing changes.
+/// of the backtest that decides over it. The bytes that were uploaded before are found again instead of stored twice. A
+/// component that does not run here is refused with all that is wrong with it, and nothing changes.
 #[utoipa::path(
     post, path = "/api/v1/deployments", tag = "Deployments",
     params(
@@ -43,7 +43,7 @@ fn not_found() -> ApiError {
         ("backtest" = Option<String>, Query,
             description = "A backtest policy as JSON, such as `{\"last\":1000,\"allow\":0}`: the version is made current when its \
                            backtest is clean. Where the environment has one, too, the stricter counts in every point; `mode` \
-                           and `options` are then those of the environment"),
+                           and `options` are then those of the environment, but for `rules`, where it has none"),
     ),
     request_body(content_type = "application/wasm", description = "The component"),
     responses(
@@ -102,9 +102,17 @@ async fn policy_for(
     match (of_environment, given) {
         (Some(own), Some(given)) => {
             let both = policy::stricter(&own, &given)?;
-            let text = "the policy of the environment counts where it is stricter than `backtest`";
-            let remark = (both.allow < given.allow || both.last > given.last).then(|| text.to_owned());
-            Ok((Some(both), remark))
+            let is_stricter = both.allow < given.allow || both.last > given.last;
+            let has_other_rules = given.options.rules.is_some() && given.options.rules != both.options.rules;
+            let remarks = [
+                (is_stricter, "the policy of the environment counts where it is stricter than `backtest`"),
+                (
+                    has_other_rules,
+                    "the policy of the environment has rules of its own: those of `backtest` do not count",
+                ),
+            ];
+            let remarks: Vec<&str> = remarks.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text).collect();
+            Ok((Some(both), (!remarks.is_empty()).then(|| remarks.join("; "))))
         }
         (own, given) => Ok((given.or(own), None)),
     }
