@@ -10,11 +10,11 @@ use dacapo::clock::Clock;
 use dacapo::config::ServerArgs;
 use dacapo::model::attempt::Outcome;
 use dacapo::model::digest::Digest;
-use dacapo::model::id::RunId;
+use dacapo::model::id::{BacktestId, RunId};
 use dacapo::model::task::TaskDefinition;
 use dacapo::model::verdict::Verdict;
 use dacapo::sandbox::scripted::{ScriptedSandbox, Step};
-use dacapo::storage::{BacktestStep, Storage, StoredReplay};
+use dacapo::storage::{BacktestStep, NewBacktest, Storage, StoredReplay};
 use dacapo_tests::guests;
 use http_body_util::BodyExt;
 use rusqlite::Connection;
@@ -338,6 +338,35 @@ async fn gates_go_first_and_others_take_turns() {
     let mut turns: Vec<Digest> = lab.sandbox.seen().iter().map(|seen| seen.component).collect();
     turns.dedup();
     assert_eq!(turns, [four, two, three, two, three, two, three]);
+}
+
+/// So that many small ones do not keep a long one from going on.
+#[tokio::test]
+async fn the_turn_of_a_new_backtest_comes_after_those_that_are_under_way() {
+    let mut lab = Lab::open(&["t"]).await;
+    lab.runs("t", 2).await;
+    let two = lab.version("two").await;
+    let id = lab.begin_stuck(gated(&two)).await;
+    lab.stopped().await;
+
+    let storage = Storage::open(lab.app.data_dir(), &Clock::system()).unwrap();
+    let long = storage.pending_backtest().await.unwrap().unwrap().backtest;
+    let step = BacktestStep { backtest: long.id, from: None, to: RunId::from_bits(9), replays: Vec::new() };
+    assert!(storage.keep_replays(step).await.unwrap(), "it has had a turn");
+    let new = NewBacktest {
+        id: BacktestId::from_bits(u128::MAX),
+        environment: long.environment,
+        deployment: long.deployment,
+        against: None,
+        request: "{}".into(),
+        planned: 1,
+        pages: None,
+        gate: long.gate,
+        created_at: long.created_at,
+    };
+    assert!(storage.insert_backtest(new, 50).await.unwrap());
+    assert_eq!(storage.pending_backtest().await.unwrap().unwrap().backtest.id.to_string(), id);
+    storage.close().await;
 }
 
 #[tokio::test]

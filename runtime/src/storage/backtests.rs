@@ -117,13 +117,14 @@ macro_rules! backtest_columns {
 pub(super) use backtest_columns;
 
 impl Storage {
-    /// Stores a backtest that is to be done, with what was decided last about its component. `false`: `most_pending`
-    /// of the environment are to be done already.
+    /// Stores a backtest that is to be done, with what was decided last about its component; its turn comes after those of
+    /// all that are under way. `false`: `most_pending` of the environment are to be done already.
     pub async fn insert_backtest(&self, new: NewBacktest, most_pending: u64) -> Result<bool, Error> {
         let pending = "SELECT COUNT(*) FROM backtests WHERE environment_id = ?1 AND status = 'pending'";
         let insert = "INSERT INTO backtests (id, environment_id, status, deployment_id, against_id, request, planned,
-                                             is_planned, created_at, allowed, min_known, decided_seq)
-                      VALUES (?1, ?2, 'pending', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+                                             is_planned, created_at, allowed, min_known, decided_seq, turn)
+                      VALUES (?1, ?2, 'pending', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
+                              COALESCE((SELECT MAX(b.turn) FROM backtests b WHERE b.status = 'pending'), 0) + 1)";
         let add_page = "INSERT INTO backtest_pages (backtest_id, oldest, runs) VALUES (?1, ?2, ?3)";
         self.writer
             .write(move |tx| {
