@@ -323,6 +323,18 @@ async fn what_executed_children_want_is_kept() {
 }
 
 #[tokio::test]
+async fn executed_children_draw_their_own_random_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = Desk::new(dir.path()).await;
+    let source = desk.source(json!([])).await;
+    let steps = json!([{ "run": ["random"] }, { "run": ["random"] }]);
+    let drawn = async || output(&desk.replay(&source, Unmatched::Block, &steps).await.unwrap());
+    let first = drawn().await;
+    assert_ne!(first[0], first[1], "none of them is on record");
+    assert_eq!(first, drawn().await, "the same every time");
+}
+
+#[tokio::test]
 async fn bodies_are_compared_as_the_guest_wrote_them() {
     let dir = tempfile::tempdir().unwrap();
     let desk = Desk::new(dir.path()).await;

@@ -89,6 +89,11 @@ impl Tree {
         children.into_iter().map(effects).collect()
     }
 
+    /// How many children there were so far.
+    fn count(&self) -> usize {
+        self.state().children.len()
+    }
+
     /// A child begins; the answer is its place. It has none once the replay is over.
     fn begins(&self, task: String, then: Option<Vec<Effect>>, tape: Tape) -> Option<usize> {
         let mut state = self.state();
@@ -245,7 +250,7 @@ impl Children for Nested {
         if !tree.session.take(kept) {
             return Err(over());
         }
-        let source = recorded.unwrap_or_else(|| self.parent.child(&task_id, options.metadata));
+        let source = recorded.unwrap_or_else(|| self.parent.child(tree.count(), &task_id, options.metadata));
         let _held = tree.session.hold(source.recording.bytes()).ok_or_else(over)?;
         let place = Place { tree: tree.clone(), depth: depth + 1, then, number: None };
         let (output, cpu) = match self.execute_source(source, place, Arc::new(payload)).await {

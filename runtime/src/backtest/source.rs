@@ -60,11 +60,11 @@ impl Source {
         bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 
-    /// A run that this one triggers in a replay, and of which there is no recording.
-    pub(super) fn child(&self, task: &str, metadata: Option<String>) -> Self {
+    /// A run that this one triggers in a replay, and of which there is no recording: `number` tells those of a replay apart.
+    pub(super) fn child(&self, number: usize, task: &str, metadata: Option<String>) -> Self {
         let mut context = self.context.clone();
         context.run.parent_run_id = Some(std::mem::take(&mut context.run.id));
-        context.run.id = "run_sandbox".into();
+        context.run.id = format!("run_sandbox{number}");
         context.task.id = task.into();
         let (machine, max_duration_seconds) = (None, None);
         Self { context, metadata, machine, max_duration_seconds, recording: Arc::default(), ..self.clone() }

@@ -1,6 +1,7 @@
 //! Asks its host for what the payload lists, in that order, and returns what it got: what replays in the sandbox are
 //! tried with.
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use dacapo::bindings::wasi::http::outgoing_handler;
@@ -42,6 +43,8 @@ enum Step {
     Sleep(u64),
     /// Reserves so many bytes; fails where it does not get them.
     Reserve(usize),
+    /// A random number.
+    Random,
 }
 
 fn probe(_: &Context, steps: Vec<Step>) -> Result<Vec<Value>> {
@@ -108,6 +111,7 @@ fn step(step: Step) -> Result<Value> {
             reserved.try_reserve_exact(bytes)?;
             json!(reserved.capacity() >= bytes)
         }
+        Step::Random => json!(RandomState::new().hash_one(0).to_string()),
         Step::Sleep(ms) => {
             std::thread::sleep(Duration::from_millis(ms));
             Value::Null
