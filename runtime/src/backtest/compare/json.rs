@@ -207,10 +207,11 @@ impl<'r, 'v> Walk<'r, 'v> {
         }
     }
 
-    /// Whether two elements of the same hash are the same. Without tolerance, the hash has said so.
+    /// Whether two elements of the same hash are the same. Without tolerance, the hash has said so. Where too much was looked
+    /// at already, nobody knows: they are compared where they are.
     fn are_same(&mut self, index: usize, then: &'v Value, now: &'v Value) -> bool {
         if !self.rules.is_tolerant() || self.hashed > MAX_HASHED {
-            return true;
+            return !self.rules.is_tolerant();
         }
         let mut walk = Walk::new(self.ignore, self.rules, self.mask);
         (walk.hashed, walk.is_probe) = (self.hashed, true);
@@ -286,4 +287,27 @@ fn ascending(array: &[Value]) -> Vec<usize> {
     let size = |index: &usize| array[*index].as_f64().unwrap_or(f64::NEG_INFINITY);
     indices.sort_by(|one, other| size(one).total_cmp(&size(other)));
     indices
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_was_not_looked_at_is_not_the_same() {
+        let rules = TaskRules {
+            absolute_tolerance: 0.5,
+            unordered_arrays: vec![Pattern::parse("$").expect("a pattern")],
+            ..TaskRules::default()
+        };
+        let (then, now, mask) = (json!([1.0, 2.0]), json!([5.0, 6.0]), Mask::default());
+        for left in 0..8 {
+            let mut walk = Walk::new(&[], &rules, &mask);
+            walk.hashed = MAX_HASHED - left;
+            walk.compare(&then, &now);
+            assert_eq!(walk.changes.items.len(), 2, "after {left} values more");
+        }
+    }
 }
