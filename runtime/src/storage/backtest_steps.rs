@@ -205,13 +205,20 @@ impl Storage {
     /// Deletes what is left of the backtests that ended at `ended_by` or before, the oldest first, and of those that
     /// nobody is to see, a bounded number of rows at a time. Answers whether there may be more.
     pub async fn forget_old_backtests(&self, ended_by: Timestamp) -> Result<bool, Error> {
-        let find = "SELECT id FROM backtests
-                    WHERE  completed_at IS NOT NULL AND completed_at <= ?1
-                    ORDER BY completed_at
-                    LIMIT  1";
+        let deleted = "SELECT id FROM backtests WHERE is_deleted = 1 ORDER BY id LIMIT 1";
+        let old = "SELECT id FROM backtests
+                   WHERE  completed_at IS NOT NULL AND completed_at <= ?1
+                   ORDER BY completed_at
+                   LIMIT  1";
         // A look costs no writer its turn. What is over does not begin again.
-        let old = self.read(move |tx| tx.row(find, values![ended_by], |row| row.column::<BacktestId>())).await?;
-        let Some(old) = old else { return Ok(false) };
+        let found = self.read(move |tx| {
+            let found = tx.row(deleted, &[], |row| row.column::<BacktestId>())?;
+            match found {
+                Some(found) => Ok(Some(found)),
+                None => tx.row(old, values![ended_by], |row| row.column()),
+            }
+        });
+        let Some(old) = found.await? else { return Ok(false) };
         self.writer.write(move |tx| forget(tx, old)).await?;
         Ok(true)
     }

@@ -236,7 +236,7 @@ impl Storage {
     /// Lets nobody see a backtest any more that is over; what it has found is deleted by and by
     /// ([`Storage::forget_old_backtests`]).
     pub async fn delete_backtest(&self, environment: EnvironmentId, id: BacktestId) -> Result<BacktestDeleted, Error> {
-        let delete = "UPDATE backtests SET is_deleted = 1, completed_at = 0
+        let delete = "UPDATE backtests SET is_deleted = 1
                       WHERE  id = ?1 AND environment_id = ?2 AND status <> 'pending' AND is_deleted = 0";
         let is_there = "SELECT 1 FROM backtests WHERE id = ?1 AND environment_id = ?2 AND is_deleted = 0";
         self.writer
