@@ -18,7 +18,7 @@ use super::{MAX_CONCURRENT_REPLAYS, stubs};
 use crate::api::{BacktestRequest, Comparison, ReplayMode, ReplayOptions};
 use crate::model::id::{BacktestId, DeploymentId, EnvironmentId, RunId};
 use crate::model::mask::Mask;
-use crate::model::replay::{Children, Unmatched, Variables};
+use crate::model::replay::{Children, Observed, Unmatched, Variables};
 use crate::model::task::TaskDefinition;
 use crate::model::verdict::Verdict;
 use crate::runs::TriggerError;
@@ -150,37 +150,17 @@ impl Backtests {
                 source.observed.secrets.apply(&problem).into_owned(),
             ));
         }
-        let then = match &bench.against {
-            Some(version) => version.replayer.replay(&source, payload.clone()).await,
-            None => Ok(source.observed.clone()),
+        let then = match bench.then(&source, payload.clone()).await {
+            Ok(then) => then,
+            Err(judged) => return Ok(*judged),
         };
-        // What the other version does not do says nothing about this one.
-        let then = match (then, &bench.against) {
-            (Ok(then), _) => then,
-            (Err(error), against) => {
-                let version = against.as_ref().map(|version| version.deployment.version.to_string());
-                let text = format!("there is nothing to compare with on {}: {error}", version.unwrap_or_default());
-                return Ok(Judged::without(task, Verdict::NotReplayable, text));
-            }
+        let now = match bench.now(&source, payload).await {
+            Ok(now) => now,
+            Err(judged) => return Ok(*judged),
         };
-        let error = match bench.version.replayer.replay(&source, payload).await {
-            Ok(now) => {
-                let comparison = compare(&then, &now, bench.rules.task(&task));
-                let verdict = comparison.verdict;
-                let comparison = Some(comparison);
-                return Ok(Judged { task, verdict, comparison, note: None, is_troubled: false, is_crowded_out: false });
-            }
-            Err(error) => error,
-        };
-        let text = error.to_string();
-        Ok(match error {
-            ReplayError::NoSuchTask { .. } => Judged::without(task, Verdict::PayloadRejected, text),
-            ReplayError::Recording(_) => Judged::without(task, Verdict::NotReplayable, text),
-            ReplayError::Limit(_) | ReplayError::Host(_) | ReplayError::Full(_) => {
-                let is_crowded_out = matches!(error, ReplayError::Full(_));
-                Judged { is_troubled: true, is_crowded_out, ..Judged::without(task, Verdict::NotReplayable, text) }
-            }
-        })
+        let comparison = compare(&then, &now, bench.rules.task(&task));
+        let (verdict, comparison) = (comparison.verdict, Some(comparison));
+        Ok(Judged { task, verdict, comparison, note: None, is_troubled: false, is_crowded_out: false })
     }
 
     /// Why the version does not take the payload.
@@ -297,6 +277,33 @@ impl Backtests {
     pub(super) async fn deployment(&self, id: DeploymentId) -> Result<Arc<Deployment>, BacktestError> {
         let found = self.sources.settings().deployment(id).await?;
         found.ok_or_else(|| BacktestError::Host("the version is gone".into()))
+    }
+}
+
+impl Bench {
+    /// What the version is compared with: what the run did, or what the other version does.
+    async fn then(&self, source: &Source, payload: Option<Arc<String>>) -> Result<Observed, Box<Judged>> {
+        let Some(version) = &self.against else { return Ok(source.observed.clone()) };
+        version.replayer.replay(source, payload).await.map_err(|error| {
+            // What the other version does not do says nothing about this one.
+            let text = format!("there is nothing to compare with on {}: {error}", version.deployment.version);
+            Box::new(Judged::without(source.context.task.id.clone(), Verdict::NotReplayable, text))
+        })
+    }
+
+    /// What the version does.
+    async fn now(&self, source: &Source, payload: Option<Arc<String>>) -> Result<Observed, Box<Judged>> {
+        self.version.replayer.replay(source, payload).await.map_err(|error| {
+            let without = |verdict| Judged::without(source.context.task.id.clone(), verdict, error.to_string());
+            Box::new(match error {
+                ReplayError::NoSuchTask { .. } => without(Verdict::PayloadRejected),
+                ReplayError::Recording(_) => without(Verdict::NotReplayable),
+                ReplayError::Limit(_) | ReplayError::Host(_) | ReplayError::Full(_) => {
+                    let is_crowded_out = matches!(error, ReplayError::Full(_));
+                    Judged { is_troubled: true, is_crowded_out, ..without(Verdict::NotReplayable) }
+                }
+            })
+        })
     }
 }
 

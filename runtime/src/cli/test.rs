@@ -193,7 +193,7 @@ fn test(workshop: &Workshop, options: &Options, path: &Path, rules: &Rules) -> R
         comparison: None,
         note: Some(note),
     };
-    if let Some(problems) = payload_problems(workshop, &source) {
+    if let Some(problems) = payload_problems(workshop, &source)? {
         return Ok(rejected(problems));
     }
     match workshop.runtime.block_on(workshop.replayer(&source, options.clone()).replay(&source, None)) {
@@ -211,12 +211,14 @@ fn test(workshop: &Workshop, options: &Options, path: &Path, rules: &Rules) -> R
     }
 }
 
-/// Why the task does not take the payload.
-fn payload_problems(workshop: &Workshop, source: &Source) -> Option<String> {
-    let schema = workshop.target.tasks.get(&source.context.task.id)?.payload_schema.as_ref()?;
-    let schema = PayloadSchema::parse(schema).ok()?;
-    let problems = schema.problems(&serde_json::from_str(&source.payload).ok()?);
-    (!problems.is_empty()).then(|| problems.join("; "))
+/// Why the task does not take the payload; the error says why that cannot be known.
+fn payload_problems(workshop: &Workshop, source: &Source) -> Result<Option<String>, String> {
+    let task = workshop.target.tasks.get(&source.context.task.id);
+    let Some(schema) = task.and_then(|task| task.payload_schema.as_ref()) else { return Ok(None) };
+    let schema = PayloadSchema::parse(schema).map_err(|error| format!("the payload schema of the task: {error}"))?;
+    let payload = serde_json::from_str(&source.payload).map_err(|error| format!("the payload is no JSON: {error}"))?;
+    let problems = schema.problems(&payload);
+    Ok((!problems.is_empty()).then(|| problems.join("; ")))
 }
 
 fn not_run(path: &Path, why: String) -> Tested {
