@@ -340,6 +340,52 @@ async fn gates_go_first_and_others_take_turns() {
     assert_eq!(turns, [four, two, three, two, three, two, three]);
 }
 
+#[tokio::test]
+async fn a_step_ends_in_time_and_lets_others_go_on() {
+    let lab = Lab::open(&["t"]).await;
+    lab.runs("t", 20).await;
+    let (two, three) = (lab.version("two").await, lab.version("three").await);
+    let calls = lab.sandbox.seen().len();
+    // As many as are replayed at a time, each for longer than a step.
+    (0..16).for_each(|_| lab.sandbox.then(Step::Last(Duration::from_millis(2_100))));
+    let long = lab.begin(json!({ "version": two })).await;
+    lab.sandbox.called(calls + 16).await;
+    let other = lab.begin(json!({ "version": three })).await;
+    for id in [&long, &other] {
+        assert_eq!(lab.over(id).await["verdicts"], json!({ "same": 20 }));
+    }
+    let [two, three] = ["two", "three"].map(|bytes| Digest::of(bytes.as_bytes()));
+    let mut turns: Vec<Digest> = lab.sandbox.seen()[calls..].iter().map(|seen| seen.component).collect();
+    turns.dedup();
+    assert_eq!(turns, [two, three, two]);
+}
+
+#[tokio::test]
+async fn trouble_is_kept_as_such_and_a_comparison_that_cannot_be_opened_is_none() {
+    let mut lab = Lab::open(&["t"]).await;
+    let runs = lab.runs("t", 2).await;
+    let two = lab.version("two").await;
+    lab.sandbox.then(Step::End(Outcome::HostFault("no luck".into())));
+    let id = lab.begin(json!({ "version": two })).await;
+    lab.over(&id).await;
+    lab.restarted(|_| {}).await;
+    let path = format!("{BACKTESTS}/{id}/replays");
+    let page = lab.app.get(&path).await.ok();
+    let troubled: Vec<&Value> = page["data"].as_array().unwrap().iter().filter(|one| one["differs"] == true).collect();
+    assert_eq!((troubled.len(), &troubled[0]["verdict"]), (1, &json!("not-replayable")), "{page}");
+    assert!(text(&troubled[0]["note"]).contains("no luck"), "{page}");
+    let item = lab.app.get(&format!("{BACKTESTS}/{id}")).await.ok();
+    assert_eq!((&item["differences"], &item["done"]), (&json!(1), &json!(2)), "{item}");
+
+    lab.restarted(|connection| {
+        let spoil = "UPDATE backtest_replays SET comparison = x'00' WHERE comparison IS NOT NULL";
+        assert_eq!(connection.execute(spoil, []).unwrap(), 1);
+    })
+    .await;
+    let error = lab.app.get(&path).await.error(500);
+    assert!(runs.iter().all(|run| !error.contains(run.as_str())), "what went wrong inside is for the log: {error}");
+}
+
 /// So that many small ones do not keep a long one from going on.
 #[tokio::test]
 async fn the_turn_of_a_new_backtest_comes_after_those_that_are_under_way() {

@@ -291,6 +291,22 @@ async fn what_an_executed_child_uses_is_not_its_parents() {
     assert_eq!(report["verdict"], "output-changed");
 }
 
+/// What came first then comes first again, though the child is executed at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn recorded_waits_are_the_same_with_children_that_are_executed() {
+    let app = TestApp::start().await;
+    app.deploy(guests::SCRIPT).await;
+    let child = json!({ "child": { "task": "script", "payload": [{ "wait_ms": 500 }] } });
+    let source = app.call("script", json!([{ "any": [child, { "wait_ms": 5 }] }])).await;
+    assert_eq!(source["output"][0][0], 1, "the moment came first: {source}");
+    for run in app.all_runs("").await {
+        app.finished(run["id"].as_str().unwrap()).await;
+    }
+    let body = json!({ "mode": "sandbox", "options": { "children": "execute" } });
+    let report = replayed(&app, source["id"].as_str().unwrap(), body).await;
+    assert_eq!(report["verdict"], "same", "{report:#}");
+}
+
 /// What a call says counts as a whole, whether it is shown or not.
 #[tokio::test(flavor = "multi_thread")]
 async fn whole_urls_and_all_options_of_triggers_are_compared() {

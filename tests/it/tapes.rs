@@ -323,6 +323,20 @@ async fn what_executed_children_want_is_kept() {
 }
 
 #[tokio::test]
+async fn a_replay_is_over_where_the_host_has_too_little_for_its_children() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = Desk::with_memory(dir.path(), 16 << 20).await;
+    let source = desk.source(json!([])).await;
+    // Either would fit alone; however the parent takes it, it is no fault of the version.
+    for step in ["run", "try"] {
+        let steps = json!([{ "reserve": 8 << 20 }, { (step): [{ "reserve": 8 << 20 }] }]);
+        let replayed = desk.replay(&source, Unmatched::Block, &steps).await;
+        let full = "guests have used up the 16 MiB that they may have together".to_owned();
+        assert_eq!(replayed.unwrap_err(), ReplayError::Full(full), "{step}");
+    }
+}
+
+#[tokio::test]
 async fn executed_children_draw_their_own_random_numbers() {
     let dir = tempfile::tempdir().unwrap();
     let desk = Desk::new(dir.path()).await;
