@@ -70,6 +70,8 @@ pub async fn run_filter(
         bulk: id("bulkAction", wanted.bulk_action.as_deref())?,
         errors: words("error", wanted.error.as_ref())?,
         is_test: wanted.is_test,
+        is_replay: wanted.is_replay,
+        replay_of: id("replayedFrom", wanted.replayed_from.as_deref())?,
         from: wanted.from,
         to: wanted.to,
         ..RunFilter::default()

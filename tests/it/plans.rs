@@ -82,6 +82,8 @@ fn pages_are_ranges_of_an_index() {
         (" AND deployment_id = ?2", "COVERING INDEX runs_by_deployment (environment_id=? AND deployment_id=?"),
         (" AND bulk_id = ?2", "INDEX runs_by_bulk (bulk_id=?"),
         (" AND schedule_id = ?2", "INDEX runs_by_schedule (schedule_id=?"),
+        (" AND replay_of = ?2", "INDEX runs_by_source (replay_of=?"),
+        (" AND is_replay = 1", "COVERING INDEX runs_that_replay (environment_id=?"),
         (" AND is_test = 1", "COVERING INDEX runs_that_test (environment_id=?"),
     ] {
         check_range("runs", ("runs", "id"), condition, index);

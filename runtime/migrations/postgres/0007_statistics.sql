@@ -44,3 +44,6 @@ CREATE TABLE error_versions (
 -- The group of the error with which a run ended.
 ALTER TABLE runs ADD COLUMN error_group TEXT;
 CREATE INDEX runs_by_error ON runs (environment_id, error_group, id) WHERE error_group IS NOT NULL;
+
+-- Lists of replays.
+CREATE INDEX runs_that_replay ON runs (environment_id, id) WHERE is_replay = 1;

@@ -85,6 +85,12 @@ pub struct BulkFilter {
     /// Whether it was triggered as a test.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub is_test: Option<bool>,
+    /// Whether it is a replay, or was triggered by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_replay: Option<bool>,
+    /// The replays of this run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replayed_from: Option<String>,
     /// Triggered from then on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<Timestamp>,

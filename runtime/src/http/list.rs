@@ -29,6 +29,8 @@ pub(super) const KNOWN: &[&str] = &[
     "filter[schedule]",
     "filter[bulkAction]",
     "filter[isTest]",
+    "filter[isReplay]",
+    "filter[replayedFrom]",
     "filter[error]",
     "filter[createdAt][from]",
     "filter[createdAt][to]",
@@ -65,9 +67,9 @@ pub(super) fn parse(params: &Params, now: Timestamp) -> Result<ListQuery> {
     filter.schedule = id(params, "filter[schedule]")?;
     filter.bulk = id(params, "filter[bulkAction]")?;
     filter.errors = words(params, "filter[error]")?;
-    if params.get("filter[isTest]").is_some() {
-        filter.is_test = Some(params.flag("filter[isTest]")?);
-    }
+    filter.is_test = flag(params, "filter[isTest]")?;
+    filter.is_replay = flag(params, "filter[isReplay]")?;
+    filter.replay_of = id(params, "filter[replayedFrom]")?;
     let version = |word: String| {
         word.parse()
             .map_err(|_| ApiError::bad_request("Query Error: filter[version]: not a version such as 20261121.3"))
@@ -116,6 +118,11 @@ pub(super) fn words(params: &Params, name: &str) -> Result<Vec<String>> {
         )));
     }
     Ok(words)
+}
+
+/// Whether something must be so; `None`: it need not.
+fn flag(params: &Params, name: &str) -> Result<Option<bool>> {
+    params.get(name).map(|_| params.flag(name)).transpose()
 }
 
 fn id<T: std::str::FromStr>(params: &Params, name: &str) -> Result<Option<T>> {

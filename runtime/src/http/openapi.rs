@@ -234,6 +234,8 @@ impl IntoParams for RunConditions {
             ("filter[bulkAction]", "What this bulk action made: `bulk_…`"),
             ("filter[error]", "Groups of errors, by their fingerprints, separated by commas"),
             ("filter[isTest]", "`true`: only tests. `false`: none"),
+            ("filter[isReplay]", "`true`: only replays, and the runs that they have triggered. `false`: none of them"),
+            ("filter[replayedFrom]", "The replays of this run: `run_…`"),
         ]);
         parameters.extend(in_query(&CREATED));
         parameters

@@ -44,6 +44,7 @@ fn conditions(filter: &RunFilter) -> Vec<Condition> {
         given.map(|(column, values)| Condition::Column(column, values))
     };
     let origins = vec![
+        ("replay_of", text(filter.replay_of.map(|id| id.to_string()))),
         ("bulk_id", text(filter.bulk.map(|id| id.to_string()))),
         ("schedule_id", text(filter.schedule.map(|id| id.to_string()))),
     ];
@@ -60,6 +61,7 @@ fn conditions(filter: &RunFilter) -> Vec<Condition> {
     conditions.extend(columns(origins));
     conditions.extend(tags.map(Condition::Tag));
     conditions.extend(columns(properties));
-    conditions.extend(filter.is_test.map(Condition::IsTest));
+    conditions.extend(filter.is_test.map(|is_test| Condition::Flag("is_test", is_test)));
+    conditions.extend(filter.is_replay.map(|is_replay| Condition::Flag("is_replay", is_replay)));
     conditions
 }

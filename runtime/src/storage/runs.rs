@@ -38,6 +38,10 @@ pub struct RunFilter {
     pub errors: Vec<String>,
     /// Tests, or everything else.
     pub is_test: Option<bool>,
+    /// Replays and the runs below them, or everything else.
+    pub is_replay: Option<bool>,
+    /// The replays of this run.
+    pub replay_of: Option<RunId>,
     /// Triggered at this moment or later.
     pub from: Option<Timestamp>,
     /// Triggered at this moment or earlier.

@@ -54,8 +54,9 @@ pub(super) enum Condition {
     /// The items of this batch, whether made for it or found by a key. It leads: there are a thousand
     /// of them at most.
     Batch(BatchId),
-    /// Whether it is a test. `false` cannot lead: it would be nearly everything.
-    IsTest(bool),
+    /// Whether this column, which has an index of the things for which it is set, is set. `false` cannot lead: it would be
+    /// nearly everything.
+    Flag(&'static str, bool),
 }
 
 /// A search: of what, where, and for what.
@@ -100,7 +101,7 @@ impl Condition {
     fn ranges(&self) -> usize {
         match self {
             Self::Column(_, values) | Self::Tag(values) => values.len(),
-            Self::Batch(_) | Self::IsTest(_) => 1,
+            Self::Batch(_) | Self::Flag(..) => 1,
         }
     }
 }
@@ -241,7 +242,7 @@ where
         if let Some(batch) = self.conditions.iter().position(|condition| matches!(condition, Condition::Batch(_))) {
             return vec![batch];
         }
-        let can_lead = |at: &usize| !matches!(self.conditions[*at], Condition::IsTest(false));
+        let can_lead = |at: &usize| !matches!(self.conditions[*at], Condition::Flag(_, false));
         (0..self.conditions.len()).filter(can_lead).collect()
     }
 
@@ -255,7 +256,7 @@ where
         let Things { table, tags, tagged } = self.things;
         let mut id = "id";
         query.sql = match lead.map(|lead| &self.conditions[lead]) {
-            None | Some(Condition::IsTest(false)) => format!("SELECT id FROM {table} WHERE environment_id = ?1"),
+            None | Some(Condition::Flag(_, false)) => format!("SELECT id FROM {table} WHERE environment_id = ?1"),
             Some(Condition::Column(column, values)) => {
                 let value = query.bind(values[value].clone().into());
                 format!("SELECT id FROM {table} WHERE environment_id = ?1 AND {column} = {value}")
@@ -273,8 +274,8 @@ where
                      WHERE b.environment_id = ?1 AND b.id = {batch}"
                 )
             }
-            Some(Condition::IsTest(true)) => {
-                format!("SELECT id FROM {table} WHERE environment_id = ?1 AND is_test = 1")
+            Some(Condition::Flag(column, true)) => {
+                format!("SELECT id FROM {table} WHERE environment_id = ?1 AND {column} = 1")
             }
         };
         let (above, below) = (query.bind(above.into()), query.bind(below.into()));
@@ -302,8 +303,8 @@ where
             ),
             // It leads.
             Condition::Batch(_) => "1 = 1".into(),
-            Condition::IsTest(true) => format!("{table}.is_test = 1"),
-            Condition::IsTest(false) => format!("{table}.is_test = 0"),
+            Condition::Flag(column, true) => format!("{table}.{column} = 1"),
+            Condition::Flag(column, false) => format!("{table}.{column} = 0"),
         }
     }
 }

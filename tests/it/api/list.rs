@@ -109,6 +109,38 @@ async fn a_list_can_be_filtered_by_status_task_and_time() {
 }
 
 #[tokio::test]
+async fn replays_can_be_listed_and_left_out_and_those_of_one_run_be_found() {
+    let app = with_echo().await;
+    let (one, other) = (id(&app.call("echo", json!(1)).await), id(&app.call("echo", json!(2)).await));
+    let mut replays = Vec::new();
+    for source in [&one, &one, &other] {
+        let replay = app.replay(source).await;
+        app.finished(&replay).await;
+        replays.insert(0, replay);
+    }
+    let list = async |query: &str| ids(&app.get(&format!("/api/v1/runs?{query}")).await.ok());
+    assert_eq!(list("filter[isReplay]=true").await, replays);
+    assert_eq!(list("filter[isReplay]=false").await, [other.clone(), one.clone()]);
+    assert_eq!(list(&format!("filter[replayedFrom]={one}")).await, replays[1..]);
+    assert_eq!(list(&format!("filter[replayedFrom]={one}&filter[isReplay]=false")).await, Vec::<String>::new());
+    assert_eq!(list("filter[isReplay]=true&filter[status]=COMPLETED&page[size]=2").await, replays[..2]);
+    let count = app.get("/api/v1/runs/count?filter[isReplay]=true").await.ok();
+    assert_eq!(count, json!({ "count": 3, "isMore": false }));
+
+    for (filter, expected) in [
+        (json!({ "isReplay": true }), 3),
+        (json!({ "isReplay": false }), 2),
+        (json!({ "replayedFrom": one, "isReplay": true }), 2),
+    ] {
+        let action = crate::bulk::begin(&app, json!({ "action": "cancel", "filter": filter })).await;
+        assert_eq!(crate::bulk::over(&app, &action).await["counts"]["total"], expected, "{filter}");
+    }
+    let body = json!({ "action": "cancel", "filter": { "replayedFrom": "batch_1" } });
+    let refused = app.post("/api/v1/bulk-actions", body).await.error(400);
+    assert_eq!(refused, "`filter.replayedFrom` is not an id of its kind");
+}
+
+#[tokio::test]
 async fn a_list_refuses_what_it_does_not_understand() {
     let app = TestApp::start().await;
     for (query, text) in [
@@ -117,6 +149,8 @@ async fn a_list_refuses_what_it_does_not_understand() {
         ("filter[version]=newest", "Query Error: filter[version]: not a version such as 20261121.3"),
         ("filter[batch]=b", "Query Error: filter[batch]"),
         ("filter[isTest]=perhaps", "`filter[isTest]` must be"),
+        ("filter[isReplay]=perhaps", "`filter[isReplay]` must be"),
+        ("filter[replayedFrom]=batch_1", "Query Error: filter[replayedFrom]"),
         ("limit=5", "Query Error: `limit` is not offered here"),
         ("page[size]=0", "`page[size]` must be 1 to 100"),
         ("page[size]=101", "`page[size]` must be 1 to 100"),
