@@ -4,7 +4,8 @@
 //! A guest that gets the same answers asks the same questions. So an attempt whose instance is gone
 //! is brought back by a new instance that gets its answers from here, until they are used up; from
 //! then on the answers are new, and are recorded in their turn. What an entry holds says
-//! [`question`]. Nothing that the guest does before the answers are used up has an effect outside.
+//! [`question`], and when it was asked and answered [`times`]. Nothing that the guest does before the answers are used up has
+//! an effect outside.
 //!
 //! A call that had not been answered when the journal was last written is in it as a question alone:
 //! it is the first call with a new answer.
@@ -13,6 +14,7 @@ mod blob;
 mod question;
 #[cfg(test)]
 mod tests;
+mod times;
 
 use std::fmt;
 use std::future::Future;
@@ -25,6 +27,7 @@ pub(crate) use self::blob::Blob;
 pub(crate) use self::question::Header;
 pub(crate) use self::question::{Kind, PieceDigest, Question, digest_of};
 pub use self::question::{NonDeterministic, UsedUp};
+use self::times::{Clock, TIMED, split_time};
 use crate::context::Context;
 use crate::tape::Notes;
 use crate::world::HostFault;
@@ -71,6 +74,9 @@ struct State {
     context: Option<Context>,
     /// Where questions are noted instead.
     notes: Option<Notes>,
+    clock: Clock,
+    /// Whether the time of the next answer is to be recorded.
+    answer_is_timed: bool,
 }
 
 /// What was recorded and is not yet kept.
@@ -118,13 +124,15 @@ impl Journal {
         Self(Some(Arc::new(Mutex::new(state))))
     }
 
-    /// The guest begins, and is told this; or what an earlier instance of the attempt was told.
+    /// The guest begins, and is told this; or what an earlier instance of the attempt was told. It is `now_ms`: milliseconds
+    /// since 1970, by the clock of [`Attempt::started_at`](crate::context::Attempt).
     ///
     /// # Errors
     ///
     /// [`HostFault`] if the journal cannot be read.
-    pub fn begin(&self, context: Context) -> wasmtime::Result<Context> {
+    pub fn begin(&self, context: Context, now_ms: u64) -> wasmtime::Result<Context> {
         let Some(mut state) = self.state() else { return Ok(context) };
+        state.clock = Clock::since(context.attempt.started_at, now_ms);
         if !state.is_resuming {
             state.context = Some(context.clone());
             return Ok(context);
@@ -132,9 +140,10 @@ impl Journal {
         if state.past.is_empty() {
             return Ok(context);
         }
-        let told = state.ask(&Question::new(Kind::Context))?;
+        let told = state.ask(&Question::new(Kind::Context))?.unwrap_or(context);
         state.calls = 0;
-        Ok(told.unwrap_or(context))
+        state.clock = Clock::since(told.attempt.started_at, now_ms);
+        Ok(told)
     }
 
     /// Whether a guest asked more than [`Self::repeating`] had answers for.
@@ -275,23 +284,26 @@ impl State {
             unwritten: (bytes <= max_bytes).then(Vec::new),
             context: None,
             notes: None,
+            clock: Clock::since(0, 0),
+            answer_is_timed: false,
         }
     }
 
     fn ask<T: DeserializeOwned>(&mut self, question: &Question) -> wasmtime::Result<Option<T>> {
         self.calls += 1;
+        self.answer_is_timed = question.header().kind.answer_is_timed();
         if let Some(notes) = &self.notes {
             notes.asked(&question.header());
             return Ok(None);
         }
         if !self.is_resuming {
-            self.append(&question.header());
+            self.append_question(question);
             return Ok(None);
         }
         let Some((header, rest)) = self.header()? else {
             // The earlier instance had been answered, and then asked nothing more.
             self.go_live(question)?;
-            self.append(&question.header());
+            self.append_question(question);
             return Ok(None);
         };
         if !header.is_same_as(&question.header()) {
@@ -301,7 +313,7 @@ impl State {
             self.go_live(question)?;
             return Ok(None);
         }
-        let (answer, rest) = split_answer(rest)?;
+        let (_, answer, rest) = split_answer(rest)?;
         let answer = postcard::from_bytes(answer).map_err(|_| damaged())?;
         self.next = self.past.len() - rest.len();
         Ok(Some(answer))
@@ -314,7 +326,7 @@ impl State {
             0 => after_format(&self.past)?,
             next => &self.past[next..],
         };
-        split_question(rest)
+        Ok(split_question(rest)?.map(|(_, header, rest)| (header, rest)))
     }
 
     /// The past is used up, and this is asked.
@@ -328,7 +340,18 @@ impl State {
         Ok(())
     }
 
+    fn append_question(&mut self, question: &Question) {
+        let header = question.header();
+        match header.kind.question_is_timed() {
+            true => self.append(&(TIMED, self.clock.now_us(), header)),
+            false => self.append(&header),
+        }
+    }
+
     fn append_answer<T: Serialize>(&mut self, answer: &T) {
+        if std::mem::take(&mut self.answer_is_timed) {
+            self.append(&(TIMED, self.clock.now_us()));
+        }
         let start = self.unwritten.as_ref().map_or(0, Vec::len);
         self.append(&(ANSWERED, [0_u8; MARK_BYTES - 1], answer));
         if let Some(unwritten) = &mut self.unwritten {
@@ -358,21 +381,27 @@ impl State {
 }
 
 /// A question, and what it was answered.
-type Entry<'j> = (Header<'j>, Option<&'j [u8]>);
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry<'j> {
+    pub(crate) header: Header<'j>,
+    pub(crate) answer: Option<&'j [u8]>,
+    /// When it was asked, and answered: microseconds since the attempt began. 0: it is not known.
+    pub(crate) times_us: (u64, u64),
+}
 
 /// All questions of a journal and what they were answered, in order.
 pub(crate) fn entries(journal: &[u8]) -> Result<impl Iterator<Item = Result<Entry<'_>, HostFault>>, HostFault> {
     let mut rest = after_format(journal)?;
     Ok(std::iter::from_fn(move || {
         let next = (|| {
-            let Some((header, after)) = split_question(rest)? else { return Ok(None) };
+            let Some((asked_us, header, after)) = split_question(rest)? else { return Ok(None) };
             // Only the last question may be without an answer.
-            let (answer, after) = match after {
-                [] => (None, after),
-                _ => split_answer(after).map(|(answer, after)| (Some(answer), after))?,
+            let (answered_us, answer, after) = match after {
+                [] => (0, None, after),
+                _ => split_answer(after).map(|(at, answer, after)| (at, Some(answer), after))?,
             };
             rest = after;
-            Ok(Some((header, answer)))
+            Ok(Some(Entry { header, answer, times_us: (asked_us, answered_us) }))
         })();
         if next.is_err() {
             rest = &[];
@@ -382,19 +411,32 @@ pub(crate) fn entries(journal: &[u8]) -> Result<impl Iterator<Item = Result<Entr
 }
 
 /// Adds a question and what it was answered to a journal; an empty one begins with it.
-pub(crate) fn add_entry(journal: &mut Vec<u8>, header: &Header<'_>, answer: Option<&[u8]>) -> Result<(), HostFault> {
+pub(crate) fn add_entry(journal: &mut Vec<u8>, entry: &Entry<'_>) -> Result<(), HostFault> {
+    let Entry { header, answer, times_us: (asked_us, answered_us) } = entry;
     if journal.is_empty() {
         journal.push(FORMAT);
     }
-    let written = postcard::to_extend(header, std::mem::take(journal));
-    *journal = written.map_err(|error| HostFault(format!("a journal cannot be written: {error}")))?;
+    add_time(journal, *asked_us)?;
+    add(journal, header)?;
     if let Some(answer) = answer {
+        add_time(journal, *answered_us)?;
         // No answer is as large as that: the host bounds all of them.
         let bytes = u32::try_from(answer.len()).map_err(|_| damaged())?;
         journal.push(ANSWERED);
         journal.extend_from_slice(&bytes.to_le_bytes());
         journal.extend_from_slice(answer);
     }
+    Ok(())
+}
+
+/// Adds a time, where it is known.
+fn add_time(journal: &mut Vec<u8>, us: u64) -> Result<(), HostFault> {
+    if us == 0 { Ok(()) } else { add(journal, &(TIMED, us)) }
+}
+
+fn add<T: Serialize>(journal: &mut Vec<u8>, what: &T) -> Result<(), HostFault> {
+    let written = postcard::to_extend(what, std::mem::take(journal));
+    *journal = written.map_err(|error| HostFault(format!("a journal cannot be written: {error}")))?;
     Ok(())
 }
 
@@ -409,19 +451,23 @@ fn after_format(journal: &[u8]) -> Result<&[u8], HostFault> {
     }
 }
 
-/// The question at the beginning of these bytes, and what follows it; `None`: there are none.
-fn split_question(bytes: &[u8]) -> Result<Option<(Header<'_>, &[u8])>, HostFault> {
+/// The question at the beginning of these bytes with its time, and what follows it; `None`: there are none.
+fn split_question(bytes: &[u8]) -> Result<Option<(u64, Header<'_>, &[u8])>, HostFault> {
     if bytes.is_empty() {
         return Ok(None);
     }
-    postcard::take_from_bytes(bytes).map(Some).map_err(|_| damaged())
+    let (at, bytes) = split_time(bytes)?;
+    let (header, rest) = postcard::take_from_bytes(bytes).map_err(|_| damaged())?;
+    Ok(Some((at, header, rest)))
 }
 
-/// The answer at the beginning of these bytes, and what follows it.
-fn split_answer(bytes: &[u8]) -> Result<(&[u8], &[u8]), HostFault> {
+/// The answer at the beginning of these bytes with its time, and what follows it.
+fn split_answer(bytes: &[u8]) -> Result<(u64, &[u8], &[u8]), HostFault> {
+    let (at, bytes) = split_time(bytes)?;
     let (mark, rest) = bytes.split_first_chunk::<MARK_BYTES>().ok_or_else(damaged)?;
     let [ANSWERED, length @ ..] = *mark else { return Err(damaged()) };
-    rest.split_at_checked(u32::from_le_bytes(length) as usize).ok_or_else(damaged)
+    let (answer, rest) = rest.split_at_checked(u32::from_le_bytes(length) as usize).ok_or_else(damaged)?;
+    Ok((at, answer, rest))
 }
 
 pub(crate) fn damaged() -> HostFault {

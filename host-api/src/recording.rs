@@ -8,6 +8,7 @@
 //! What is shown holds no secrets that can be told by their names; what a tape answers with does.
 
 mod bodies;
+mod calls;
 mod edit;
 mod news;
 mod shown;
@@ -19,11 +20,12 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
+pub use self::calls::{CallSeen, HttpSeen};
 pub use self::edit::{Censor, beginning, redacted, redacted_context};
 pub use self::news::BadNews;
 use crate::context::Context;
 use crate::http::{Got, Head, StreamAnswer, body_digest};
-use crate::journal::{self, Blob, Header, Kind, PieceDigest};
+use crate::journal::{self, Blob, Entry, Header, Kind, PieceDigest};
 use crate::world::HostFault;
 
 /// Stands below a request whose body counts as equal to every other of which as little is known.
@@ -46,6 +48,8 @@ pub(crate) struct Call {
     pub(crate) key: u64,
     pub(crate) detail: String,
     pub(crate) digest: u64,
+    /// When it was made, and answered: microseconds since the attempt began. 0: it is not known.
+    times_us: (u64, u64),
     /// `None`: the attempt was cut off before.
     answer: Option<Bytes>,
 }
@@ -151,8 +155,8 @@ impl Recording {
     pub fn read(journal: &[u8]) -> Result<Self, HostFault> {
         let mut recording = Self::default();
         for entry in journal::entries(journal)? {
-            let (header, answer) = entry?;
-            let call = Call { answer: answer.map(Bytes::copy_from_slice), ..Call::unanswered(&header) };
+            let Entry { header, answer, times_us } = entry?;
+            let call = Call { answer: answer.map(Bytes::copy_from_slice), times_us, ..Call::unanswered(&header) };
             match call.kind {
                 Kind::Context => recording.context = call.answer()?,
                 _ => recording.calls.push(call),
@@ -352,7 +356,7 @@ impl Call {
     /// A call that has no answer.
     pub(crate) fn unanswered(header: &Header<'_>) -> Self {
         let Header { kind, exchange, text, key, detail, digest } = *header;
-        Self { kind, exchange, text: text.into(), key, detail: detail.into(), digest, answer: None }
+        Self { kind, exchange, text: text.into(), key, detail: detail.into(), digest, times_us: (0, 0), answer: None }
     }
 
     /// The answer, of the type that calls of this kind have.

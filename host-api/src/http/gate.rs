@@ -146,7 +146,8 @@ impl TaskCtx {
                 let exchange = self.hooks.exchanges;
                 if let Some(sending) = sending {
                     let body = sending.sets_out(exchange);
-                    let question = || Question::new(Kind::RequestBody).exchange(exchange).found_by(body, "");
+                    let question =
+                        || Question::new(Kind::RequestBody).exchange(exchange).found_by(body, sending.shown_bytes());
                     self.journal.ask_now(question, || Ok(()))?;
                 }
                 self.hooks.parts.insert(response.rep(), Part { exchange, ..Part::default() });
@@ -269,7 +270,10 @@ impl TaskCtx {
         trailers: Option<Resource<FieldMap>>,
     ) -> wasmtime::Result<Result<(), ErrorCode>> {
         let sending = self.part(&id).sending;
-        let question = || Question::new(Kind::FinishBody).exchange(sending.exchange()).found_by(sending.finish(), "");
+        let question = || {
+            let question = Question::new(Kind::FinishBody).exchange(sending.exchange());
+            question.found_by(sending.finish(), sending.shown_bytes())
+        };
         let past: Option<Result<(), Failed>> = self.journal.past(question)?;
         let finished = match types::HostOutgoingBody::finish(&mut self.http_view(), id, trailers) {
             Ok(()) => Ok(()),

@@ -147,13 +147,16 @@ struct Progress {
     /// Whether some of what the guest wrote was not taken: then nobody knows what a whole body would have been.
     is_broken: bool,
     finished: Option<u64>,
+    bytes: u64,
     exchange: u32,
 }
 
 impl Sending {
     /// The guest has written this.
     pub(super) fn add(&self, piece: &[u8]) {
-        self.lock().digest.add(piece);
+        let mut progress = self.lock();
+        progress.digest.add(piece);
+        progress.bytes += piece.len() as u64;
     }
 
     /// The guest could not write.
@@ -167,6 +170,11 @@ impl Sending {
         let digest = std::mem::take(&mut progress.digest);
         let digest = if progress.is_broken { 0 } else { body_digest(digest) };
         *progress.finished.get_or_insert(digest)
+    }
+
+    /// Bytes that the guest has written, for people.
+    pub(super) fn shown_bytes(&self) -> String {
+        self.lock().bytes.to_string()
     }
 
     /// It belongs to this request, which is sent now. The same digest, if the guest has finished it before.

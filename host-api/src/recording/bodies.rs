@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::Censor;
 use crate::http::{REDACTED, StreamAnswer};
-use crate::journal::{self, Blob, Header, Kind};
+use crate::journal::{self, Blob, Entry, Header, Kind};
 use crate::world::HostFault;
 
 /// The pieces of all bodies, by the numbers of their requests, each in its order.
@@ -25,7 +25,8 @@ impl Bodies {
     pub(super) fn censored(journal: &[u8], censor: &dyn Censor) -> Result<Self, HostFault> {
         let mut read: HashMap<u32, Vec<Bytes>> = HashMap::new();
         for entry in journal::entries(journal)? {
-            let (Header { kind: Kind::ReadBody, exchange, .. }, Some(answer)) = entry? else { continue };
+            let Entry { header, answer: Some(answer), .. } = entry? else { continue };
+            let Header { kind: Kind::ReadBody, exchange, .. } = header else { continue };
             let answer = postcard::from_bytes(answer).map_err(|_| journal::damaged())?;
             if let StreamAnswer::Done(Blob(piece)) = answer {
                 read.entry(exchange).or_default().push(piece);

@@ -11,7 +11,7 @@ use super::bodies::Bodies;
 use crate::context::Context;
 use crate::generated::dacapo::task::metadata::MetadataError;
 use crate::http::{Fields, Got, Head, REDACTED, StreamAnswer, shown_header};
-use crate::journal::{self, Blob, Header, Kind, Question};
+use crate::journal::{self, Blob, Entry, Header, Kind, Question};
 use crate::wait::Waited;
 use crate::world::{BatchHandle, HostFault, Outcome, RunHandle, RunResult, Token, TriggerError};
 
@@ -38,11 +38,11 @@ pub fn redacted(journal: &[u8], censor: &dyn Censor) -> Result<Vec<u8>, HostFaul
     let mut redacted = Vec::with_capacity(journal.len());
     let mut bodies = Bodies::censored(journal, censor)?;
     for entry in journal::entries(journal)? {
-        let (header, answer) = entry?;
+        let Entry { header, answer, times_us } = entry?;
         let detail = censor.censored(header.detail);
         let header = Header { detail: detail.as_deref().unwrap_or(header.detail), ..header };
         let answer = answer.map(|answer| without_secrets(&header, answer, censor, &mut bodies)).transpose()?;
-        journal::add_entry(&mut redacted, &header, answer.as_deref())?;
+        journal::add_entry(&mut redacted, &Entry { header, answer: answer.as_deref(), times_us })?;
     }
     Ok(redacted)
 }
@@ -55,14 +55,15 @@ pub fn redacted(journal: &[u8], censor: &dyn Censor) -> Result<Vec<u8>, HostFaul
 pub fn beginning(journal: &[u8], calls: u64, context: &Context) -> Result<Vec<u8>, HostFault> {
     let mut beginning = Vec::new();
     let told = written(context)?;
-    journal::add_entry(&mut beginning, &Question::new(Kind::Context).header(), Some(&told))?;
-    let is_call = |entry: &Result<(Header<'_>, Option<&[u8]>), HostFault>| {
-        !matches!(entry, Ok((Header { kind: Kind::Context, .. }, _)))
+    let question = Question::new(Kind::Context);
+    let told = Entry { header: question.header(), answer: Some(&told), times_us: (0, 0) };
+    journal::add_entry(&mut beginning, &told)?;
+    let is_call = |entry: &Result<Entry<'_>, HostFault>| {
+        !matches!(entry, Ok(Entry { header: Header { kind: Kind::Context, .. }, .. }))
     };
     let calls = usize::try_from(calls).unwrap_or(usize::MAX);
     for entry in journal::entries(journal)?.filter(is_call).take(calls) {
-        let (header, answer) = entry?;
-        journal::add_entry(&mut beginning, &header, answer)?;
+        journal::add_entry(&mut beginning, &entry?)?;
     }
     Ok(beginning)
 }

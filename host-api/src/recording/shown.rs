@@ -64,7 +64,7 @@ fn handle(id: &str, is_cached: bool) -> String {
     if is_cached { format!("{id}, which was there") } else { id.into() }
 }
 
-fn trigger_error(error: &TriggerError) -> String {
+pub(super) fn trigger_error(error: &TriggerError) -> String {
     match error {
         TriggerError::Invalid(why) | TriggerError::QueueFull(why) => why.clone(),
         TriggerError::PayloadRejected(problems) => problems.join("; "),

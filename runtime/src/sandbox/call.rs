@@ -112,7 +112,7 @@ pub(super) async fn call(sandbox: &WasmSandbox, call: Call) -> Report {
         (Err(fault), _) => return not_started(fault, services),
         (Ok(_), false) => return not_started("the sandbox is closed".into(), services),
     };
-    let replayed = journal.clone();
+    let (replayed, clock) = (journal.clone(), Arc::clone(&world));
     let setup = TaskSetup {
         services,
         world,
@@ -131,7 +131,7 @@ pub(super) async fn call(sandbox: &WasmSandbox, call: Call) -> Report {
     activity.begin(Arc::clone(&meter), memory, sandbox.ticker.clone());
     let store = &mut guest.store;
     let end = run(&meter, activity.used_up(limits.wall), async {
-        let context = replayed.begin(context)?;
+        let context = replayed.begin(context, clock.now())?;
         let returned =
             enter(&entry, &pre, store, Subject { task: &task, context: &context, payload: &payload }).await?;
         replayed.ended()?;
