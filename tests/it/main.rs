@@ -15,6 +15,7 @@ mod backtests;
 mod batches;
 mod branches;
 mod bulk;
+mod calls;
 mod changes;
 mod children;
 mod cli;

@@ -8,6 +8,7 @@
 mod backtests;
 mod batches;
 mod bulk;
+mod calls;
 mod changes;
 mod comparison;
 mod deployments;
@@ -44,6 +45,7 @@ pub use bulk::{
     BulkCounts, BulkFilter, BulkId, BulkItem, BulkKind, BulkList, BulkMember, BulkMembers, BulkRequest, BulkSelection,
     BulkStatus, OneOrMore, QueueName,
 };
+pub use calls::{CallItem, CallList, HttpCall, RunContext};
 pub use changes::{
     AddTagsRequest, ChangeMetadataRequest, Message, MetadataAnswer, Operation, RescheduleRequest, ResetKeyReceipt,
     ResetKeyRequest,

@@ -6,11 +6,12 @@
 //! triggers are answered from there as well, or executed in their turn: [`children`].
 //!
 //! [`rerun`] executes a run again as it was, on its own version; [`mod@file`] takes one to another machine; [`forward`] lets
-//! a failed one go on live, from where it failed.
+//! a failed one go on live, from where it failed. [`calls`] lists what a run has asked for.
 //!
 //! [`compare`] decides what differs and what it comes to, as [`rules`] tell it to look; [`report`] writes it
 //! down. These three are pure: no clock, no I/O, no `async`.
 
+mod calls;
 pub mod children;
 pub mod compare;
 mod door;

@@ -295,7 +295,7 @@ fn effect(reach: Reach, answered_by: AnsweredBy) -> Effect {
     Effect { kind: kind_of(kind), target, arguments, digest, answered_by }
 }
 
-fn kind_of(kind: ReachKind) -> EffectKind {
+pub(super) fn kind_of(kind: ReachKind) -> EffectKind {
     match kind {
         ReachKind::Http => EffectKind::Http,
         ReachKind::Trigger => EffectKind::Trigger,

@@ -168,6 +168,25 @@ impl StoredRuns {
         Ok((deployment, definition))
     }
 
+    /// What a run would be told of itself now, and what is not to be read in it.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such run, it has no version, or storage fails.
+    pub(super) async fn context_now(
+        &self,
+        environment: EnvironmentId,
+        run: RunId,
+    ) -> Result<(Context, Mask), NotReplayable> {
+        let run = self.storage.run(environment, run).await?.ok_or(NotReplayable::NoSuchRun)?;
+        if run.deployment.is_none() {
+            return Err(NotReplayable::because("it has not started, and has no version yet"));
+        }
+        let (deployment, definition) = self.code_of(&run).await?;
+        let context = self.context(&run, &deployment, &definition).await?;
+        Ok((context, self.secrets(environment, &Recording::default()).await?))
+    }
+
     /// What a run was told that asked nothing, so that nobody wrote it down.
     async fn context(
         &self,

@@ -48,7 +48,7 @@ use crate::api::{BatchItemRequest, ErrorBody, ShapeMessage};
         packets::upload_link, packets::download_link, packets::of_run, packets::upload, packets::download,
         queues::list, queues::retrieve, queues::pause, queues::override_limit, queues::reset_limit,
         realtime::run, realtime::tags, realtime::batch,
-        rerun::recording, rerun::rerun,
+        rerun::recording, rerun::rerun, rerun::calls, rerun::context,
         runs::list, runs::count, runs::retrieve, runs::result, runs::events, runs::logs, runs::cancel,
         schedules::create, schedules::list, schedules::retrieve, schedules::update, schedules::activate,
         schedules::deactivate, schedules::delete, schedules::timezones,

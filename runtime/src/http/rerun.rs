@@ -1,4 +1,4 @@
-//! Time travel: the recording of a run as a file, exact re-execution, and going on where a run failed.
+//! Time travel: what is on record of a run, its recording as a file, exact re-execution, and going on where it failed.
 
 use std::sync::Arc;
 
@@ -11,9 +11,10 @@ use super::body::{Params, Segments, json};
 use super::error::{ApiError, Result};
 use super::openapi::{ChangeErrors, ReadErrors};
 use super::runs::find;
-use crate::api::{RecordingFile, RerunReport};
+use crate::api::{CallList, RecordingFile, RerunReport, RunContext};
 use crate::backtest::file::FileError;
 use crate::backtest::forward::ForwardError;
+use crate::backtest::jobs::BacktestError;
 use crate::backtest::rerun::ExportError;
 
 impl From<FileError> for ApiError {
@@ -70,6 +71,47 @@ pub(super) async fn recording(
     let run = find(&server, &caller, &run).await?;
     let redact = !params.flag("secrets")?;
     json(server.backtests.recording(caller.environment.id, run.id, redact).await?)
+}
+
+/// What a run has asked its host for that reaches beyond it, or waits: of its last attempt, in order, 1,000 calls at most.
+///
+/// Where nothing is on record, `note` says why: the run has not ended, its journal was not wanted or is forgotten. The
+/// values of variables are left out, and what is secret by its name.
+#[utoipa::path(
+    get, path = "/api/v1/runs/{run}/calls", tag = "Runs",
+    responses((status = 200, body = CallList, description = "The calls"), ReadErrors),
+)]
+pub(super) async fn calls(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(run): Segments<String>,
+) -> Result<Json<CallList>> {
+    let run = find(&server, &caller, &run).await?;
+    json(server.backtests.calls(caller.environment.id, run.id).await?)
+}
+
+/// What a run could know of itself.
+///
+/// It is what its last attempt was told, where that is on record; else what one would be told now. The values of variables
+/// are left out.
+#[utoipa::path(
+    get, path = "/api/v1/runs/{run}/context", tag = "Runs",
+    responses(
+        (status = 200, body = RunContext, description = "The context"),
+        (status = 422, body = crate::api::ErrorBody, description = "The run has no version yet"),
+        ReadErrors,
+    ),
+)]
+pub(super) async fn context(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(run): Segments<String>,
+) -> Result<Json<RunContext>> {
+    let run = find(&server, &caller, &run).await?;
+    match server.backtests.told(caller.environment.id, run.id).await {
+        Err(BacktestError::NotReplayable(why)) => Err(ApiError::unprocessable(format!("there is no context: {why}"))),
+        context => json(context?),
+    }
 }
 
 /// Executes a run again on its own version, with what it was answered then, and says whether it did the same.

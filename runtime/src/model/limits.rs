@@ -245,3 +245,7 @@ pub const MAX_REPLAY_STUBS: usize = 1_000;
 pub const MAX_RECORDING_FILE_BYTES: usize = 64 * MIB;
 /// Most calls of a run that are shown at once.
 pub const MAX_SHOWN_STEPS: usize = 10_000;
+/// Most calls of a run that reach beyond it and are listed.
+pub const MAX_SHOWN_CALLS: usize = 1_000;
+/// Most bytes that are listed of the arguments of such a call, and of what was wrong with it.
+pub const MAX_SHOWN_ARGUMENT_BYTES: usize = 1_000;
