@@ -47,3 +47,12 @@ CREATE INDEX runs_by_error ON runs (environment_id, error_group, id) WHERE error
 
 -- Lists of replays.
 CREATE INDEX runs_that_replay ON runs (environment_id, id) WHERE is_replay = 1;
+
+-- What comparisons of replays overlook and allow: rules by task, as JSON.
+CREATE TABLE replay_rules (
+    environment_id TEXT   NOT NULL PRIMARY KEY REFERENCES environments (id),
+    rules          TEXT   NOT NULL,
+    updated_at     BIGINT NOT NULL
+);
+-- The rules of the environment when the backtest was asked for. NULL: there were none yet.
+ALTER TABLE backtests ADD COLUMN rules TEXT;

@@ -126,6 +126,9 @@ pub struct BacktestItem {
     /// which recordings are kept, or none could be replayed.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub untested: Vec<String>,
+    /// What was asked for, its times fixed: asked for again as it is, it is the same backtest. Not in lists.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub request: Option<Box<BacktestRequest>>,
 }
 
 /// `GET /api/v1/backtests`

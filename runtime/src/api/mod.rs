@@ -72,7 +72,7 @@ pub use queues::{
 pub use rate::RateProblem;
 pub use realtime::{RealtimeRun, ShapeMessage};
 pub use recordings::{RecordedEnd, RecordedError, RecordingFile, RerunReport, RerunStep};
-pub use replay_rules::{ReplayRules, TaskReplayRules};
+pub use replay_rules::{ReplayRules, ReplayRulesItem, ReplayRulesRequest, TaskReplayRules};
 pub use replays::{
     ChildrenPolicy, HttpStub, ReplayAnswer, ReplayMode, ReplayOptions, ReplayReport, ReplayStubs, UnmatchedPolicy,
     VariablesPolicy,

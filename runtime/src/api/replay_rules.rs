@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use super::serialize_instant_option;
 
 /// Rules by task. Those of `*` hold for all tasks: lists are joined with those of the task, and a single value
 /// of the task counts before that of `*`.
@@ -44,4 +47,25 @@ pub struct TaskReplayRules {
     /// The most CPU time, as a multiple of then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_cpu_factor: Option<f64>,
+}
+
+/// `PUT /api/v1/replay-rules`
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayRulesRequest {
+    /// By task; none at all delete what is stored.
+    #[schema(value_type = BTreeMap<String, TaskReplayRules>)]
+    pub rules: ReplayRules,
+}
+
+/// The rules of an environment.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplayRulesItem {
+    /// By task.
+    #[schema(value_type = BTreeMap<String, TaskReplayRules>)]
+    pub rules: ReplayRules,
+    /// When they were stored last. Absent where there are none.
+    #[serde(serialize_with = "serialize_instant_option", skip_serializing_if = "Option::is_none", default)]
+    pub updated_at: Option<Timestamp>,
 }

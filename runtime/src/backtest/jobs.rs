@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::door::Door;
 use super::judge::{Bench, Judged};
-use super::plan::{Amount, Plan, Scope, check_how, check_min_known, rules_of};
+use super::plan::{Amount, Plan, Scope, check_how, check_min_known};
 use super::replay::ReplayError;
 use super::rules::RulesError;
 use super::stored::{NotReplayable, StoredRuns};
@@ -141,7 +141,7 @@ impl Backtests {
         wanted: Wanted,
     ) -> Result<(Judged, Arc<Deployment>), BacktestError> {
         let Wanted { target, version, payload, mode, options } = wanted;
-        let rules = Arc::new(rules_of(&options)?);
+        let rules = Arc::new(self.rules(environment, None, &options).await?);
         let _inside = self.door.enter_from_outside().await?;
         let source = self.storage.run(environment, run).await?.ok_or(BacktestError::NoSuchRun)?;
         let named = match version {
@@ -168,6 +168,7 @@ impl Backtests {
         let now = self.clock.now();
         let amount = Amount::check(request.last, request.sample)?;
         check_how(request.mode, &request.options)?;
+        let rules = self.rules_to_keep(environment, &request.options).await?;
         let gate = match request.gate {
             Some(Gate { allow, min_known }) => {
                 Some(GateRule { allowed: allow, min_known: check_min_known(min_known)? })
@@ -192,6 +193,7 @@ impl Backtests {
             planned: planned as u64,
             pages,
             gate,
+            rules,
             created_at: now,
         };
         match self.storage.insert_backtest(new, limits::MAX_PENDING_BACKTESTS).await? {

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 
 use super::compare::compare;
 use super::jobs::{BacktestError, Backtests};
-use super::plan::rules_of;
 use super::replay::{Options, ReplayError, Replayer, Target};
 use super::rules::Rules;
 use super::source::{Source, Sources};
@@ -24,7 +23,7 @@ use crate::model::verdict::Verdict;
 use crate::runs::TriggerError;
 use crate::sandbox::context::Deployment as DeploymentContext;
 use crate::sandbox::tape;
-use crate::storage::{self, Backtest, Deployment, StoredReplay};
+use crate::storage::{self, Deployment, PendingBacktest, StoredReplay};
 
 /// How often the replay of a run is tried alone for which its neighbours left too little.
 const TRIES_ALONE: u32 = 2;
@@ -181,7 +180,12 @@ impl Backtests {
         }
     }
 
-    pub(super) async fn bench(&self, backtest: &Backtest, request: &BacktestRequest) -> Result<Bench, BacktestError> {
+    pub(super) async fn bench(
+        &self,
+        pending: &PendingBacktest,
+        request: &BacktestRequest,
+    ) -> Result<Bench, BacktestError> {
+        let backtest = &pending.backtest;
         let environment = backtest.environment;
         let how = (request.mode, &request.options);
         let version = self.version(environment, self.deployment(backtest.deployment).await?, how).await?;
@@ -189,7 +193,7 @@ impl Backtests {
             Some(against) => Some(self.version(environment, self.deployment(against).await?, how).await?),
             None => None,
         };
-        let rules = Arc::new(rules_of(&request.options)?);
+        let rules = Arc::new(self.rules(environment, pending.rules.as_deref(), &request.options).await?);
         Ok(Bench { environment, version, against, rules })
     }
 

@@ -20,6 +20,7 @@ pub mod forward;
 mod gate;
 pub mod jobs;
 pub mod judge;
+pub mod noise;
 mod plan;
 pub mod policy;
 pub mod replay;

@@ -98,6 +98,8 @@ impl Backtests {
                 let ids = selection::run_ids(ids)?;
                 let mut runs: Vec<RunId> = ids.iter().filter_map(|id| id.parse().ok()).collect();
                 runs.sort_unstable_by(|one, other| other.cmp(one));
+                // For whoever wants the same once more.
+                request.run_ids = Some(ids);
                 return Ok(planned(request, spread(&runs, amount.sample)));
             }
             (Some(filter), None) => request.filter = Some(selection::fixed(filter, self.clock.now())?),

@@ -60,7 +60,7 @@ impl Backtests {
         if runs.is_empty() {
             return self.complete(backtest, &request).await;
         }
-        let bench = self.bench(backtest, &request).await?;
+        let bench = self.bench(pending, &request).await?;
         let replays = tokio::select! {
             is_over = self.until_over(backtest) => return is_over,
             replays = self.replay_all(&bench, backtest.id, runs) => replays?,

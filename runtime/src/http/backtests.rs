@@ -114,7 +114,10 @@ pub(super) async fn retrieve(
     Segments(backtest): Segments<String>,
 ) -> Result<Json<BacktestItem>> {
     let backtest = find(&server, &caller, &backtest).await?;
-    json(item(&server.storage, backtest).await?)
+    let request = server.storage.backtest_request(backtest.environment, backtest.id).await?;
+    // One of an earlier version may say what this one does not know.
+    let request = request.and_then(|text| serde_json::from_str(&text).ok());
+    json(BacktestItem { request, ..item(&server.storage, backtest).await? })
 }
 
 /// Stops a backtest. What it has found stays.
@@ -259,6 +262,7 @@ async fn item(storage: &Storage, backtest: Backtest) -> Result<BacktestItem> {
         is_open: backtest.is_open,
         reason: backtest.reason,
         untested: backtest.untested,
+        request: None,
     })
 }
 

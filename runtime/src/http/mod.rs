@@ -27,6 +27,7 @@ mod packets;
 mod queues;
 mod rate;
 mod realtime;
+mod replay_rules;
 mod rerun;
 mod routes;
 mod runs;

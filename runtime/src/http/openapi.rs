@@ -20,8 +20,8 @@ use utoipa::openapi::{
 use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
 
 use super::{
-    admin, backtests, batches, bulk, changes, deployments, health, packets, queues, realtime, rerun, runs, schedules,
-    session, statistics, streams, tokens, trace, trigger, variables, waitpoints,
+    admin, backtests, batches, bulk, changes, deployments, health, packets, queues, realtime, replay_rules, rerun,
+    runs, schedules, session, statistics, streams, tokens, trace, trigger, variables, waitpoints,
 };
 use crate::api::{BatchItemRequest, ErrorBody, ShapeMessage};
 
@@ -48,6 +48,7 @@ use crate::api::{BatchItemRequest, ErrorBody, ShapeMessage};
         packets::upload_link, packets::download_link, packets::of_run, packets::upload, packets::download,
         queues::list, queues::retrieve, queues::pause, queues::override_limit, queues::reset_limit,
         realtime::run, realtime::tags, realtime::batch,
+        replay_rules::show, replay_rules::put,
         rerun::recording, rerun::rerun, rerun::calls, rerun::context,
         runs::list, runs::count, runs::retrieve, runs::result, runs::events, runs::logs, runs::cancel,
         schedules::create, schedules::list, schedules::retrieve, schedules::update, schedules::activate,

@@ -10,7 +10,7 @@ use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use super::{
     Server, admin, backtests, batches, bulk, changes, deployments, error, health, openapi, packets, queues, realtime,
-    rerun, runs, schedules, session, statistics, streams, tokens, trace, trigger, variables, waitpoints,
+    replay_rules, rerun, runs, schedules, session, statistics, streams, tokens, trace, trigger, variables, waitpoints,
 };
 use crate::model::limits;
 
@@ -123,6 +123,7 @@ fn queues_and_bulk() -> Router<Arc<Server>> {
         .route("/api/v1/queues/{queue}/pause", post(queues::pause))
         .route("/api/v1/queues/{queue}/concurrency/override", post(queues::override_limit))
         .route("/api/v1/queues/{queue}/concurrency/reset", post(queues::reset_limit))
+        .route("/api/v1/replay-rules", get(replay_rules::show).put(replay_rules::put))
         .route("/api/v1/backtests", get(backtests::list).post(backtests::create))
         .route("/api/v1/backtests/{backtest}", get(backtests::retrieve).delete(backtests::delete))
         .route("/api/v1/backtests/{backtest}/abort", post(backtests::abort))

@@ -28,6 +28,8 @@ pub struct PendingBacktest {
     pub request: String,
     /// Whether its runs were chosen when it was asked for ([`Storage::backtest_page`]).
     pub is_planned: bool,
+    /// The rules of its environment when it was asked for, as JSON; `None`: an earlier version asked.
+    pub rules: Option<String>,
 }
 
 /// What a step of a backtest has found.
@@ -77,19 +79,20 @@ impl Storage {
         let gate = concat!(
             "SELECT ",
             backtest_columns!(),
-            ", request, is_planned FROM backtests WHERE status = 'pending' AND allowed IS NOT NULL
+            ", request, is_planned, rules FROM backtests WHERE status = 'pending' AND allowed IS NOT NULL
               ORDER BY turn, id LIMIT 1"
         );
         let other = concat!(
             "SELECT ",
             backtest_columns!(),
-            ", request, is_planned FROM backtests WHERE status = 'pending' ORDER BY turn, id LIMIT 1"
+            ", request, is_planned, rules FROM backtests WHERE status = 'pending' ORDER BY turn, id LIMIT 1"
         );
         self.read(move |tx| {
             for sql in [gate, other] {
                 let found = tx.row(sql, &[], |row| {
                     let backtest = read_backtest(row)?;
-                    Ok(PendingBacktest { backtest, request: row.column()?, is_planned: row.column()? })
+                    let (request, is_planned, rules) = (row.column()?, row.column()?, row.column()?);
+                    Ok(PendingBacktest { backtest, request, is_planned, rules })
                 })?;
                 if found.is_some() {
                     return Ok(found);

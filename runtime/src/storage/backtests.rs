@@ -31,6 +31,8 @@ pub struct NewBacktest {
     pub pages: Option<Vec<Vec<RunId>>>,
     /// Whether the version is promoted at the end.
     pub gate: Option<GateRule>,
+    /// The rules that its environment has now, as JSON.
+    pub rules: String,
     /// When it was asked for.
     pub created_at: Timestamp,
 }
@@ -122,13 +124,13 @@ impl Storage {
     pub async fn insert_backtest(&self, new: NewBacktest, most_pending: u64) -> Result<bool, Error> {
         let pending = "SELECT COUNT(*) FROM backtests WHERE environment_id = ?1 AND status = 'pending'";
         let insert = "INSERT INTO backtests (id, environment_id, status, deployment_id, against_id, request, planned,
-                                             is_planned, created_at, allowed, min_known, decided_seq, turn)
-                      VALUES (?1, ?2, 'pending', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
+                                             is_planned, created_at, allowed, min_known, decided_seq, rules, turn)
+                      VALUES (?1, ?2, 'pending', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,
                               COALESCE((SELECT MAX(b.turn) FROM backtests b WHERE b.status = 'pending'), 0) + 1)";
         let add_page = "INSERT INTO backtest_pages (backtest_id, oldest, runs) VALUES (?1, ?2, ?3)";
         self.writer
             .write(move |tx| {
-                let NewBacktest { id, environment, deployment, against, request, planned, pages, gate, created_at } =
+                let NewBacktest { id, environment, deployment, against, request, planned, pages, gate, rules, .. } =
                     &new;
                 let count: u64 = tx.row(pending, values![*environment], |row| row.column())?.unwrap_or(0);
                 if count >= most_pending {
@@ -149,10 +151,11 @@ impl Storage {
                     request,
                     *planned,
                     is_planned,
-                    *created_at,
+                    new.created_at,
                     allowed,
                     min_known,
                     decided,
+                    rules,
                 ];
                 tx.execute(insert, what)?;
                 for page in pages.iter().flatten() {
@@ -178,6 +181,12 @@ impl Storage {
             " FROM backtests WHERE id = ?1 AND environment_id = ?2 AND is_deleted = 0"
         );
         self.read(move |tx| tx.row(sql, values![id, environment], read_backtest)).await
+    }
+
+    /// What was asked for with a backtest of an environment, as JSON.
+    pub async fn backtest_request(&self, environment: EnvironmentId, id: BacktestId) -> Result<Option<String>, Error> {
+        let sql = "SELECT request FROM backtests WHERE id = ?1 AND environment_id = ?2 AND is_deleted = 0";
+        self.read(move |tx| tx.row(sql, values![id, environment], |row| row.column())).await
     }
 
     /// Backtests of an environment, newest first.

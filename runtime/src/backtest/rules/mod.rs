@@ -33,12 +33,14 @@
 //! Lists of `*` and of the task are joined; single values of the task count before those of `*`.
 
 mod effect;
+mod join;
 mod path;
 
 use std::collections::BTreeMap;
 
 pub use effect::EffectPattern;
 pub(in crate::backtest) use effect::host_of;
+pub use join::join;
 pub use path::{Path, Pattern, Step};
 
 use crate::api::{ReplayRules, TaskReplayRules};

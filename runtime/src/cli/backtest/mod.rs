@@ -314,6 +314,7 @@ mod tests {
             is_open: None,
             reason: None,
             untested: Vec::new(),
+            request: None,
         }
     }
 
