@@ -50,6 +50,34 @@ pub struct Both<T> {
     pub now: T,
 }
 
+/// `GET /api/v1/runs/{runId}/comparison`: two runs that were done for real.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunComparison {
+    /// The runs.
+    #[serde(flatten)]
+    pub sides: Both<RunSide>,
+    /// How they differ.
+    pub comparison: Comparison,
+    /// What was not compared, and why: sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// One of two runs that are compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunSide {
+    /// The run.
+    pub run_id: String,
+    /// Its task.
+    pub task_identifier: String,
+    /// The version that it ran on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Whether its calls are on record.
+    pub is_recorded: bool,
+}
+
 /// The first items of a list, and how many more there are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Listed<T> {

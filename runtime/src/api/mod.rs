@@ -52,7 +52,7 @@ pub use changes::{
 };
 pub use comparison::{
     Both, Change, ChildChanges, Comparison, EffectCall, EffectChange, EffectChanges, EffectMove, End, Listed, LogLines,
-    Used,
+    RunComparison, RunSide, Used,
 };
 pub use deployments::{
     DeployReceipt, DeploymentItem, DeploymentPage, PromoteReceipt, RUNTIME, RUNTIME_VERSION, RetryItem, TaskItem,
@@ -74,8 +74,8 @@ pub use realtime::{RealtimeRun, ShapeMessage};
 pub use recordings::{RecordedEnd, RecordedError, RecordingFile, RerunReport, RerunStep};
 pub use replay_rules::{ReplayRules, ReplayRulesItem, ReplayRulesRequest, TaskReplayRules};
 pub use replays::{
-    ChildrenPolicy, HttpStub, ReplayAnswer, ReplayMode, ReplayOptions, ReplayReport, ReplayStubs, UnmatchedPolicy,
-    VariablesPolicy,
+    ChildrenPolicy, HttpStub, ReplayAnswer, ReplayEnd, ReplayLine, ReplayMode, ReplayOptions, ReplayReport,
+    ReplayStubs, UnmatchedPolicy, VariablesPolicy,
 };
 pub use runs::{
     AwaitedItem, EnvironmentRef, EventItem, EventList, LogItem, LogPage, Pagination, RelatedRun, RelatedRuns,

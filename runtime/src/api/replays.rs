@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::{Comparison, ReplayRules};
+use super::{Comparison, ReplayRules, SerializedError};
 use crate::model::replay;
 
 macro_rules! word {
@@ -153,4 +154,39 @@ pub struct ReplayReport {
     /// Why there is no comparison.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// How the replay ended, where it was executed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub now: Option<ReplayEnd>,
+}
+
+/// How a replay ended: the whole of what a comparison shows cut. The values of variables are left out.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplayEnd {
+    /// What it returned, where it completed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub output: Option<Box<RawValue>>,
+    /// Whether it returned more than 1 MiB, which is left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub output_is_cut: bool,
+    /// Why it did not complete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<SerializedError>,
+    /// What it wrote into its log: the first 1,000 lines, 256 KiB together at most.
+    pub logs: Vec<ReplayLine>,
+    /// Whether it wrote more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub logs_are_cut: bool,
+}
+
+/// A line of the log of a replay. It has no time: that of a replay says nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReplayLine {
+    /// `trace`, `debug`, `info`, `warn` or `error`.
+    pub level: String,
+    /// `task`, `stdout` or `stderr`.
+    pub source: String,
+    /// The text.
+    pub message: String,
 }

@@ -66,7 +66,7 @@ pub fn write(original: &Original, redact: bool) -> Result<RecordingFile, FileErr
     let without_secrets = redact.then(|| redacted(journal, &mask)).transpose();
     let without_secrets = without_secrets.map_err(|fault| invalid("journal", fault))?;
     let journal = without_secrets.as_ref().unwrap_or(journal);
-    let raw = |field, text: &str| raw(field, text, &mask);
+    let raw = |field, text: &str| masked_json(field, text, &mask);
     let texts = [source.payload.len(), seen.metadata.len(), source.metadata.as_ref().map_or(0, String::len)];
     if texts.iter().sum::<usize>() + BASE64.encode_len(journal.len()) > MAX_RECORDING_FILE_BYTES {
         return Err(FileError::TooLarge);
@@ -117,7 +117,7 @@ impl Censor for Mask {
 }
 
 /// A JSON text without what is masked. Numbers stay as they are.
-fn raw(field: &'static str, text: &str, mask: &Mask) -> Result<Box<RawValue>, FileError> {
+pub(super) fn masked_json(field: &'static str, text: &str, mask: &Mask) -> Result<Box<RawValue>, FileError> {
     let text = match mask.censored(text) {
         None => text.to_owned(),
         Some(_) => {

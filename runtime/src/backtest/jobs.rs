@@ -10,8 +10,10 @@ use super::judge::{Bench, Judged};
 use super::plan::{Amount, Plan, Scope, check_how, check_min_known};
 use super::replay::ReplayError;
 use super::rules::RulesError;
+use super::services::Lines;
+use super::shown::shown_end;
 use super::stored::{NotReplayable, StoredRuns};
-use crate::api::{BacktestRequest, Gate, ReplayMode, ReplayOptions};
+use crate::api::{BacktestRequest, Gate, ReplayEnd, ReplayMode, ReplayOptions};
 use crate::clock::Clock;
 use crate::context::AttemptLimits;
 use crate::model::id::{BacktestId, DeploymentId, EnvironmentId, RunId};
@@ -60,6 +62,9 @@ pub enum BacktestError {
     /// The run cannot be executed again.
     #[error("the run cannot be replayed: {0}")]
     NotReplayable(String),
+    /// The run cannot be compared with another.
+    #[error("the runs cannot be compared: {0}")]
+    NotComparable(String),
     /// It is over.
     #[error("the backtest is over already")]
     Over,
@@ -139,7 +144,7 @@ impl Backtests {
         environment: EnvironmentId,
         run: RunId,
         wanted: Wanted,
-    ) -> Result<(Judged, Arc<Deployment>), BacktestError> {
+    ) -> Result<Replayed, BacktestError> {
         let Wanted { target, version, payload, mode, options } = wanted;
         let rules = Arc::new(self.rules(environment, None, &options).await?);
         let _inside = self.door.enter_from_outside().await?;
@@ -149,10 +154,13 @@ impl Backtests {
             None => None,
         };
         let deployment = self.named_or_current(target, named, &source.task).await?;
-        let version = self.version(environment, deployment.clone(), (mode, &options)).await?;
+        let mut version = self.version(environment, deployment.clone(), (mode, &options)).await?;
+        let lines = Lines::default();
+        version.replayer = version.replayer.keeping(lines.clone());
         let bench = Bench { environment, version, against: None, rules };
-        let judged = self.judge(&bench, run, payload.map(Arc::new)).await?;
-        Ok((judged, deployment))
+        let mut judged = self.judge(&bench, run, payload.map(Arc::new)).await?;
+        let now = judged.now.take().map(|now| shown_end(*now, lines.taken()));
+        Ok(Replayed { judged, deployment, now })
     }
 
     /// Stores a backtest; it begins at once.
@@ -245,6 +253,17 @@ impl Backtests {
             BacktestDeleted::Missing => Err(BacktestError::NoSuchBacktest),
         }
     }
+}
+
+/// What came of the replay of one run.
+#[derive(Debug)]
+pub struct Replayed {
+    /// How it compares.
+    pub judged: Judged,
+    /// On what it was executed.
+    pub deployment: Arc<Deployment>,
+    /// How it ended, where it was executed.
+    pub now: Option<ReplayEnd>,
 }
 
 /// How one run is to be replayed.

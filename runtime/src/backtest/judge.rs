@@ -45,6 +45,8 @@ pub struct Judged {
     pub is_troubled: bool,
     /// Whether that was for want of what others had at the time.
     pub is_crowded_out: bool,
+    /// What was seen of the replay, where there was one.
+    pub now: Option<Box<Observed>>,
 }
 
 /// A version, ready to be replayed on.
@@ -113,7 +115,7 @@ impl Backtests {
     }
 
     fn stored(&self, backtest: BacktestId, source: RunId, judged: Judged) -> StoredReplay {
-        let Judged { task, verdict, comparison, note, is_troubled, is_crowded_out: _ } = judged;
+        let Judged { task, verdict, comparison, note, is_troubled, is_crowded_out: _, now: _ } = judged;
         let sealed = |comparison| self.sources.sealed_comparison(backtest, source, comparison);
         StoredReplay { source, task, verdict, is_troubled, comparison: comparison.as_ref().map(sealed), note }
     }
@@ -158,8 +160,8 @@ impl Backtests {
             Err(judged) => return Ok(*judged),
         };
         let comparison = compare(&then, &now, bench.rules.task(&task));
-        let (verdict, comparison) = (comparison.verdict, Some(comparison));
-        Ok(Judged { task, verdict, comparison, note: None, is_troubled: false, is_crowded_out: false })
+        let (verdict, comparison, now) = (comparison.verdict, Some(comparison), Some(Box::new(now)));
+        Ok(Judged { task, verdict, comparison, note: None, is_troubled: false, is_crowded_out: false, now })
     }
 
     /// Why the version does not take the payload.
@@ -313,6 +315,6 @@ impl Bench {
 
 impl Judged {
     fn without(task: String, verdict: Verdict, note: String) -> Self {
-        Self { task, verdict, comparison: None, note: Some(note), is_troubled: false, is_crowded_out: false }
+        Self { task, verdict, comparison: None, note: Some(note), is_troubled: false, is_crowded_out: false, now: None }
     }
 }

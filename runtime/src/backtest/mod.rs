@@ -11,6 +11,7 @@
 //! [`compare`] decides what differs and what it comes to, as [`rules`] tell it to look; [`report`] writes it
 //! down. These three are pure: no clock, no I/O, no `async`.
 
+mod beside;
 mod calls;
 pub mod children;
 pub mod compare;
@@ -28,6 +29,7 @@ pub mod report;
 pub mod rerun;
 pub mod rules;
 mod services;
+mod shown;
 pub mod source;
 mod steps;
 pub mod stored;

@@ -11,7 +11,7 @@ use dacapo_host_api::MetadataChange;
 use jiff::Timestamp;
 
 use super::children::{Nested, Place, Tree, UnderWay};
-use super::services::Said;
+use super::services::{Lines, Said};
 use super::source::{Source, Sources};
 use crate::context::{AttemptLimits, limits_with};
 use crate::model::attempt::{AttemptFacts, Outcome, Settlement, settle};
@@ -126,12 +126,19 @@ pub struct Replayer {
     sandbox: Arc<dyn Sandbox>,
     target: Target,
     options: Options,
+    /// Where the log of a replay is kept, but not that of the runs that are executed in it.
+    lines: Option<Lines>,
 }
 
 impl Replayer {
     /// One that executes on `target`.
     pub fn new(sandbox: Arc<dyn Sandbox>, target: Target, options: Options) -> Self {
-        Self { sandbox, target, options }
+        Self { sandbox, target, options, lines: None }
+    }
+
+    /// The same, which keeps the log of a replay.
+    pub(super) fn keeping(self, lines: Lines) -> Self {
+        Self { lines: Some(lines), ..self }
     }
 
     /// What the version does with the input of `source`, or with `payload` in its place.
@@ -166,6 +173,9 @@ impl Replayer {
         context.run.version.clone_from(&deployment.version);
         context.deployment = Some(deployment.clone());
         let said = said_by(source)?;
+        if let (Some(lines), 0) = (&self.lines, place.depth) {
+            said.keep(lines);
+        }
         let call = self.target.call(source, context, Journal::off())?;
         let activity = call.activity.clone();
         let tape = self.tape(source, (&said, &activity), &place)?;

@@ -7,22 +7,59 @@ use serde_json::{Map, Value};
 
 use crate::api;
 use crate::edits;
+use crate::model::limits::{MAX_SHOWN_LINES, MAX_SHOWN_LINES_BYTES};
 use crate::model::replay::LogCounts;
 
 /// What a guest has said so far. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Said(Arc<Mutex<State>>);
 
+/// The first lines of a log, for whoever asked for the replay. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Lines(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// Level, source and text.
+    pub(super) lines: Vec<(Level, LogSource, String)>,
+    /// Whether there were more.
+    pub(super) is_cut: bool,
+    bytes: usize,
+}
+
+impl Lines {
+    /// The lines, which are given away.
+    pub(super) fn taken(&self) -> Kept {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn add(&self, level: Level, source: LogSource, message: String) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.bytes = kept.bytes.saturating_add(message.len());
+        kept.is_cut |= kept.lines.len() == MAX_SHOWN_LINES || kept.bytes > MAX_SHOWN_LINES_BYTES;
+        if !kept.is_cut {
+            kept.lines.push((level, source, message));
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     logs: LogCounts,
+    /// Where lines are kept, if they are wanted.
+    lines: Option<Lines>,
     metadata: Map<String, Value>,
 }
 
 impl Said {
     /// Nothing yet; the metadata are these, a JSON object.
     pub(super) fn new(metadata: Option<&str>) -> Self {
-        Self(Arc::new(Mutex::new(State { logs: LogCounts::default(), metadata: edits::parsed(metadata) })))
+        Self(Arc::new(Mutex::new(State { metadata: edits::parsed(metadata), ..State::default() })))
+    }
+
+    /// Keeps the lines of its log from now on.
+    pub(super) fn keep(&self, lines: &Lines) {
+        self.lock().lines = Some(lines.clone());
     }
 
     /// Its log lines.
@@ -52,7 +89,8 @@ impl Services for Said {
         if entry.source == LogSource::Host {
             return;
         }
-        let logs = &mut self.lock().logs;
+        let mut state = self.lock();
+        let logs = &mut state.logs;
         let count = match entry.level {
             Level::Trace => &mut logs.trace,
             Level::Debug => &mut logs.debug,
@@ -61,6 +99,9 @@ impl Services for Said {
             Level::Error => &mut logs.error,
         };
         *count += 1;
+        if let Some(lines) = &state.lines {
+            lines.add(entry.level, entry.source, entry.message);
+        }
     }
 
     fn span_opened(&mut self, _: SpanOpened) {}

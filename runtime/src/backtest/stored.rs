@@ -14,11 +14,12 @@ use crate::context::{AttemptLimits, SettingsCache, context_of};
 use crate::model::attempt::Usage;
 use crate::model::id::{BacktestId, EnvironmentId, RunId};
 use crate::model::mask::Mask;
-use crate::model::replay::{Observed, ObservedEnd};
+use crate::model::replay::{Effect, LogCounts, Observed, ObservedEnd};
 use crate::model::run::{Run, Status};
 use crate::model::task::TaskDefinition;
 use crate::sandbox::context::Context;
 use crate::sandbox::recording::Recording;
+use crate::sandbox::world::HostFault;
 use crate::secrets::{ServerKey, comparison_owner, journal_owner};
 use crate::storage::{self, Deployment, Storage, StoredReplay, StoredSource};
 
@@ -113,8 +114,6 @@ impl StoredRuns {
         let secrets = self.secrets(environment, &recording).await?;
         let StoredSource { run, payload, metadata, logs, .. } = stored;
         let payload = api::plain_json(&payload).map_err(|error| NotReplayable::because(error.to_string()))?;
-        let usage = Usage { cpu: run.cpu, wall: wall_of(&run), peak_memory_bytes: run.peak_memory_bytes };
-        let seen = run.metadata.clone().unwrap_or_else(|| "{}".into());
         let source = Source {
             context,
             payload: Arc::new(payload),
@@ -122,20 +121,35 @@ impl StoredRuns {
             machine: run.machine,
             max_duration_seconds: run.max_duration_seconds,
             recording: Arc::new(recording),
-            observed: Observed {
-                end,
-                effects,
-                children: Vec::new(),
-                logs,
-                metadata: seen,
-                metadata_digest,
-                usage,
-                new_variables: Vec::new(),
-                secrets,
-            },
+            observed: observed(&run, (end, effects), logs, (metadata_digest, secrets)),
         };
         let (version, component) = (deployment.version.to_string(), deployment.digest);
         Ok(Original { source, version, component, journal, is_redacted: false })
+    }
+
+    /// A run whose code came to an end, as far as it is known what it did.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such run, its code did not come to an end, or storage fails.
+    pub(super) async fn seen(&self, environment: EnvironmentId, run: RunId) -> Result<Seen, NotReplayable> {
+        let stored = self.storage.source(environment, run).await?.ok_or(NotReplayable::NoSuchRun)?;
+        let end = end_of(&stored.run)?;
+        let read = self.journal(&stored).and_then(|journal| {
+            let damaged = |fault: HostFault| NotReplayable::because(fault.to_string());
+            let recording = Recording::read(&journal).map_err(damaged)?;
+            let effects = effects_of(&recording).map_err(damaged)?;
+            Ok((recording, effects))
+        });
+        let (recording, effects, not_recorded) = match read {
+            Ok((recording, effects)) => (recording, effects, None),
+            Err(NotReplayable::NoRecording(why)) => (Recording::default(), Vec::new(), Some(why)),
+            Err(error) => return Err(error),
+        };
+        let secrets = self.secrets(environment, &recording).await?;
+        let StoredSource { run, logs, .. } = stored;
+        let observed = observed(&run, (end, effects), logs, (recording.metadata_digest(), secrets));
+        Ok(Seen { run, observed, not_recorded })
     }
 
     /// The values of the variables that the run saw, and of those that its environment has now.
@@ -231,6 +245,36 @@ impl Sources for OfEnvironment {
             Err(NotReplayable::Host(error)) => Err(error),
             Err(NotReplayable::Storage(error)) => Err(error.to_string()),
         }
+    }
+}
+
+/// A run whose code came to an end.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// The run.
+    pub(super) run: Run,
+    /// What is known of what it did.
+    pub(super) observed: Observed,
+    /// Why its calls are not known, where they are not.
+    pub(super) not_recorded: Option<String>,
+}
+
+fn observed(
+    run: &Run,
+    (end, effects): (ObservedEnd, Vec<Effect>),
+    logs: LogCounts,
+    (metadata_digest, secrets): (u64, Mask),
+) -> Observed {
+    Observed {
+        end,
+        effects,
+        children: Vec::new(),
+        logs,
+        metadata: run.metadata.clone().unwrap_or_else(|| "{}".into()),
+        metadata_digest,
+        usage: Usage { cpu: run.cpu, wall: wall_of(run), peak_memory_bytes: run.peak_memory_bytes },
+        new_variables: Vec::new(),
+        secrets,
     }
 }
 

@@ -22,7 +22,7 @@ use super::{Server, cursor};
 use crate::api::{
     self, BacktestItem, BacktestList, BacktestReplay, BacktestReplays, BacktestRequest, Gate, ReplayMode, ReplayReport,
 };
-use crate::backtest::jobs::{BacktestError, Backtests, Wanted};
+use crate::backtest::jobs::{BacktestError, Backtests, Replayed, Wanted};
 use crate::backtest::judge::Judged;
 use crate::backtest::policy;
 use crate::backtest::report::{Format, Report, ReportRow, Summary};
@@ -48,7 +48,9 @@ impl From<BacktestError> for ApiError {
             BacktestError::Selection(error) => error.into(),
             BacktestError::NoSuchRun => Self::not_found("Run not found"),
             BacktestError::NoSuchBacktest => not_found(),
-            error @ BacktestError::NotReplayable(_) => Self::unprocessable(error.to_string()),
+            error @ (BacktestError::NotReplayable(_) | BacktestError::NotComparable(_)) => {
+                Self::unprocessable(error.to_string())
+            }
             BacktestError::Over | BacktestError::Pending => Self::conflict(error.to_string()),
             BacktestError::TooMany => Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_backtests", error.to_string()),
             BacktestError::Full => Self::busy("too_many_replays", error.to_string()),
@@ -210,8 +212,9 @@ pub(super) async fn report(
 /// Replays a run in the sandbox: the answer to a replay in another mode than `live`.
 pub(super) async fn replay_one(server: &Server, caller: &Caller, run: RunId, wanted: Wanted) -> Result<ReplayReport> {
     let mode = wanted.mode.unwrap_or(ReplayMode::Sandbox);
-    let (judged, deployment) = server.backtests.replay_one(caller.environment.id, run, wanted).await?;
-    let Judged { task, verdict, comparison, note, is_troubled: _, is_crowded_out: _ } = judged;
+    let replayed = server.backtests.replay_one(caller.environment.id, run, wanted).await?;
+    let Replayed { judged, deployment, now } = replayed;
+    let Judged { task, verdict, comparison, note, is_troubled: _, is_crowded_out: _, now: _ } = judged;
     Ok(ReplayReport {
         source_run_id: run.to_string(),
         task_identifier: task,
@@ -220,6 +223,7 @@ pub(super) async fn replay_one(server: &Server, caller: &Caller, run: RunId, wan
         verdict: verdict.as_str().into(),
         comparison,
         note,
+        now,
     })
 }
 

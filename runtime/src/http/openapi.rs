@@ -49,7 +49,7 @@ use crate::api::{BatchItemRequest, ErrorBody, ShapeMessage};
         queues::list, queues::retrieve, queues::pause, queues::override_limit, queues::reset_limit,
         realtime::run, realtime::tags, realtime::batch,
         replay_rules::show, replay_rules::put,
-        rerun::recording, rerun::rerun, rerun::calls, rerun::context,
+        rerun::recording, rerun::rerun, rerun::calls, rerun::context, rerun::comparison,
         runs::list, runs::count, runs::retrieve, runs::result, runs::events, runs::logs, runs::cancel,
         schedules::create, schedules::list, schedules::retrieve, schedules::update, schedules::activate,
         schedules::deactivate, schedules::delete, schedules::timezones,

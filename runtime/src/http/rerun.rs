@@ -11,7 +11,7 @@ use super::body::{Params, Segments, json};
 use super::error::{ApiError, Result};
 use super::openapi::{ChangeErrors, ReadErrors};
 use super::runs::find;
-use crate::api::{CallList, RecordingFile, RerunReport, RunContext};
+use crate::api::{CallList, RecordingFile, RerunReport, RunComparison, RunContext};
 use crate::backtest::file::FileError;
 use crate::backtest::forward::ForwardError;
 use crate::backtest::jobs::BacktestError;
@@ -112,6 +112,34 @@ pub(super) async fn context(
         Err(BacktestError::NotReplayable(why)) => Err(ApiError::unprocessable(format!("there is no context: {why}"))),
         context => json(context?),
     }
+}
+
+/// How a run differs from another one that was done before, mostly the run that it replays.
+///
+/// Both were done for real. What they asked for is compared where both are on record, and how they ended in any case; the
+/// stored rules of the environment hold.
+#[utoipa::path(
+    get, path = "/api/v1/runs/{run}/comparison", tag = "Runs",
+    params(("with" = Option<String>, Query, description = "The run of then: `run_…`; default: the run that this one replays")),
+    responses(
+        (status = 200, body = RunComparison, description = "How they differ"),
+        (status = 422, body = crate::api::ErrorBody, description = "The code of one of them did not come to an end"),
+        ReadErrors,
+    ),
+)]
+pub(super) async fn comparison(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Segments(run): Segments<String>,
+    params: Params,
+) -> Result<Json<RunComparison>> {
+    params.only(&["with"])?;
+    let run = find(&server, &caller, &run).await?;
+    let then = match params.get("with") {
+        Some(with) => Some(find(&server, &caller, with).await?.id),
+        None => None,
+    };
+    json(server.backtests.beside(caller.environment.id, run.id, then).await?)
 }
 
 /// Executes a run again on its own version, with what it was answered then, and says whether it did the same.

@@ -109,6 +109,7 @@ fn run_changes() -> Router<Arc<Server>> {
         .route("/api/v1/runs/{run}/metadata", get(changes::metadata).put(changes::change_metadata))
         .route("/api/v1/runs/{run}/calls", get(rerun::calls))
         .route("/api/v1/runs/{run}/context", get(rerun::context))
+        .route("/api/v1/runs/{run}/comparison", get(rerun::comparison))
         .route("/api/v1/idempotencyKeys/{key}/reset", post(changes::reset_key))
 }
 

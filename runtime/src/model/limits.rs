@@ -245,6 +245,12 @@ pub const MAX_REPLAY_STUBS: usize = 1_000;
 pub const MAX_RECORDING_FILE_BYTES: usize = 64 * MIB;
 /// Most calls of a run that are shown at once.
 pub const MAX_SHOWN_STEPS: usize = 10_000;
+/// Most bytes of the output of a replay that is shown.
+pub const MAX_SHOWN_OUTPUT_BYTES: usize = MIB;
+/// Most lines of the log of a replay that are shown.
+pub const MAX_SHOWN_LINES: usize = 1_000;
+/// Most bytes of these.
+pub const MAX_SHOWN_LINES_BYTES: usize = 256 * KIB;
 /// Most calls of a run that reach beyond it and are listed.
 pub const MAX_SHOWN_CALLS: usize = 1_000;
 /// Most bytes that are listed of the arguments of such a call, and of what was wrong with it.
