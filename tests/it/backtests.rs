@@ -408,6 +408,7 @@ async fn the_turn_of_a_new_backtest_comes_after_those_that_are_under_way() {
         planned: 1,
         pages: None,
         gate: long.gate,
+        rules: "{}".into(),
         created_at: long.created_at,
     };
     assert!(storage.insert_backtest(new, 50).await.unwrap());

@@ -436,7 +436,7 @@ async fn a_run_is_tried_on_the_version_of_another_environment() {
     let payload = json!([{ "env": "NEW" }, { "http": site.url("127.0.0.1") }]);
     let body = json!({ "mode": "shadow", "payload": payload, "options": { "variables": "current" } });
     let here = app.post(&format!("/api/v1/runs/{}/replay", script.as_str().unwrap()), body.clone()).await.ok();
-    assert_eq!(here["comparison"]["newVariables"]["items"], json!([]), "{here:#}");
+    assert_eq!(here["comparison"].get("newVariables"), None, "{here:#}");
     assert_eq!(site.requests().len(), 0, "it is not allowed here");
     let there = replayed(&script, body).await.ok();
     assert_eq!(there["comparison"]["newVariables"]["items"], json!(["NEW"]), "{there:#}");

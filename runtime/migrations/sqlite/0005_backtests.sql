@@ -51,7 +51,7 @@ CREATE INDEX backtests_by_environment ON backtests (environment_id, id);
 CREATE INDEX backtests_pending ON backtests (turn, id) WHERE status = 'pending';
 CREATE INDEX backtests_pending_of ON backtests (environment_id) WHERE status = 'pending';
 CREATE INDEX backtests_ended ON backtests (completed_at) WHERE completed_at IS NOT NULL;
-CREATE INDEX backtests_deleted ON backtests (id) WHERE is_deleted = 1;
+CREATE INDEX backtests_deleted ON backtests (is_deleted, id) WHERE is_deleted = 1;
 
 -- The runs of a backtest that were chosen when it was asked for, newest first, some at a time.
 CREATE TABLE backtest_pages (

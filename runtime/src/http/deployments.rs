@@ -18,6 +18,7 @@ use crate::api::{
 use crate::backtest::policy::{self, Gating};
 use crate::deploy::{Promote, Target, Upload};
 use crate::model::id::EnvironmentId;
+use crate::model::limits;
 use crate::storage::{Deployed, Deployment, Place, Promotion};
 
 /// The contract's words for where a deployment is in its life.
@@ -102,7 +103,8 @@ async fn policy_for(
     match (of_environment, given) {
         (Some(own), Some(given)) => {
             let both = policy::stricter(&own, &given)?;
-            let is_stricter = both.allow < given.allow || both.last > given.last;
+            let last = |policy: &BacktestPolicy| policy.last.unwrap_or(limits::DEFAULT_BACKTEST_RUNS);
+            let is_stricter = both.allow < given.allow || last(&both) > last(&given);
             let has_other_rules = given.options.rules.is_some() && given.options.rules != both.options.rules;
             let remarks = [
                 (is_stricter, "the policy of the environment counts where it is stricter than `backtest`"),
