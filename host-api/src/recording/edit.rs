@@ -22,9 +22,14 @@ pub trait Censor {
 
     /// Where it stands in these bytes, or begins at their end: in ascending order, none of the places over another.
     fn places(&self, bytes: &[u8]) -> Vec<Range<usize>>;
+
+    /// Whether the environment variable of this name may be shown.
+    fn keeps(&self, _variable: &str) -> bool {
+        false
+    }
 }
 
-/// A journal without the values of environment variables, the values of headers and trailers of responses that are
+/// A journal without the values of environment variables that `censor` does not keep, the values of headers and trailers of responses that are
 /// secret by their names, secrets in the addresses that responses lead on to, and the URLs by which tokens are
 /// completed. What `censor` knows is left out of all texts that somebody else has made, too: of what the guest was told of
 /// itself, of arguments, bodies, results, refusals and metadata.
@@ -87,7 +92,12 @@ fn without_secrets<'a>(
     match header.kind {
         Kind::Context => rewritten(answer, |told: &mut Context| *told = redacted_context(told, censor)),
         Kind::Environment => rewritten(answer, |variables: &mut Vec<(String, String)>| {
-            variables.iter_mut().for_each(|(_, value)| *value = REDACTED.into());
+            for (name, value) in variables {
+                match censor.keeps(name) {
+                    true => censor_text(value, censor),
+                    false => *value = REDACTED.into(),
+                }
+            }
         }),
         Kind::Response => rewritten(answer, |got: &mut Got<Head>| redact_head(got, censor)),
         Kind::Trailers => rewritten(answer, |got: &mut Got<Option<Fields>>| redact_trailers(got, censor)),

@@ -5,6 +5,7 @@
 //! for.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,17 +54,47 @@ fn invalid(field: &'static str, problem: impl ToString) -> FileError {
     FileError::Invalid { field, problem: problem.to_string() }
 }
 
-/// The file of a run; with `redact`, without the secrets that are in its journal, and without the values of its variables
-/// wherever they turn up.
+/// What is left out of a file, wherever it turns up: the values of variables, but for those that are known to be none of
+/// anybody's secrets.
+#[derive(Debug, Clone)]
+pub struct Redaction {
+    mask: Mask,
+    plain: Arc<HashSet<String>>,
+}
+
+impl Redaction {
+    /// The values of all variables that the run saw, or that its environment has now.
+    pub fn of_all(original: &Original) -> Self {
+        Self { mask: original.source.observed.secrets.clone(), plain: Arc::default() }
+    }
+
+    /// The same but for the variables of these names; `now` are those of the environment.
+    ///
+    /// # Errors
+    ///
+    /// If the journal is damaged.
+    pub fn of_all_but(
+        plain: Arc<HashSet<String>>,
+        original: &Original,
+        now: &[(String, String)],
+    ) -> Result<Self, FileError> {
+        let seen = original.source.recording.variables().map_err(|fault| invalid("journal", fault))?;
+        let secret = seen.iter().chain(now).filter(|(name, _)| !plain.contains(name));
+        Ok(Self { mask: Mask::new(secret.map(|(_, value)| value.as_str())), plain })
+    }
+}
+
+/// The file of a run; with `redaction`, without the secrets that are in its journal, and without the values of its
+/// variables.
 ///
 /// # Errors
 ///
 /// If it would be too large, or the journal is damaged.
-pub fn write(original: &Original, redact: bool) -> Result<RecordingFile, FileError> {
+pub fn write(original: &Original, redaction: Option<&Redaction>) -> Result<RecordingFile, FileError> {
     let Original { source, version, component, journal, is_redacted } = original;
     let seen = &source.observed;
-    let mask = if redact { seen.secrets.clone() } else { Mask::default() };
-    let without_secrets = redact.then(|| redacted(journal, &mask)).transpose();
+    let mask = redaction.map(|redaction| redaction.mask.clone()).unwrap_or_default();
+    let without_secrets = redaction.map(|redaction| redacted(journal, redaction)).transpose();
     let without_secrets = without_secrets.map_err(|fault| invalid("journal", fault))?;
     let journal = without_secrets.as_ref().unwrap_or(journal);
     let raw = |field, text: &str| masked_json(field, text, &mask);
@@ -81,7 +112,7 @@ pub fn write(original: &Original, redact: bool) -> Result<RecordingFile, FileErr
     };
     Ok(RecordingFile {
         format: FORMAT,
-        redacted: redact || *is_redacted,
+        redacted: redaction.is_some() || *is_redacted,
         run_id: source.context.run.id.clone(),
         task_identifier: source.context.task.id.clone(),
         version: version.clone(),
@@ -101,6 +132,20 @@ pub fn write(original: &Original, redact: bool) -> Result<RecordingFile, FileErr
         },
         journal: BASE64.encode(journal),
     })
+}
+
+impl Censor for Redaction {
+    fn censored(&self, text: &str) -> Option<String> {
+        self.mask.censored(text)
+    }
+
+    fn places(&self, bytes: &[u8]) -> Vec<Range<usize>> {
+        self.mask.places(bytes)
+    }
+
+    fn keeps(&self, variable: &str) -> bool {
+        self.plain.contains(variable)
+    }
 }
 
 impl Censor for Mask {

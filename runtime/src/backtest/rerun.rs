@@ -4,7 +4,7 @@
 //! the guest is stopped. The code must be the component that the run ran on.
 
 use super::compare::compare;
-use super::file::{self, FileError};
+use super::file::{self, FileError, Redaction};
 use super::jobs::{BacktestError, Backtests};
 use super::replay::{ReplayError, Target, end_of};
 use super::rules::TaskRules;
@@ -30,6 +30,17 @@ pub enum ExportError {
     /// It cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
+}
+
+/// What stays in the file of a recording of what the run was told in confidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing.
+    Nothing,
+    /// The values of variables that are not marked as secret.
+    PlainVariables,
+    /// All of it.
+    Secrets,
 }
 
 /// What came of a re-execution.
@@ -133,8 +144,8 @@ impl Backtests {
         Ok(self.sources.original(environment, run).await?)
     }
 
-    /// The recording of a stored run as a file; with `redact`, without its secrets. It takes a place among the replays,
-    /// since it holds as much in memory, and is written where nobody else waits.
+    /// The recording of a stored run as a file. It takes a place among the replays, since it holds as much in memory, and
+    /// is written where nobody else waits.
     ///
     /// # Errors
     ///
@@ -143,14 +154,22 @@ impl Backtests {
         &self,
         environment: EnvironmentId,
         run: RunId,
-        redact: bool,
+        kept: Kept,
     ) -> Result<RecordingFile, ExportError> {
         let inside = self.door.enter_from_outside().await?;
         let original = self.original(environment, run).await?;
+        let redaction = match kept {
+            Kept::Nothing => Some(Redaction::of_all(&original)),
+            Kept::PlainVariables => {
+                let settings = self.sources.settings().of(environment).await.map_err(BacktestError::Host)?;
+                Some(Redaction::of_all_but(settings.plain.clone(), &original, &settings.variables)?)
+            }
+            Kept::Secrets => None,
+        };
         let writing = tokio::task::spawn_blocking(move || {
             // Its place is free when it is written, whether or not somebody still wants it.
             let _inside = inside;
-            file::write(&original, redact)
+            file::write(&original, redaction.as_ref())
         });
         Ok(writing.await.map_err(|error| BacktestError::Host(error.to_string()))??)
     }

@@ -16,8 +16,8 @@ use crate::api::{Change, RecordingFile, RerunReport, RerunStep};
 use crate::backtest::rerun;
 
 /// What is said of a file that differs, and from which secrets were taken out.
-pub(super) const LEFT_OUT: &str =
-    "secrets were left out of the file, and what is computed from them differs: --with-secrets keeps them";
+pub(super) const LEFT_OUT: &str = "secrets were left out of the file, and what is computed from them differs: --with-plain \
+                                   keeps the variables that are none, --with-secrets all";
 
 /// `dacapo runs rerun`
 #[derive(Debug, Args)]
@@ -34,12 +34,30 @@ pub(super) struct OnServer {
 pub(super) struct Export {
     /// The run: its id, the beginning of it, or `latest`
     pub(super) run: String,
-    /// Keep the values of variables, secret headers and the URLs of tokens, which are left out otherwise
-    #[arg(long)]
-    with_secrets: bool,
+    #[command(flatten)]
+    kept: Kept,
     /// The file to write, which must not exist [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+}
+
+/// What stays in a recording file.
+#[derive(Debug, Args)]
+pub(super) struct Kept {
+    /// Keep the values of variables, secret headers and the URLs of tokens, which are left out otherwise
+    #[arg(long)]
+    with_secrets: bool,
+    /// Keep the values of variables that are not marked as secret
+    #[arg(long, conflicts_with = "with_secrets")]
+    with_plain: bool,
+}
+
+impl Kept {
+    /// The first that was given, for errors.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        let given = [("--with-secrets", self.with_secrets), ("--with-plain", self.with_plain)];
+        given.into_iter().find(|(_, is_given)| *is_given).map(|(name, _)| name)
+    }
 }
 
 /// `dacapo rerun`
@@ -87,7 +105,7 @@ pub(super) fn offline(arguments: &Arguments, output: Output) -> anyhow::Result<E
 
 /// Writes the recording of a run to a file.
 pub(super) fn export(client: &Client, run: &str, arguments: &Export, output: Output) -> anyhow::Result<()> {
-    let text = fetch(client, run, arguments.with_secrets)?;
+    let text = fetch(client, run, &arguments.kept)?;
     let Some(path) = &arguments.output else { return Ok(output.json(&text)?) };
     write(path, &text)?;
     match output {
@@ -98,9 +116,10 @@ pub(super) fn export(client: &Client, run: &str, arguments: &Export, output: Out
 }
 
 /// The recording file of a run.
-pub(super) fn fetch(client: &Client, run: &str, with_secrets: bool) -> anyhow::Result<String> {
+pub(super) fn fetch(client: &Client, run: &str, kept: &Kept) -> anyhow::Result<String> {
     let route = Route::new("/api/v1/runs").segment(run).path("/recording");
-    Ok(client.get::<RecordingFile>(route.query_if("secrets", with_secrets.then_some("true")))?.text)
+    let route = route.query_if("secrets", kept.with_secrets.then_some("true"));
+    Ok(client.get::<RecordingFile>(route.query_if("plain", kept.with_plain.then_some("true")))?.text)
 }
 
 /// Makes a file that only its owner can read: payloads and secrets may be in it.

@@ -39,9 +39,8 @@ pub(super) struct Arguments {
     /// Where to put what is recorded [default: fixtures]
     #[arg(long, value_name = "DIR", requires = "record")]
     dir: Option<PathBuf>,
-    /// Keep the values of variables, secret headers and the URLs of tokens, which are left out otherwise
-    #[arg(long, requires = "record")]
-    with_secrets: bool,
+    #[command(flatten)]
+    kept: rerun::Kept,
     #[command(flatten)]
     how: HowArguments,
     #[command(flatten)]
@@ -90,7 +89,10 @@ fn word<S: serde::Serializer>(verdict: &Verdict, serializer: S) -> Result<S::Ok,
 /// Records runs, or replays them.
 pub(super) fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Exit> {
     match &arguments.component {
-        Some(component) => replay_all(component, arguments, output),
+        Some(component) => match arguments.kept.given() {
+            Some(name) => Err(Usage::new(format!("{name} is for --record: leave it out here")).into()),
+            None => replay_all(component, arguments, output),
+        },
         None => match arguments.how.given() {
             Some(name) => Err(Usage::new(format!("{name} is for replays: leave it out with --record")).into()),
             None => record(arguments, output),
@@ -105,7 +107,7 @@ fn record(arguments: &Arguments, output: Output) -> anyhow::Result<Exit> {
     let mut files = Vec::new();
     for run in &arguments.record {
         let run = runs::find(&client, run)?;
-        let recording = rerun::fetch(&client, &run, arguments.with_secrets)?;
+        let recording = rerun::fetch(&client, &run, &arguments.kept)?;
         let about: RecordingFile = serde_json::from_str(&recording)?;
         let path = dir.join(format!("{}-{}.json", file_name(&about.task_identifier), file_name(&about.run_id)));
         rerun::write(&path, &recording)?;

@@ -1,6 +1,6 @@
 //! What attempts must know of their environment and deployment, kept until it changes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::egress::{BadRule, EgressPolicy, Rule};
@@ -21,6 +21,8 @@ pub struct Settings {
     pub egress: Arc<EgressPolicy>,
     /// Names and values, opened.
     pub variables: Arc<Vec<(String, String)>>,
+    /// The names of those that are not marked as secret.
+    pub plain: Arc<HashSet<String>>,
 }
 
 /// Reads settings and keeps them.
@@ -29,6 +31,12 @@ pub struct SettingsCache {
     server_key: Arc<ServerKey>,
     known: Mutex<Known>,
     deployments: Mutex<HashMap<DeploymentId, Arc<Deployment>>>,
+}
+
+/// A variable that was unsealed.
+struct Opened {
+    value: String,
+    is_secret: bool,
 }
 
 #[derive(Default)]
@@ -85,7 +93,7 @@ impl SettingsCache {
         let environment = environment.ok_or_else(|| format!("environment {id} does not exist"))?;
         let rules: Result<Vec<Rule>, BadRule> = environment.egress.iter().map(|rule| rule.parse()).collect();
         let rules = rules.map_err(|error| error.to_string())?;
-        let mut variables = BTreeMap::new();
+        let mut variables = BTreeMap::<String, Opened>::new();
         // A branch has the variables of its parent, and puts its own in their place.
         let parent = environment.branch.as_ref().map(|branch| branch.parent);
         for owner in parent.into_iter().chain([id]) {
@@ -94,19 +102,22 @@ impl SettingsCache {
         Ok(Settings {
             environment: context_of(&environment),
             egress: Arc::new(EgressPolicy::new(rules)),
-            variables: Arc::new(variables.into_iter().collect()),
+            plain: Arc::new(
+                variables.iter().filter(|(_, opened)| !opened.is_secret).map(|(name, _)| name.clone()).collect(),
+            ),
+            variables: Arc::new(variables.into_iter().map(|(name, opened)| (name, opened.value)).collect()),
         })
     }
 
     async fn read_variables(
         &self,
         owner: EnvironmentId,
-        variables: &mut BTreeMap<String, String>,
+        variables: &mut BTreeMap<String, Opened>,
     ) -> Result<(), String> {
         for variable in self.storage.variables(owner).await.map_err(|error| error.to_string())? {
             let sealed_for = crate::secrets::variable_owner(owner, &variable.name);
             let value = self.server_key.open(&variable.sealed, &sealed_for).map_err(|error| error.to_string())?;
-            variables.insert(variable.name, value);
+            variables.insert(variable.name, Opened { value, is_secret: variable.is_secret });
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::api::{CallList, RecordingFile, RerunReport, RunComparison, RunContext
 use crate::backtest::file::FileError;
 use crate::backtest::forward::ForwardError;
 use crate::backtest::jobs::BacktestError;
-use crate::backtest::rerun::ExportError;
+use crate::backtest::rerun::{ExportError, Kept};
 
 impl From<FileError> for ApiError {
     fn from(error: FileError) -> Self {
@@ -51,10 +51,14 @@ impl From<ForwardError> for ApiError {
 ///
 /// What the run was told is in it: its payload, and bodies of responses. The values of variables, secret headers and the
 /// URLs of tokens are in it with `secrets=true` only; a run that computed something from them cannot be executed
-/// exactly again without.
+/// exactly again without. With `plain=true`, the values of variables that are not marked as secret stay.
 #[utoipa::path(
     get, path = "/api/v1/runs/{run}/recording", tag = "Runs",
-    params(("secrets" = Option<bool>, Query, description = "Keep secrets in; default false")),
+    params(
+        ("secrets" = Option<bool>, Query, description = "Keep secrets in; default false"),
+        ("plain" = Option<bool>, Query,
+            description = "Keep the values of variables that are not marked as secret; default false"),
+    ),
     responses(
         (status = 200, body = RecordingFile, description = "The file"),
         (status = 422, body = crate::api::ErrorBody, description = "The run has no recording that can be used"),
@@ -67,10 +71,14 @@ pub(super) async fn recording(
     Segments(run): Segments<String>,
     params: Params,
 ) -> Result<Json<RecordingFile>> {
-    params.only(&["secrets"])?;
+    params.only(&["secrets", "plain"])?;
     let run = find(&server, &caller, &run).await?;
-    let redact = !params.flag("secrets")?;
-    json(server.backtests.recording(caller.environment.id, run.id, redact).await?)
+    let kept = match (params.flag("secrets")?, params.flag("plain")?) {
+        (true, _) => Kept::Secrets,
+        (false, true) => Kept::PlainVariables,
+        (false, false) => Kept::Nothing,
+    };
+    json(server.backtests.recording(caller.environment.id, run.id, kept).await?)
 }
 
 /// What a run has asked its host for that reaches beyond it, or waits: of its last attempt, in order, 1,000 calls at most.

@@ -103,6 +103,17 @@ fn secrets_are_in_files_only_if_they_are_wanted_there() {
     assert!(!read(&format!("{}/script-{run}.json", path("kept"))).contains(SECRET));
     // What the run answered is left out on both sides.
     alone(&["test", guests::SCRIPT, &path("kept")]).ended(0).says("1 passed");
+    // What is not marked as secret may stay, unless a secret is in it.
+    desk.does(&["envvars", "set", "REGION", "eu-central-1"]);
+    desk.does(&["envvars", "set", "KEY", SECRET, "--secret"]);
+    desk.does(&["envvars", "set", "LINK", &format!("key={SECRET}&region=eu-central-1")]);
+    let run = ended(&desk, "script", &json!([{ "env": "KEY" }, { "env": "REGION" }, { "env": "LINK" }]));
+    desk.does(&["runs", "export", &run, "-o", &path("redacted.json")]);
+    desk.does(&["runs", "export", &run, "-o", &path("plain.json"), "--with-plain"]);
+    assert!(!read(&path("redacted.json")).contains("eu-central-1"));
+    let plain = read(&path("plain.json"));
+    assert!(plain.contains("key=[redacted]&region=eu-central-1") && !plain.contains(SECRET), "{plain}");
+    desk.say(&["test", guests::SCRIPT, "--with-plain"]).ended(2).says("--with-plain is for --record");
     alone(&["rerun", &path("with.json"), "--component", guests::SCRIPT]).ended(0);
 }
 
