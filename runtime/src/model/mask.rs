@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
 /// Stands for what is left out.
 const MASKED: &str = "[redacted]";
@@ -15,18 +17,36 @@ const MIN_BYTES: usize = 8;
 /// Stands at the end of a text that was cut: a part of a value may stand before it.
 const CUT: char = '…';
 
+/// A text from this length on is looked through for all values at once before it is looked through for each.
+const LONG_BYTES: usize = 4 << 10;
+/// Most bytes of all values together for which that is done: what it takes grows with them.
+const MAX_TOGETHER_BYTES: usize = 64 << 10;
+
 /// Values that are left out of texts. Clones share them.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct Mask {
+#[derive(Clone, Default)]
+pub struct Mask(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
     /// As they may be written, the longest first.
-    forms: Arc<Vec<String>>,
+    forms: Vec<String>,
+    /// Finds any of them, once that was wanted; `None`: they are too many.
+    together: OnceLock<Option<AhoCorasick>>,
 }
 
 impl fmt::Debug for Mask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Mask({} forms)", self.forms.len())
+        write!(f, "Mask({} forms)", self.0.forms.len())
     }
 }
+
+impl PartialEq for Mask {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.forms == other.0.forms
+    }
+}
+
+impl Eq for Mask {}
 
 impl Mask {
     /// One that looks for these values.
@@ -37,23 +57,38 @@ impl Mask {
 
     /// One that looks for what either looks for.
     pub fn and(&self, other: &Self) -> Self {
-        if self == other || other.forms.is_empty() {
+        if self == other || other.0.forms.is_empty() {
             return self.clone();
         }
-        Self::of(self.forms.iter().chain(&*other.forms).cloned().collect())
+        Self::of(self.0.forms.iter().chain(&other.0.forms).cloned().collect())
     }
 
     fn of(mut forms: Vec<String>) -> Self {
         // Within a longer value, a shorter one is not found before it.
         forms.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
         forms.dedup();
-        Self { forms: Arc::new(forms) }
+        Self(Arc::new(Inner { forms, together: OnceLock::new() }))
+    }
+
+    /// Whether one of the values may be in these bytes.
+    fn may_be_in(&self, bytes: &[u8]) -> bool {
+        let Inner { forms, together } = &*self.0;
+        if bytes.len() < LONG_BYTES || forms.len() < 2 {
+            return !forms.is_empty();
+        }
+        let together = together.get_or_init(|| {
+            let is_small = forms.iter().map(String::len).sum::<usize>() <= MAX_TOGETHER_BYTES;
+            let build = || AhoCorasick::builder().kind(Some(AhoCorasickKind::ContiguousNFA)).build(forms).ok();
+            is_small.then(build).flatten()
+        });
+        together.as_ref().is_none_or(|together| together.is_match(bytes))
     }
 
     /// The text without the values.
     pub fn apply<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut masked = Cow::Borrowed(text);
-        for form in &*self.forms {
+        let forms = if self.may_be_in(text.as_bytes()) { self.0.forms.as_slice() } else { &[] };
+        for form in forms {
             if masked.contains(form.as_str()) {
                 masked = Cow::Owned(masked.replace(form.as_str(), MASKED));
             }
@@ -68,6 +103,7 @@ impl Mask {
     /// over another.
     pub fn places(&self, bytes: &[u8]) -> Vec<Range<usize>> {
         let mut found: Vec<Range<usize>> = Vec::new();
+        let forms = if self.may_be_in(bytes) { self.0.forms.as_slice() } else { &[] };
         let mut end = 0;
         for chunk in bytes.utf8_chunks() {
             let (start, text) = (end, chunk.valid());
@@ -77,7 +113,7 @@ impl Mask {
                     .map(move |(at, _)| start + at..start + at + length)
                     .collect::<Vec<_>>()
             };
-            found.extend(self.forms.iter().flat_map(places));
+            found.extend(forms.iter().flat_map(places));
             end += text.len() + chunk.invalid().len();
             if end == bytes.len() {
                 // A character may be cut as well.
@@ -102,7 +138,7 @@ impl Mask {
             let lengths = (MIN_BYTES..=most).rev().filter(|length| form.is_char_boundary(*length));
             lengths.map(|length| &form[..length]).find(|begun| text.ends_with(begun)).map(str::len)
         };
-        self.forms.iter().filter_map(begins).max().map(|length| text.len() - length)
+        self.0.forms.iter().filter_map(begins).max().map(|length| text.len() - length)
     }
 }
 
@@ -188,6 +224,20 @@ mod tests {
         assert_eq!(places(b"key=open-ses"), [(4, 12)], "it goes on");
         assert!(places(b"key=open-ses!").is_empty());
         assert_eq!(Mask::new(["open-sesame\u{2026}"]).places(b"open-sesame\xE2\x80").first(), Some(&(0..13)));
+    }
+
+    #[test]
+    fn values_are_found_in_long_texts_however_many_there_are() {
+        let filler = "nothing to see here; ".repeat(400);
+        for values in [3, 400, 4_000] {
+            let values: Vec<String> = (0..values).map(|number| format!("open-sesame-{number:05}")).collect();
+            let mask = Mask::new(values.iter().map(String::as_str));
+            assert!(matches!(mask.apply(&filler), Cow::Borrowed(_)));
+            assert_eq!(mask.apply(&format!("{filler}open-sesame-00002")), format!("{filler}[redacted]"));
+            assert_eq!(mask.apply(&format!("{filler}open-sesame-…")), format!("{filler}[redacted]…"), "it goes on");
+            let (text, at) = (format!("{filler}open-sesame-00001{filler}"), filler.len());
+            assert_eq!(mask.places(text.as_bytes()).first(), Some(&(at..at + 17)));
+        }
     }
 
     #[test]
