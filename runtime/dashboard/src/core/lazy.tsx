@@ -1,11 +1,14 @@
 // Pages that are loaded when they are first visited.
 
-import type { ComponentType } from 'preact';
+import type { ComponentChildren, ComponentType } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { Failure, Loading } from '../ui/states';
 
-/** A component that loads `load` when it is first drawn. */
-export function lazy<P extends object>(load: () => Promise<ComponentType<P>>): ComponentType<P> {
+/** A component that loads `load` when it is first drawn; `meanwhile` is shown until then. */
+export function lazy<P extends object>(
+  load: () => Promise<ComponentType<P>>,
+  meanwhile: ComponentChildren = <Loading />,
+): ComponentType<P> {
   let loaded: ComponentType<P> | undefined;
   return function Lazy(props: P) {
     const [failed, setFailed] = useState(false);
@@ -25,6 +28,6 @@ export function lazy<P extends object>(load: () => Promise<ComponentType<P>>): C
       return <Loaded {...props} />;
     }
     if (failed) return <Failure text="A part of the page could not be loaded. Reload it: the server may be newer." />;
-    return <Loading />;
+    return <>{meanwhile}</>;
   };
 }

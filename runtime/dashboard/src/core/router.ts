@@ -3,7 +3,7 @@
 // Paths are `/dashboard/{environment}/{page}/…`. Segments are encoded one by one, because slugs and
 // task ids may hold `/` and `%`; that is why no router library splits them.
 
-import { computed, signal } from '@preact/signals';
+import { computed, effect, signal } from '@preact/signals';
 
 const BASE = '/dashboard/';
 
@@ -38,6 +38,17 @@ function decode(segment: string): string {
 /** The path of a page: `pathTo('dev', 'runs', id)`. */
 export function pathTo(...parts: string[]): string {
   return BASE + parts.map(encodeURIComponent).join('/');
+}
+
+/** With what query each path was looked at last. */
+const lastQueries = new Map<string, string>();
+effect(() => {
+  lastQueries.set(place.value.path, place.value.query);
+});
+
+/** A path as it was looked at last: the way back to a list leads to the same conditions and page of it. */
+export function lastAt(path: string): string {
+  return path + (lastQueries.get(path) ?? '');
 }
 
 /** Goes to a path of this page. `replace` leaves no step in the browser's history. */

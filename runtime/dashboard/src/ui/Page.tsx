@@ -2,6 +2,8 @@
 
 import type { ComponentChildren } from 'preact';
 import { useEffect } from 'preact/hooks';
+import { lastAt, navigate } from '../core/router';
+import { useShortcuts } from '../core/shortcuts';
 
 interface PageProps {
   title: string;
@@ -18,12 +20,14 @@ export function Page({ title, tab, up, beside, actions, children }: PageProps) {
   useEffect(() => {
     document.title = `${tab ?? title} · Dacapo`;
   }, [tab, title]);
+  const above = up && lastAt(up[0]);
+  useShortcuts('Everywhere', above ? { u: ['Up, to the page above', () => navigate(above)] } : {});
   return (
     <>
       <header class="page-header">
         <div class="page-title">
           {up && (
-            <a class="up" href={up[0]}>
+            <a class="up" href={above}>
               {up[1]}
             </a>
           )}

@@ -4,7 +4,7 @@
 
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { navigate } from '../core/router';
+import { address, navigate } from '../core/router';
 import { useShortcuts } from '../core/shortcuts';
 import type { Selection } from './selection';
 
@@ -28,17 +28,23 @@ interface TableProps<T> {
   /** What a row is called where only its box is read out. */
   nameOf?: (row: T) => string;
   selection?: Selection;
+  /** Rows that are only still there for the reader's sake. */
+  isFaded?: (row: T) => boolean;
   keyboard?: string;
   /** Told which row the keyboard is at. */
   onFocusRow?: (row: T | undefined) => void;
 }
 
+/** The row that was opened or reached last, by address and table: where the reader goes on after coming back. */
+const lastRows = new Map<string, string>();
+const nameOfPlace = (label: string) => `${address.peek()} ${label}`;
+
 export function Table<T>(props: TableProps<T>) {
-  const { columns, rows, keyOf, linkOf, selection } = props;
+  const { columns, rows, keyOf, linkOf, selection, label } = props;
   return (
     <div class="table-frame">
       {props.keyboard && <Keys {...props} keyboard={props.keyboard} />}
-      <table aria-label={props.label}>
+      <table aria-label={label}>
         <thead>
           <tr>
             {selection && <SelectAll selection={selection} keys={rows.map(keyOf)} />}
@@ -53,8 +59,9 @@ export function Table<T>(props: TableProps<T>) {
           {rows.map((row) => {
             const key = keyOf(row);
             const isPicked = selection?.has(key) ?? false;
+            const looks = [isPicked && 'picked', props.isFaded?.(row) && 'faded'].filter(Boolean).join(' ');
             return (
-              <tr key={key} data-key={key} class={isPicked ? 'picked' : undefined}>
+              <tr key={key} data-key={key} class={looks || undefined}>
                 {selection && (
                   <td class="pick">
                     <input
@@ -68,7 +75,7 @@ export function Table<T>(props: TableProps<T>) {
                 {columns.map((column, place) => (
                   <td key={column.title} data-title={column.title} class={classOf(column)}>
                     {place === 0 && linkOf ? (
-                      <a class="row-link" href={linkOf(row)}>
+                      <a class="row-link" href={linkOf(row)} onClick={() => lastRows.set(nameOfPlace(label), key)}>
                         {column.cell(row)}
                       </a>
                     ) : (
@@ -110,8 +117,8 @@ function SelectAll({ selection, keys }: { selection: Selection; keys: string[] }
 }
 
 /** The keyboard's place in the table: kept by key, so that it stays with its row when rows come. */
-function Keys<T>({ rows, keyOf, linkOf, selection, keyboard, onFocusRow }: TableProps<T> & { keyboard: string }) {
-  const [at, setAt] = useState<string>();
+function Keys<T>({ label, rows, keyOf, linkOf, selection, keyboard, onFocusRow }: TableProps<T> & { keyboard: string }) {
+  const [at, setAt] = useState(() => lastRows.get(nameOfPlace(label)));
   const anchor = useRef<HTMLSpanElement>(null);
   const keys = rows.map(keyOf);
   const place = at === undefined ? -1 : keys.indexOf(at);
@@ -127,11 +134,14 @@ function Keys<T>({ rows, keyOf, linkOf, selection, keyboard, onFocusRow }: Table
   }, [at]);
   const isGone = at !== undefined && place < 0;
   useEffect(() => {
-    if (isGone) onFocusRow?.(undefined);
+    if (at !== undefined) onFocusRow?.(isGone ? undefined : row);
   }, [isGone]);
   const go = (to: number) => {
     const next = Math.max(0, Math.min(to, keys.length - 1));
-    setAt(keys[next]);
+    const key = keys[next];
+    if (key === undefined) return;
+    setAt(key);
+    lastRows.set(nameOfPlace(label), key);
     // At once, so that the next key finds the row, however fast it follows.
     onFocusRow?.(rows[next]);
   };

@@ -2,6 +2,7 @@
 // next, or what went wrong.
 
 import type { ComponentChildren } from 'preact';
+import { useEffect, useRef } from 'preact/hooks';
 import type { ApiFailure } from '../api/client';
 import type { Query } from '../core/query';
 
@@ -47,7 +48,13 @@ export function Failure({ text, details, retry }: { text: string; details?: read
 
 /** A refusal beside the button or the form that it is about. */
 export function Refusal({ error }: { error: ApiFailure | undefined }) {
-  return error ? <Failure text={error.message} details={error.details} /> : null;
+  const frame = useRef<HTMLDivElement>(null);
+  useEffect(() => frame.current?.scrollIntoView({ block: 'nearest' }), [error]);
+  return error ? (
+    <div ref={frame}>
+      <Failure text={error.message} details={error.details} />
+    </div>
+  ) : null;
 }
 
 /** A query's content, once there is some; an older answer stays on the page while asking again fails. */

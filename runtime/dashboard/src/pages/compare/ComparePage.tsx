@@ -45,7 +45,7 @@ function Sandboxed({ run, mode }: { run: RunDetails; mode: SandboxMode }) {
   const isEdited = query.value.get('payload') === 'edited';
   const edited = isEdited ? editedReport(run.id) : undefined;
   const rules = storedRules();
-  const versions = useVersions(slug ?? '', run.taskIdentifier);
+  const versions = useVersions(slug ?? '', run.taskIdentifier, version);
   const found = useQuery(
     isEdited ? undefined : slug && `${slug}/replay/${run.id}/${mode}/${version}/${JSON.stringify(rules)}`,
     async (signal) => {

@@ -12,10 +12,11 @@ import { Confirm, Dialog } from '../../ui/Dialog';
 import { jsonComplaint, objectComplaint } from '../../ui/Editor';
 import { EditorField } from '../../ui/EditorField';
 import { SelectField } from '../../ui/Field';
+import { More } from '../../ui/More';
 import { RunOptions } from '../../ui/RunOptions';
 import { Loaded, Refusal } from '../../ui/states';
 import { bodyOf, draftOf, keepEdited, type Draft, type Mode } from './request';
-import { useVersions } from './versions';
+import { noteOf, useVersions } from './versions';
 import '../../styles/replay.css';
 
 export function ReplayDialog({ id, onClose }: { id: string; onClose: () => void }) {
@@ -51,7 +52,7 @@ function ReplayForm({ run, onClose }: { run: RunDetails; onClose: () => void }) 
   const [original] = useState(() => draftOf(run, slug));
   const [draft, setDraft] = useState(original);
   const [isAsking, setAsking] = useState(false);
-  const versions = useVersions(draft.environment, run.taskIdentifier);
+  const versions = useVersions(draft.environment, run.taskIdentifier, draft.version);
   const change = (changes: Partial<Draft>) => setDraft((before) => ({ ...before, ...changes }));
   const isSandboxed = draft.mode === 'sandbox' || draft.mode === 'shadow';
   const hasFailed = run.isCompleted && run.isFailed && !run.isCancelled;
@@ -128,28 +129,25 @@ function ReplayForm({ run, onClose }: { run: RunDetails; onClose: () => void }) 
             initial={original.payload}
             onInput={(payload) => change({ payload })}
             schema={versions.schema}
-            note={complaint ?? (versions.schema ? 'Checked against the schema of the task.' : undefined)}
+            note={complaint ?? noteOf(versions)}
             isWrong={complaint !== undefined}
           />
         )}
         {!isSandboxed && (
-          <details>
-            <summary>Metadata, tags, queue and other options</summary>
-            <div class="stack">
-              <EditorField
-                label="Metadata"
-                initial={original.metadata}
-                onInput={(metadata) => change({ metadata })}
-                note={metadataComplaint ?? 'Left as it is, the new run gets what this one was triggered with.'}
-                isWrong={metadataComplaint !== undefined}
-              />
-              <RunOptions
-                emptyQueue="as the source run"
-                values={draft.options}
-                onChange={(changes) => change({ options: { ...draft.options, ...changes } })}
-              />
-            </div>
-          </details>
+          <More title="Metadata, tags, queue and other options">
+            <EditorField
+              label="Metadata"
+              initial={original.metadata}
+              onInput={(metadata) => change({ metadata })}
+              note={metadataComplaint ?? 'Left as it is, the new run gets what this one was triggered with.'}
+              isWrong={metadataComplaint !== undefined}
+            />
+            <RunOptions
+              emptyQueue="as the source run"
+              values={draft.options}
+              onChange={(changes) => change({ options: { ...draft.options, ...changes } })}
+            />
+          </More>
         )}
         <Refusal error={action.error} />
       </form>

@@ -11,8 +11,8 @@ import { BulkDialog } from './BulkDialog';
 import { CancelDialog } from './CancelDialog';
 import type { Filter } from './filter';
 
-const ReplayDialog = lazy(async () => (await import('../replay/ReplayDialog')).ReplayDialog);
-const BacktestDialog = lazy(async () => (await import('../backtests/BacktestDialog')).BacktestDialog);
+const ReplayDialog = lazy(async () => (await import('../replay/ReplayDialog')).ReplayDialog, null);
+const BacktestDialog = lazy(async () => (await import('../backtests/BacktestDialog')).BacktestDialog, null);
 
 /** These runs, or all that meet the conditions. */
 export type Picked = { runs: readonly RunCommon[] } | { all: Filter };

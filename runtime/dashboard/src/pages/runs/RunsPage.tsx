@@ -47,6 +47,14 @@ export function RunsPage() {
     Escape: ['Select nothing', selection.clear],
     n: ['Show new runs', live.showNews],
   });
+  // Whoever turns a row on or off speaks of rows again, no longer of all that match.
+  const rowSelection = {
+    ...selection,
+    pick: (key: string, isRange: boolean) => {
+      setAll(false);
+      selection.pick(key, isRange);
+    },
+  };
   const picked: Picked = isAll ? { all: filter } : { runs: rows.filter((run) => selection.has(run.id)) };
   const isPicked = selection.keys.size > 0;
   const isFiltered = Object.keys(filter).length > 0;
@@ -59,7 +67,7 @@ export function RunsPage() {
       {rows.length > 0 && (
         <>
           <News live={live} isFirstPage={!cursor.after && !cursor.before} />
-          <RunsTable label="Runs" runs={rows} selection={selection} keyboard="List" onFocusRow={setAtRow} />
+          <RunsTable label="Runs" runs={rows} selection={rowSelection} gone={live.gone} keyboard="List" onFocusRow={setAtRow} />
           <Pages live={live} />
         </>
       )}

@@ -76,6 +76,8 @@ interface RunsTableProps {
   label: string;
   runs: readonly ListedRun[];
   selection?: Selection;
+  /** Runs that are shown although they no longer fit. */
+  gone?: ReadonlySet<string>;
   keyboard?: string;
   onFocusRow?: (run: RunCommon | undefined) => void;
 }
@@ -87,6 +89,7 @@ export function RunsTable(props: RunsTableProps) {
       columns={COLUMNS}
       rows={props.runs}
       keyOf={(run) => run.id}
+      isFaded={(run) => props.gone?.has(run.id) ?? false}
       linkOf={(run) => pathIn('runs', run.id)}
       nameOf={(run) => `${run.taskIdentifier} ${run.id}`}
     />

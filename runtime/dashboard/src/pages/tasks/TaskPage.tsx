@@ -15,12 +15,13 @@ import { jsonComplaint, objectComplaint } from '../../ui/Editor';
 import { EditorField } from '../../ui/EditorField';
 import { FailureShare } from '../../ui/FailureShare';
 import { Field, SelectField } from '../../ui/Field';
+import { More } from '../../ui/More';
 import { Facts, Page, Section } from '../../ui/Page';
 import { givenOptions, NO_OPTIONS, RunOptions, tagList } from '../../ui/RunOptions';
 import { PeriodPicker, SeriesPlots } from '../../ui/Series';
 import { Empty, Loaded, Refusal } from '../../ui/states';
 import { statusWord } from '../../ui/Status';
-import { useVersions } from '../replay/versions';
+import { noteOf, useVersions } from '../replay/versions';
 import { RunsTable } from '../runs/RunsTable';
 
 const EVERY_MS = 3_000;
@@ -132,7 +133,7 @@ function Test({ id, runs }: { id: string; runs: readonly RunItem[] }) {
   const [version, setVersion] = useState('');
   const [isTest, setTest] = useState(true);
   const [isAsking, setAsking] = useState(false);
-  const versions = useVersions(environment.value?.slug ?? '', id);
+  const versions = useVersions(environment.value?.slug ?? '', id, version);
   const complaint = payload.trim() === '' ? undefined : jsonComplaint(payload);
   const metadataComplaint = objectComplaint(metadata);
 
@@ -194,26 +195,23 @@ function Test({ id, runs }: { id: string; runs: readonly RunItem[] }) {
           initial={prefill.text}
           onInput={setPayload}
           schema={versions.schema}
-          note={complaint ?? (versions.schema ? 'Checked against the schema of the task.' : undefined)}
+          note={complaint ?? noteOf(versions)}
           isWrong={complaint !== undefined}
         />
-        <details>
-          <summary>Metadata, tags, queue and other options</summary>
-          <div class="stack">
-            <EditorField
-              label="Metadata"
-              initial=""
-              onInput={setMetadata}
-              note={metadataComplaint}
-              isWrong={metadataComplaint !== undefined}
-            />
-            <RunOptions
-              emptyQueue="the task’s own"
-              values={options}
-              onChange={(changes) => setOptions({ ...options, ...changes })}
-            />
-          </div>
-        </details>
+        <More title="Metadata, tags, queue and other options">
+          <EditorField
+            label="Metadata"
+            initial=""
+            onInput={setMetadata}
+            note={metadataComplaint}
+            isWrong={metadataComplaint !== undefined}
+          />
+          <RunOptions
+            emptyQueue="the task’s own"
+            values={options}
+            onChange={(changes) => setOptions({ ...options, ...changes })}
+          />
+        </More>
         <label class="row">
           <input type="checkbox" checked={isTest} onChange={(event) => setTest(event.currentTarget.checked)} />
           Mark the run as a test

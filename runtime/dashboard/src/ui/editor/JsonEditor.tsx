@@ -5,7 +5,7 @@ import { defaultKeymap, history, historyKeymap } from '@codemirror/commands';
 import { json, jsonParseLinter } from '@codemirror/lang-json';
 import { bracketMatching, indentOnInput } from '@codemirror/language';
 import { lintGutter, linter, lintKeymap } from '@codemirror/lint';
-import { EditorState } from '@codemirror/state';
+import { EditorState, Prec, StateEffect } from '@codemirror/state';
 import { EditorView, highlightSpecialChars, keymap, lineNumbers } from '@codemirror/view';
 import { useEffect, useRef } from 'preact/hooks';
 import { schemaComplaints } from './schema';
@@ -17,12 +17,17 @@ export interface JsonEditorProps {
   initial: string;
   onInput: (text: string) => void;
   schema?: unknown;
+  /** Told what the schema has against the text, whenever it was checked. */
+  onComplaints?: (complaints: string[]) => void;
 }
 
-export function JsonEditor({ label, initial, onInput, schema }: JsonEditorProps) {
+const schemaHasChanged = StateEffect.define();
+
+export function JsonEditor({ label, initial, onInput, schema, onComplaints }: JsonEditorProps) {
   const host = useRef<HTMLDivElement>(null);
-  const latest = useRef({ onInput, schema });
-  latest.current = { onInput, schema };
+  const editor = useRef<EditorView>();
+  const latest = useRef({ onInput, schema, onComplaints });
+  latest.current = { onInput, schema, onComplaints };
   useEffect(() => {
     if (!host.current) return;
     const root = host.current.shadowRoot ?? host.current.attachShadow({ mode: 'open' });
@@ -37,9 +42,18 @@ export function JsonEditor({ label, initial, onInput, schema }: JsonEditorProps)
         bracketMatching(),
         json(),
         lintGutter(),
-        linter((view) =>
-          view.state.doc.length === 0 ? [] : [...grammar(view), ...schemaComplaints(view, latest.current.schema)],
+        linter(
+          (view) => {
+            const complaints = schemaComplaints(view, latest.current.schema);
+            latest.current.onComplaints?.(complaints.map((complaint) => complaint.message));
+            return view.state.doc.length === 0 ? [] : [...grammar(view), ...complaints];
+          },
+          {
+            needsRefresh: (update) =>
+              update.transactions.some((made) => made.effects.some((effect) => effect.is(schemaHasChanged))),
+          },
         ),
+        Prec.highest(keymap.of([{ key: 'Mod-Enter', run: () => submitForm(host.current) }])),
         // Tab goes on to the next field, as everywhere: it would be a trap for the keyboard.
         keymap.of([...defaultKeymap, ...historyKeymap, ...lintKeymap]),
         EditorView.lineWrapping,
@@ -51,7 +65,16 @@ export function JsonEditor({ label, initial, onInput, schema }: JsonEditorProps)
       ],
     });
     const view = new EditorView({ state, parent: root, root });
+    editor.current = view;
     return () => view.destroy();
   }, []);
+  useEffect(() => editor.current?.dispatch({ effects: schemaHasChanged.of(null) }), [schema]);
   return <div class="editor" ref={host} />;
+}
+
+/** As its button would: the form checks its fields first. */
+function submitForm(element: HTMLElement | null): boolean {
+  const form = element?.closest('form');
+  form?.requestSubmit();
+  return form != null;
 }

@@ -30,8 +30,19 @@ export function schemaComplaints(view: EditorView, schema: unknown): Diagnostic[
   const telling = errors.filter((error) => !['properties', 'items', '$ref', 'allOf', 'prefixItems'].includes(error.keyword));
   return telling.slice(0, MAX_SHOWN).map((error) => {
     const node = nodeAt(view, error.instanceLocation);
-    return { from: node?.from ?? 0, to: node?.to ?? text.length, severity: 'error', message: error.error };
+    return {
+      from: node?.from ?? 0,
+      to: node?.to ?? text.length,
+      severity: 'error',
+      message: placeOf(error.instanceLocation) + error.error,
+    };
   });
+}
+
+/** Where in the text, in words: `items/0/price: `. */
+function placeOf(pointer: string): string {
+  const path = pointer.replace(/^#\/?/, '');
+  return path ? `${decodeURIComponent(path)}: ` : '';
 }
 
 /** The node of a JSON pointer such as `#/items/0/price`. */
