@@ -1,32 +1,37 @@
-// The noise rules of an environment: what comparisons overlook, by task. They are kept in the
-// browser and sent with every replay in the sandbox and every backtest.
+// The noise rules of an environment: what comparisons overlook, by task (`*`: of every task). The
+// server keeps them and counts them in every replay in the sandbox, backtest, gate and comparison.
 
-import { signal } from '@preact/signals';
-import { parseJson } from '../api/exact';
+import { get, put } from '../api/client';
+import { formatJson } from '../api/exact';
 import type { TaskReplayRules } from '../api/types';
+import { renew, useQuery, type Query } from './query';
 import { environment } from './session';
-import { recall, remember } from './storage';
 
 export type Rules = Record<string, TaskReplayRules>;
 
-const name = () => `rules.${environment.value?.slug ?? ''}`;
-const changes = signal(0);
-
-/** The stored rules of all tasks. */
-export function storedRules(): Rules {
-  void changes.value;
-  try {
-    return parseJson(recall(name()) ?? '{}') as Rules;
-  } catch {
-    return {};
-  }
+/** The rules, and when they were last changed. */
+export interface StoredRules {
+  rules: Rules;
+  updatedAt?: string | undefined;
 }
 
-export function storeRules(task: string, rules: TaskReplayRules): void {
-  const { [task]: _, ...others } = storedRules();
-  const isEmpty = Object.keys(rules).length === 0;
-  remember(name(), JSON.stringify(isEmpty ? others : { ...others, [task]: rules }));
-  changes.value += 1;
+export function useRules(): Query<StoredRules> {
+  const slug = environment.value?.slug;
+  return useQuery(slug && `${slug}/rules`, (signal) => readRules(signal));
+}
+
+async function readRules(signal?: AbortSignal): Promise<StoredRules> {
+  const answer = await get('/api/v1/replay-rules', signal ? { signal } : {});
+  return { rules: answer.rules as Rules, updatedAt: answer.updatedAt };
+}
+
+/** Replaces the rules of a task by what `change` makes of those that the server has now. */
+export async function changeRules(task: string, change: (rules: TaskReplayRules) => TaskReplayRules): Promise<void> {
+  const { [task]: own = {}, ...others } = (await readRules()).rules;
+  const changed = change(own);
+  const rules = Object.keys(changed).length === 0 ? others : { ...others, [task]: changed };
+  await put('/api/v1/replay-rules', { bodyText: formatJson({ rules }, 0) });
+  renew('/rules');
 }
 
 /** One more entry of a list of rules. */

@@ -11,6 +11,8 @@ import { recall, remember } from './storage';
 type SessionState = 'unknown' | 'signed-out' | 'signed-in' | 'unreachable';
 
 export const session = signal<SessionState>('unknown');
+/** Of the server, as it says itself. */
+export const serverVersion = signal<string | undefined>(undefined);
 export const environments = signal<EnvironmentItem[]>([]);
 
 /** The slug in the address, if the server knows it. */
@@ -45,7 +47,7 @@ export async function findSession(): Promise<void> {
   try {
     // Both at once: who has no session gets neither.
     const [found, known] = await Promise.all([get('/api/v1/session'), get('/admin/v1/environments')]);
-    context.csrfToken = found.csrfToken;
+    begin(found);
     environments.value = known.data;
     session.value = 'signed-in';
   } catch (error) {
@@ -53,10 +55,15 @@ export async function findSession(): Promise<void> {
   }
 }
 
+function begin(found: { csrfToken: string; version?: string }): void {
+  context.csrfToken = found.csrfToken;
+  serverVersion.value = found.version;
+}
+
 /** Trades the admin key for a session. Throws `ApiFailure`. */
 export async function signIn(adminKey: string): Promise<void> {
   const made = await post('/api/v1/session', { body: { adminKey } });
-  context.csrfToken = made.csrfToken;
+  begin(made);
   await loadEnvironments();
   session.value = 'signed-in';
 }

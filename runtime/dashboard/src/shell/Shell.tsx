@@ -3,7 +3,7 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { useAction } from '../core/action';
-import { environment, environments, pathIn, signOut } from '../core/session';
+import { environment, environments, pathIn, serverVersion, signOut } from '../core/session';
 import { navigate, pathTo, segments } from '../core/router';
 import { useShortcuts } from '../core/shortcuts';
 import { nextTheme, theme } from '../core/theme';
@@ -22,7 +22,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
   }, [here]);
   useShortcuts('Everywhere', {
     '?': ['Show all shortcuts', () => setHelp(true)],
-    t: ['Change the look: system, light, dark', nextTheme],
+    'shift+t': ['Change the look: system, light, dark', nextTheme],
   });
   useShortcuts('Go to', goTo());
   return (
@@ -129,6 +129,7 @@ function Foot({ onHelp }: { onHelp: () => void }) {
       >
         <Icon name="leave" />
       </button>
+      {serverVersion.value && <small class="faint">{serverVersion.value}</small>}
     </div>
   );
 }

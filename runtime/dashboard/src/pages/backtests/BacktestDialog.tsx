@@ -7,7 +7,6 @@ import { useAction } from '../../core/action';
 import { counted } from '../../core/format';
 import { useDeployments } from '../../core/known';
 import { navigate } from '../../core/router';
-import { storedRules } from '../../core/rules';
 import { pathIn } from '../../core/session';
 import { Dialog } from '../../ui/Dialog';
 import { SelectField, TextField } from '../../ui/Field';
@@ -161,7 +160,7 @@ function requestOf(draft: Draft, picked: Picked | undefined): BacktestRequest {
     version: draft.version,
     against: draft.against,
     mode: draft.mode,
-    options: { unmatched: draft.unmatched, children: draft.children, rules: storedRules() },
+    options: { unmatched: draft.unmatched, children: draft.children },
     ...(names ? { runIds: picked.runs.map((run) => run.id) } : {}),
     ...(picked && !names ? { filter: bulkFilter(picked.all) } : {}),
     ...(!names && draft.last ? { last: Number(draft.last) } : {}),

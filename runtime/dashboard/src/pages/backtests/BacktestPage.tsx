@@ -2,13 +2,13 @@
 
 import { useState } from 'preact/hooks';
 import { get, post } from '../../api/client';
+import { formatJson } from '../../api/exact';
 import type { BacktestItem } from '../../api/types';
 import { useAction } from '../../core/action';
 import { count, counted } from '../../core/format';
 import { useDeployments } from '../../core/known';
 import { renew, useQuery } from '../../core/query';
 import { navigate, query, setQuery } from '../../core/router';
-import { storedRules } from '../../core/rules';
 import { environment, pathIn } from '../../core/session';
 import { Confirm } from '../../ui/Dialog';
 import { Id } from '../../ui/Copy';
@@ -24,8 +24,6 @@ import { saveReport } from './report';
 import '../../styles/verdicts.css';
 
 const EVERY_MS = 1_500;
-/** Runs that a request may name. */
-const MAX_NAMED = 500;
 
 export function BacktestPage({ id }: { id: string }) {
   const slug = environment.value?.slug;
@@ -62,6 +60,11 @@ function Parts({ item }: { item: BacktestItem }) {
   return (
     <>
       {item.reason && <p class="failure">{item.reason}</p>}
+      {item.untested && item.untested.length > 0 && (
+        <p class="failure">
+          Nothing is known of these tasks, because none of their runs could be replayed: {item.untested.join(', ')}.
+        </p>
+      )}
       <div class="panel stack">
         <p>
           <b>{counted(item.done, 'run')}</b> {item.status === 'COMPLETED' ? '' : `of at most ${count(item.planned)} `}replayed,{' '}
@@ -79,6 +82,7 @@ function Parts({ item }: { item: BacktestItem }) {
           items={[
             ['Version', <a href={pathIn('deployments', item.version)}>{item.version}</a>],
             ['Against', item.against === 'recorded' ? 'what the runs did' : item.against],
+            ...requestFacts(item),
             ['Gate', <Gate of={item} />],
             ['Started', <Time at={item.createdAt} />],
             ['Took', <Elapsed from={item.createdAt} to={item.completedAt ?? undefined} />],
@@ -90,14 +94,24 @@ function Parts({ item }: { item: BacktestItem }) {
   );
 }
 
+/** What was asked for. */
+function requestFacts({ request, planned }: BacktestItem): (readonly [string, string])[] {
+  if (!request) return [];
+  const { mode, runIds, filter, sample } = request;
+  const runs = runIds ? `${counted(runIds.length, 'run')} chosen by hand` : `the newest ${count(request.last ?? planned)}`;
+  const conditions = Object.entries(filter ?? {}).map(([name, value]) => `${name} ${formatJson(value, 0)}`);
+  return [
+    ['Mode', mode ?? 'sandbox'],
+    ['Runs', [runs, sample ? `a sample of ${count(sample)}` : '', ...conditions].filter(Boolean).join(', ')],
+  ];
+}
+
 function BacktestActions({ item, onChange }: { item: BacktestItem; onChange: () => void }) {
   const [asks, setAsks] = useState<'abort' | 'promote'>();
   const isCurrent = useDeployments()?.find((known) => known.version === item.version)?.isCurrent ?? false;
   const isClean = item.status === 'COMPLETED' && item.differences === 0 && item.done > 0;
   const again = useAction(async () => {
-    const runIds = await memberIds(item.id);
-    const body = { version: item.version, against: item.against, runIds, options: { rules: storedRules() } };
-    const made = await post('/api/v1/backtests', { bodyText: JSON.stringify(body) });
+    const made = await post('/api/v1/backtests', { bodyText: formatJson(item.request, 0) });
     navigate(pathIn('backtests', made.id));
     return 'The backtest was started again.';
   });
@@ -128,7 +142,7 @@ function BacktestActions({ item, onChange }: { item: BacktestItem; onChange: () 
       ) : (
         <button
           type="button"
-          disabled={again.isBusy || item.done === 0}
+          disabled={again.isBusy || item.request === undefined}
           onClick={() => void again.run()}
           title="With the noise rules of now"
         >
@@ -161,21 +175,4 @@ function BacktestActions({ item, onChange }: { item: BacktestItem; onChange: () 
       )}
     </>
   );
-}
-
-/** The runs of a backtest, as far as a request may name them. */
-async function memberIds(id: string): Promise<string[]> {
-  const ids: string[] = [];
-  let after = '';
-  do {
-    const page = await get('/api/v1/backtests/{backtest}/replays', {
-      path: { backtest: id },
-      query: { 'page[size]': '100', 'page[after]': after },
-    });
-    ids.push(...page.data.map((replay) => replay.runId));
-    after = page.pagination.next ?? '';
-  } while (after && ids.length < MAX_NAMED);
-  if (after)
-    throw new Error(`This backtest has more than ${MAX_NAMED} runs: start a new one with its conditions from the list of runs.`);
-  return ids;
 }

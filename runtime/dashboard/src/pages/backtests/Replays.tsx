@@ -6,7 +6,7 @@ import type { BacktestItem, BacktestReplay } from '../../api/types';
 import { shortId } from '../../core/format';
 import { useQuery } from '../../core/query';
 import { query } from '../../core/router';
-import { storedRules, storeRules, withRule } from '../../core/rules';
+import { changeRules, withRule } from '../../core/rules';
 import { environment, pathIn } from '../../core/session';
 import { toast } from '../../core/toast';
 import { Dialog } from '../../ui/Dialog';
@@ -74,8 +74,10 @@ export function Replays({ item, verdict }: { item: BacktestItem; verdict: string
 function ReplayDetails({ replay, onClose }: { replay: BacktestReplay; onClose: () => void }) {
   const task = replay.taskIdentifier;
   const ignore: OnIgnore = (list, entry) => {
-    storeRules(task, withRule(storedRules()[task] ?? {}, list, entry));
-    toast('The rule was saved. It counts when the backtest is run again.');
+    changeRules(task, (own) => withRule(own, list, entry)).then(
+      () => toast('The rule was saved. It counts when the backtest is run again.'),
+      (error: Error) => toast(error.message, 'error'),
+    );
   };
   return (
     <Dialog title={`${task} ${shortId(replay.runId)}`} onClose={onClose} wide>

@@ -1,43 +1,83 @@
 // Batches: many runs announced together, and what became of each item.
 
-import { useState } from 'preact/hooks';
 import { get } from '../../api/client';
-import type { BatchDetails } from '../../api/types';
-import { count, counted } from '../../core/format';
+import type { BatchDetails, BatchListItem } from '../../api/types';
+import { count, counted, shortId } from '../../core/format';
 import { useQuery } from '../../core/query';
-import { navigate, query } from '../../core/router';
+import { address, query } from '../../core/router';
 import { environment, pathIn } from '../../core/session';
 import { Id } from '../../ui/Copy';
-import { TextField } from '../../ui/Field';
 import { Icon } from '../../ui/Icon';
 import { Facts, Page, Section } from '../../ui/Page';
 import { Pager, pageQuery } from '../../ui/Pager';
 import { Empty, Loaded } from '../../ui/states';
 import { Badge, SHAPES } from '../../ui/Status';
-import { Table } from '../../ui/Table';
+import { Table, type Column } from '../../ui/Table';
 import { Time } from '../../ui/Time';
 import { RunsTable } from '../runs/RunsTable';
 
 const EVERY_MS = 2_000;
 
 export function BatchesPage() {
-  const [id, setId] = useState('');
-  const open = (event: Event) => {
-    event.preventDefault();
-    navigate(pathIn('batches', id.trim()));
-  };
+  const found = useQuery(
+    `${environment.value?.slug}${address.value}`,
+    (signal) => get('/api/v1/batches', { query: pageQuery(50), signal }),
+    { every: (page) => (page.data.some((item) => !isOver(item.status)) ? EVERY_MS : EVERY_MS * 5) },
+  );
   return (
     <Page title="Batches">
-      <Empty title="Open a batch by its id">
-        <p>The id is in the answer of a batch trigger, and on the page of every run that is an item of one.</p>
-        <form class="find" onSubmit={open}>
-          <TextField label="Id of the batch" value={id} onInput={setId} input={{ placeholder: 'batch_…', required: true }} />
-          <button class="primary">Open</button>
-        </form>
-      </Empty>
+      <Loaded query={found}>
+        {(page) =>
+          page.data.length === 0 ? (
+            <Empty title="No batches yet">
+              <p>Many runs that are triggered together make one: tasks do it with a batch trigger, clients with the SDK.</p>
+              <pre>{"await tasks.batchTrigger('my-task', [{ payload: { n: 1 } }, { payload: { n: 2 } }]);"}</pre>
+            </Empty>
+          ) : (
+            <>
+              <Table
+                label="Batches"
+                columns={COLUMNS}
+                rows={page.data}
+                keyOf={(item) => item.id}
+                linkOf={(item) => pathIn('batches', item.id)}
+                keyboard="List"
+              />
+              <Pager pagination={page.pagination} />
+            </>
+          )
+        }
+      </Loaded>
     </Page>
   );
 }
+
+const COLUMNS: Column<BatchListItem>[] = [
+  { title: 'Batch', cell: (item) => <code>{shortId(item.id)}</code> },
+  { title: 'Status', cell: (item) => <BatchState of={item} /> },
+  { title: 'Items', cell: (item) => count(item.runCount), isNumber: true },
+  { title: 'Completed', cell: (item) => count(item.counts.succeeded), isNumber: true },
+  {
+    title: 'Failed',
+    cell: (item) => <span class={item.counts.failed > 0 ? 'wrong' : 'faint'}>{count(item.counts.failed)}</span>,
+    isNumber: true,
+  },
+  { title: 'Unfinished', cell: (item) => count(item.counts.unfinished), isNumber: true },
+  { title: 'Without a run', cell: (item) => count(item.counts.withoutRun), isNumber: true },
+  {
+    title: 'Triggered by',
+    cell: (item) =>
+      item.parentRunId ? (
+        <a href={pathIn('runs', item.parentRunId)} title={item.parentRunId}>
+          {shortId(item.parentRunId)}
+        </a>
+      ) : (
+        <span class="faint">the API</span>
+      ),
+    isWide: true,
+  },
+  { title: 'Announced', cell: (item) => <Time at={item.createdAt} /> },
+];
 
 export function BatchPage({ id }: { id: string }) {
   const slug = environment.value?.slug;
@@ -45,7 +85,7 @@ export function BatchPage({ id }: { id: string }) {
     slug && `${slug}/batch/${id}`,
     (signal) => get('/api/v2/batches/{batch}', { path: { batch: id }, signal }),
     {
-      every: (batch) => (isOver(batch) ? undefined : EVERY_MS),
+      every: (batch) => (isOver(batch.status) ? undefined : EVERY_MS),
     },
   );
   return (
@@ -70,11 +110,11 @@ export function BatchPage({ id }: { id: string }) {
   );
 }
 
-function isOver(batch: BatchDetails): boolean {
-  return batch.status !== 'PENDING' && batch.status !== 'PROCESSING';
+function isOver(status: BatchDetails['status']): boolean {
+  return status !== 'PENDING' && status !== 'PROCESSING';
 }
 
-function BatchState({ of }: { of: BatchDetails }) {
+function BatchState({ of }: { of: Pick<BatchDetails, 'status'> }) {
   switch (of.status) {
     case 'PENDING':
       return <Badge tone="waiting" word="Being sent" shape={SHAPES.paused} />;
@@ -96,7 +136,7 @@ function Parts({ batch }: { batch: BatchDetails }) {
   const runs = useQuery(
     slug && `${slug}/batch-runs/${JSON.stringify(asked)}`,
     (signal) => get('/api/v1/runs', { query: asked, signal }),
-    { every: () => (isOver(batch) ? undefined : EVERY_MS), keepsOld: !query.value.has('after') },
+    { every: () => (isOver(batch.status) ? undefined : EVERY_MS), keepsOld: !query.value.has('after') },
   );
   return (
     <>

@@ -2,10 +2,10 @@
 // has no effect; or one that was live, of which two runs are left to compare.
 
 import { get, post } from '../../api/client';
-import type { ReplayReport, RunDetails } from '../../api/types';
+import type { ReplayEnd, ReplayReport, RunDetails } from '../../api/types';
 import { query } from '../../core/router';
 import { useQuery } from '../../core/query';
-import { storedRules, storeRules, withRule } from '../../core/rules';
+import { changeRules, useRules, withRule } from '../../core/rules';
 import { environment, pathIn } from '../../core/session';
 import { toast } from '../../core/toast';
 import { shortId } from '../../core/format';
@@ -17,6 +17,7 @@ import { setQuery } from '../../core/router';
 import { editedReport } from '../replay/request';
 import { useVersions } from '../replay/versions';
 import { ComparisonView, type OnIgnore } from './ComparisonView';
+import { endOf } from './ends';
 import { LiveComparison } from './LiveComparison';
 import { RulesPanel } from './RulesPanel';
 import '../../styles/compare.css';
@@ -44,26 +45,26 @@ function Sandboxed({ run, mode }: { run: RunDetails; mode: SandboxMode }) {
   const version = query.value.get('version') ?? '';
   const isEdited = query.value.get('payload') === 'edited';
   const edited = isEdited ? editedReport(run.id) : undefined;
-  const rules = storedRules();
+  const rules = useRules();
   const versions = useVersions(slug ?? '', run.taskIdentifier, version);
   const found = useQuery(
-    isEdited ? undefined : slug && `${slug}/replay/${run.id}/${mode}/${version}/${JSON.stringify(rules)}`,
+    isEdited || !rules.data ? undefined : slug && `${slug}/replay/${run.id}/${mode}/${version}/${rules.data.updatedAt}`,
     async (signal) => {
-      const body = { mode, options: { rules }, ...(version ? { version } : {}) };
+      const body = { mode, ...(version ? { version } : {}) };
       const answer = await post('/api/v1/runs/{run}/replay', { path: { run: run.id }, bodyText: JSON.stringify(body), signal });
       if (!('verdict' in answer)) throw new Error('A replay in the sandbox made a run.');
-      return answer;
+      return answer as ReplayReport;
     },
     { keepsOld: true },
   );
-  const own = rules[run.taskIdentifier] ?? {};
-  const save = (changed: typeof own) => {
-    storeRules(run.taskIdentifier, changed);
-    toast('The rules were saved.');
+  const ignore: OnIgnore = (list, entry) => {
+    changeRules(run.taskIdentifier, (own) => withRule(own, list, entry)).then(
+      () => toast('The rule was saved; the replay is compared again.'),
+      (error: Error) => toast(error.message, 'error'),
+    );
   };
-  const ignore: OnIgnore = (list, entry) => save(withRule(own, list, entry));
   if (isEdited) {
-    if (edited) return <Report report={edited} />;
+    if (edited) return <Report report={edited} source={run} />;
     return (
       <Empty title="This replay had an edited payload">
         <p>
@@ -85,13 +86,25 @@ function Sandboxed({ run, mode }: { run: RunDetails; mode: SandboxMode }) {
           Replay again
         </button>
       </div>
-      <Loaded query={found}>{(report) => <Report report={report} onIgnore={ignore} />}</Loaded>
-      <RulesPanel task={run.taskIdentifier} rules={own} onSave={save} />
+      {rules.data ? (
+        <Loaded query={found}>{(report) => <Report report={report} source={run} onIgnore={ignore} />}</Loaded>
+      ) : (
+        <Loaded query={rules}>{() => null}</Loaded>
+      )}
+      <RulesPanel task={run.taskIdentifier} />
     </>
   );
 }
 
-function Report({ report, onIgnore }: { report: ReplayReport; onIgnore?: OnIgnore }) {
+interface ReportProps {
+  report: ReplayReport;
+  source: RunDetails;
+  onIgnore?: OnIgnore;
+}
+
+function Report({ report, source, onIgnore }: ReportProps) {
+  const { now } = report;
+  const whole = now && !now.outputIsCut ? { then: endOf(source), now: endOf(now) } : undefined;
   return (
     <>
       <div class="verdict-line">
@@ -100,12 +113,29 @@ function Report({ report, onIgnore }: { report: ReplayReport; onIgnore?: OnIgnor
         <span class="faint">Version {report.version}</span>
       </div>
       {report.comparison ? (
-        <ComparisonView comparison={report.comparison} onIgnore={onIgnore} />
+        <ComparisonView comparison={report.comparison} whole={whole} onIgnore={onIgnore} />
       ) : (
         <Section title="Nothing to compare">
           <p>{report.note ?? 'The server gave no comparison.'}</p>
         </Section>
       )}
+      {now && now.logs.length > 0 && <ReplayLogs of={now} />}
     </>
+  );
+}
+
+/** What the replay logged; lines of a replay have no time of their own. */
+function ReplayLogs({ of }: { of: ReplayEnd }) {
+  return (
+    <Section title="Log of the replay">
+      <ol class="panel replay-log" tabIndex={0} aria-label="Log of the replay">
+        {of.logs.map((line, place) => (
+          <li key={place} class={`level-${line.level}`}>
+            <span class="log-level">{line.level}</span> {line.message}
+          </li>
+        ))}
+      </ol>
+      {of.logsAreCut && <p class="faint">Its first lines; it has written more.</p>}
+    </Section>
   );
 }

@@ -3,20 +3,31 @@
 
 import type { Change, Comparison } from '../../api/types';
 import { bytes, count, counted, duration, factor } from '../../core/format';
+import { Diff } from '../../ui/Editor';
 import { Section } from '../../ui/Page';
-import { Effects } from './Effects';
+import { Effects, EffectList } from './Effects';
 import { ThenNow, type Line } from './ThenNow';
 
 /** Adds a rule; without it, differences cannot be ignored from here. */
 export type OnIgnore = (list: 'ignore-output' | 'ignore-metadata' | 'ignore-effects', entry: string) => void;
 
+/** What was returned or failed with, as text: in full, beside the list of what differs. */
+export interface WholeTexts {
+  then: string;
+  now: string;
+}
+
 interface ComparisonViewProps {
   comparison: Comparison;
+  /** Left out: what the comparison itself knows of both sides. */
+  lines?: readonly Line[];
+  whole?: WholeTexts | undefined;
   onIgnore?: OnIgnore | undefined;
 }
 
-export function ComparisonView({ comparison, onIgnore }: ComparisonViewProps) {
+export function ComparisonView({ comparison, lines, whole, onIgnore }: ComparisonViewProps) {
   const { ends, output, metadata, effects } = comparison;
+  const newVariables = comparison.newVariables?.items ?? [];
   const hasFailed = ends.then.kind !== 'completed' || ends.now.kind !== 'completed';
   const same = ends.then.kind === ends.now.kind ? 'No difference.' : 'Nothing to compare: one has an output, the other an error.';
   return (
@@ -31,9 +42,10 @@ export function ComparisonView({ comparison, onIgnore }: ComparisonViewProps) {
         </Section>
       )}
       <Section title="Then and now">
-        <ThenNow lines={linesOf(comparison)} />
+        <ThenNow lines={lines ?? linesOf(comparison)} />
       </Section>
       <Section title={hasFailed ? 'Output or error' : 'Output'}>
+        {whole && whole.then !== whole.now && <Diff label="Output" before={whole.then} after={whole.now} />}
         <Changes
           changes={output.items}
           more={output.more ?? 0}
@@ -52,6 +64,31 @@ export function ComparisonView({ comparison, onIgnore }: ComparisonViewProps) {
         </Section>
       )}
       <Effects effects={effects} onIgnore={onIgnore && ((entry) => onIgnore('ignore-effects', entry))} />
+      {comparison.children && comparison.children.items.length > 0 && (
+        <Section title="Child runs">
+          {comparison.children.items.map((child, place) => (
+            <div key={place} class="child-changes">
+              <h3>
+                {child.task}
+                {child.notExecuted && <span class="faint"> was not executed: the run that it stands for is not on record</span>}
+              </h3>
+              <EffectList effects={child.effects} onIgnore={undefined} />
+            </div>
+          ))}
+        </Section>
+      )}
+      {newVariables.length > 0 && (
+        <Section title="New variables">
+          <p>
+            The environment has variables now that the recording has not:{' '}
+            {newVariables.map((name) => (
+              <code class="tag" key={name}>
+                {name}
+              </code>
+            ))}
+          </p>
+        </Section>
+      )}
     </>
   );
 }

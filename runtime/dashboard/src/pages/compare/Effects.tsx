@@ -2,19 +2,26 @@
 // data would newly go.
 
 import type { ComponentChildren } from 'preact';
-import type { Comparison, EffectCall } from '../../api/types';
+import type { EffectCall, EffectChanges } from '../../api/types';
 import { counted } from '../../core/format';
 import { Section } from '../../ui/Page';
 import { Value } from './ComparisonView';
 
-type Changes = Comparison['effects'];
-
 interface EffectsProps {
-  effects: Changes;
+  effects: EffectChanges;
   onIgnore: ((entry: string) => void) | undefined;
 }
 
-export function Effects({ effects, onIgnore }: EffectsProps) {
+export function Effects(props: EffectsProps) {
+  return (
+    <Section title="Calls">
+      <EffectList {...props} />
+    </Section>
+  );
+}
+
+/** Of the run itself, or of a child that was executed with it. */
+export function EffectList({ effects, onIgnore }: EffectsProps) {
   const { added, removed, changed, reordered, newHosts, unmatched } = effects;
   const lists = [added, removed, changed, reordered, newHosts, unmatched];
   const total = lists.reduce((sum, list) => sum + list.items.length, 0);
@@ -28,7 +35,7 @@ export function Effects({ effects, onIgnore }: EffectsProps) {
       </Call>
     ));
   return (
-    <Section title="Calls">
+    <>
       {newHosts.items.length > 0 && (
         <div class="new-hosts" role="alert">
           <b>{counted(newHosts.items.length + (newHosts.more ?? 0), 'new host')}</b> got no request then:{' '}
@@ -61,7 +68,7 @@ export function Effects({ effects, onIgnore }: EffectsProps) {
         ))}
       </ul>
       {more > 0 && <p class="faint">{counted(more, 'more difference')} not shown.</p>}
-    </Section>
+    </>
   );
 }
 

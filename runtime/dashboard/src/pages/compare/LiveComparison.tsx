@@ -1,16 +1,21 @@
-// A run and its live replay side by side: how they ended, whole outputs, what they used. Which calls
-// they made is compared in the sandbox only, where both are on record.
+// A run and its live replay side by side: how they ended, whole outputs, what they used, and which
+// calls they made, as far as both are on record.
 
 import { get } from '../../api/client';
-import { formatJson } from '../../api/exact';
-import type { RunDetails } from '../../api/types';
+import type { RunComparison, RunDetails } from '../../api/types';
 import { bytes, duration, factor } from '../../core/format';
 import { useQuery } from '../../core/query';
+import { changeRules, useRules, withRule } from '../../core/rules';
 import { environment, pathIn } from '../../core/session';
+import { toast } from '../../core/toast';
 import { Diff } from '../../ui/Editor';
 import { Section } from '../../ui/Page';
 import { Loaded } from '../../ui/states';
 import { Status } from '../../ui/Status';
+import { Verdict, verdictText } from '../../ui/Verdict';
+import { ComparisonView, type OnIgnore } from './ComparisonView';
+import { endOf, textOf } from './ends';
+import { RulesPanel } from './RulesPanel';
 import { ThenNow, type Line } from './ThenNow';
 
 export function LiveComparison({ source, replay }: { source: RunDetails; replay: string }) {
@@ -26,10 +31,73 @@ export function LiveComparison({ source, replay }: { source: RunDetails; replay:
 }
 
 function Sides({ then, now }: { then: RunDetails; now: RunDetails }) {
+  const slug = environment.value?.slug;
+  const rules = useRules();
+  const isOver = then.isCompleted && now.isCompleted;
+  const compared = useQuery(
+    isOver && slug && rules.data ? `${slug}/comparison/${then.id}/${now.id}/${rules.data.updatedAt}` : undefined,
+    (signal) => get('/api/v1/runs/{run}/comparison', { path: { run: now.id }, query: { with: then.id }, signal }),
+    { keepsOld: true },
+  );
+  const task = then.taskIdentifier;
+  const ignore: OnIgnore = (list, entry) => {
+    changeRules(task, (own) => withRule(own, list, entry)).catch((error: Error) => toast(error.message, 'error'));
+  };
+  return (
+    <>
+      {!isOver && (
+        <>
+          <p class="verdict-line">
+            {now.isCompleted ? 'The source run goes on.' : 'The replay goes on. It is compared when it has ended.'}
+          </p>
+          <Section title="Then and now">
+            <ThenNow lines={linesOf(then, now)} />
+          </Section>
+        </>
+      )}
+      {isOver && (
+        <Loaded query={compared}>
+          {(answer) => (
+            <>
+              <Notes of={answer} />
+              <ComparisonView
+                comparison={answer.comparison}
+                lines={linesOf(then, now)}
+                whole={{ then: endOf(then), now: endOf(now) }}
+                onIgnore={ignore}
+              />
+            </>
+          )}
+        </Loaded>
+      )}
+      <Difference title="Payload" then={textOf(then.payload)} now={textOf(now.payload)} />
+      {isOver && <RulesPanel task={task} />}
+    </>
+  );
+}
+
+function Notes({ of }: { of: RunComparison }) {
+  const { verdict } = of.comparison;
+  return (
+    <>
+      <div class="verdict-line">
+        <Verdict of={verdict} />
+        <span>{verdictText(verdict)}</span>
+      </div>
+      {of.notes.map((note) => (
+        <p key={note} class="faint trace-note">
+          {note}
+        </p>
+      ))}
+    </>
+  );
+}
+
+function linesOf(then: RunDetails, now: RunDetails): Line[] {
   const took = (run: RunDetails) =>
     run.startedAt && run.finishedAt ? Date.parse(run.finishedAt) - Date.parse(run.startedAt) : undefined;
   const [before, after] = [took(then), took(now)];
-  const lines: Line[] = [
+  return [
     { name: 'Run', then: <a href={pathIn('runs', then.id)}>{then.id}</a>, now: <a href={pathIn('runs', now.id)}>{now.id}</a> },
     { name: 'Status', then: <Status of={then.status} />, now: <Status of={now.status} /> },
     { name: 'Version', then: then.version, now: now.version, change: then.version === now.version ? 'the same' : '' },
@@ -53,37 +121,13 @@ function Sides({ then, now }: { then: RunDetails; now: RunDetails }) {
     },
     { name: 'Attempts', then: then.attemptCount, now: now.attemptCount },
   ];
-  return (
-    <>
-      <ThenNow lines={lines} />
-      <Difference title="Output or error" then={endOf(then)} now={endOf(now)} />
-      <Difference title="Payload" then={textOf(then.payload)} now={textOf(now.payload)} />
-      <Difference title="Metadata" then={textOf(then.metadata)} now={textOf(now.metadata)} />
-      <p class="section faint">
-        Calls are compared where both runs are on record:{' '}
-        <a href={`${pathIn('runs', then.id, 'replays', 'sandbox')}${now.version ? `?version=${now.version}` : ''}`}>
-          replay the source run on version {now.version} in the sandbox
-        </a>
-        .
-      </p>
-    </>
-  );
-}
-
-function textOf(value: unknown): string {
-  return value === undefined || value === null ? '' : formatJson(value);
-}
-
-function endOf(run: RunDetails): string {
-  if (run.error) return formatJson(run.error);
-  return run.output === undefined ? '' : formatJson(run.output);
 }
 
 function Difference({ title, then, now }: { title: string; then: string; now: string }) {
   return (
     <Section title={title}>
       {then === now ? (
-        <p class="faint">{then === '' ? 'Neither has one.' : 'No difference.'}</p>
+        <p class="faint">{then === '' ? 'Neither has one.' : 'The same.'}</p>
       ) : (
         <Diff label={title} before={then} after={now} />
       )}

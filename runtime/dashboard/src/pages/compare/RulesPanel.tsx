@@ -1,59 +1,85 @@
-// The noise rules of a task, edited where their effect is seen.
+// The noise rules of a task, or of every task, edited where their effect is seen.
 
 import { useState } from 'preact/hooks';
 import { formatJson, parseJson } from '../../api/exact';
 import type { TaskReplayRules } from '../../api/types';
-import { storedRules } from '../../core/rules';
+import { useAction } from '../../core/action';
 import { saveText } from '../../core/file';
+import { changeRules, useRules, type Rules } from '../../core/rules';
+import { environment } from '../../core/session';
 import { Editor, objectComplaint } from '../../ui/Editor';
 import { Section } from '../../ui/Page';
+import { Loaded, Refusal } from '../../ui/states';
 
-interface RulesPanelProps {
-  task: string;
-  rules: TaskReplayRules;
-  onSave: (rules: TaskReplayRules) => void;
-}
-
+const EVERY_TASK = '*';
 const EXAMPLE = `{
   "ignore-output": ["$..updatedAt"],
   "ignore-effects": ["https://metrics.example.com/"],
   "relative-tolerance": 0.01
 }`;
 
-export function RulesPanel({ task, rules, onSave }: RulesPanelProps) {
-  const stored = Object.keys(rules).length > 0 ? formatJson(rules) : '';
-  return <RulesForm key={stored} task={task} stored={stored} onSave={onSave} />;
-}
-
-function RulesForm({ task, stored, onSave }: { task: string; stored: string; onSave: (rules: TaskReplayRules) => void }) {
-  const [text, setText] = useState(stored);
-  const complaint = objectComplaint(text);
-  const isChanged = text.trim() !== stored.trim();
-  const save = () => onSave(text.trim() === '' ? {} : (parseJson(text) as TaskReplayRules));
+export function RulesPanel({ task }: { task: string }) {
+  const [owner, setOwner] = useState(task);
+  const found = useRules();
+  const rules = found.data?.rules ?? {};
+  const isEmpty = Object.keys(rules).length === 0;
   return (
     <Section
-      title={`Noise rules of ${task}`}
+      title="Noise rules"
       beside={
         <>
+          <select aria-label="Of which task" value={owner} onChange={(event) => setOwner(event.currentTarget.value)}>
+            <option value={task}>of {task}</option>
+            <option value={EVERY_TASK}>of every task</option>
+          </select>
           <button
             type="button"
-            disabled={stored === ''}
-            onClick={() => saveText('dacapo-replay.json', formatJson(storedRules()))}
+            disabled={isEmpty}
+            onClick={() => saveText('dacapo-replay.json', formatJson(rules))}
+            title="The same rules for the command line and for CI"
           >
-            Save as dacapo-replay.json
-          </button>
-          <button type="button" disabled={!isChanged || complaint !== undefined} onClick={save}>
-            Save and compare again
+            Download
           </button>
         </>
       }
     >
-      <div class="field">
-        <Editor label="Noise rules" initial={stored} onInput={setText} />
-        <small class={complaint ? 'wrong' : 'faint'}>
-          {complaint ??
-            'What comparisons of this task overlook. Kept in this browser, for this environment; the file dacapo-replay.json gives the same to the command line and to CI.'}
-        </small>
+      <Loaded query={found}>
+        {(stored) => <RulesForm key={keyOf(stored.rules, owner)} owner={owner} rules={stored.rules} />}
+      </Loaded>
+    </Section>
+  );
+}
+
+function keyOf(rules: Rules, owner: string): string {
+  return owner + formatJson(rules[owner] ?? {});
+}
+
+function RulesForm({ owner, rules }: { owner: string; rules: Rules }) {
+  const own = rules[owner] ?? {};
+  const stored = Object.keys(own).length > 0 ? formatJson(own) : '';
+  const [text, setText] = useState(stored);
+  const complaint = objectComplaint(text);
+  const isChanged = text.trim() !== stored.trim();
+  const save = useAction(async () => {
+    await changeRules(owner, () => (text.trim() === '' ? {} : (parseJson(text) as TaskReplayRules)));
+    return 'The rules were saved.';
+  }, true);
+  const submit = (event: Event) => {
+    event.preventDefault();
+    if (isChanged && !complaint) void save.run();
+  };
+  return (
+    <form class="field" onSubmit={submit}>
+      <Editor label="Noise rules" initial={stored} onInput={setText} />
+      <small class={complaint ? 'wrong' : 'faint'} role={complaint ? 'alert' : undefined}>
+        {complaint ??
+          `What comparisons overlook: stored for ${environment.value?.slug}, and counted in every replay, backtest and gate there.`}
+      </small>
+      <Refusal error={save.error} />
+      <div class="actions">
+        <button disabled={!isChanged || complaint !== undefined || save.isBusy}>
+          {save.isBusy ? 'Saving …' : 'Save and compare again'}
+        </button>
       </div>
       {stored === '' && (
         <details class="example">
@@ -61,6 +87,6 @@ function RulesForm({ task, stored, onSave }: { task: string; stored: string; onS
           <pre class="panel">{EXAMPLE}</pre>
         </details>
       )}
-    </Section>
+    </form>
   );
 }

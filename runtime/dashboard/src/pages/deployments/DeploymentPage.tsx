@@ -18,9 +18,9 @@ import { Facts, Page, Section } from '../../ui/Page';
 import { Loaded } from '../../ui/states';
 import { Table, type Column } from '../../ui/Table';
 import { Time } from '../../ui/Time';
-import { DeploymentState } from './DeploymentsPage';
+import { deployerWord, DeploymentState } from './DeploymentsPage';
 
-const BacktestDialog = lazy(async () => (await import('../backtests/BacktestDialog')).BacktestDialog);
+const BacktestDialog = lazy(async () => (await import('../backtests/BacktestDialog')).BacktestDialog, null);
 
 function useDeployment(version: string | undefined) {
   const slug = environment.value?.slug;
@@ -90,8 +90,15 @@ function Parts({ item }: { item: DeploymentItem }) {
           ['Size', bytes(item.sizeBytes)],
           ['Runtime', `${item.runtime ?? ''} ${item.runtimeVersion ?? ''}`],
           ...(item.externalId ? [['Your name for it', <code>{item.externalId}</code>] as const] : []),
-          ['Uploaded', <Time at={item.createdAt} />],
+          [
+            'Uploaded',
+            <>
+              <Time at={item.createdAt} />
+              {item.deployedBy && `, with ${deployerWord(item.deployedBy)}`}
+            </>,
+          ],
           ['Promoted', item.deployedAt ? <Time at={item.deployedAt} /> : 'never'],
+          ...(item.pastPolicyAt ? [['Past the gate', <Time at={item.pastPolicyAt} />] as const] : []),
           [
             'May reach',
             <>

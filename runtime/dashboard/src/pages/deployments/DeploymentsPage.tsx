@@ -23,6 +23,11 @@ export function DeploymentState({ of }: { of: DeploymentItem }) {
   return <Badge tone="waiting" word="Not promoted" shape={SHAPES.paused} />;
 }
 
+/** Who uploaded it, as far as the server knows: by what they showed. */
+export function deployerWord(deployedBy: string): string {
+  return deployedBy === 'admin' ? 'the admin key' : `the ${deployedBy}`;
+}
+
 const COLUMNS: Column<DeploymentItem>[] = [
   { title: 'Version', cell: (item) => item.version },
   { title: 'Component', cell: (item) => item.component },
@@ -31,6 +36,7 @@ const COLUMNS: Column<DeploymentItem>[] = [
   { title: 'Your name for it', cell: (item) => item.externalId && <code>{item.externalId}</code>, isWide: true },
   { title: 'Size', cell: (item) => bytes(item.sizeBytes), isNumber: true },
   { title: 'Uploaded', cell: (item) => <Time at={item.createdAt} /> },
+  { title: 'With', cell: (item) => item.deployedBy && <span class="faint">{deployerWord(item.deployedBy)}</span> },
   { title: 'Promoted', cell: (item) => <Time at={item.deployedAt ?? undefined} /> },
 ];
 

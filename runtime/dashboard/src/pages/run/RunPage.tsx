@@ -19,7 +19,7 @@ import { Status } from '../../ui/Status';
 import { CancelDialog } from '../runs/CancelDialog';
 import { Marks } from '../runs/RunsTable';
 import { asCommand, asCurl, asReplay, asSdk } from './commands';
-import { contextOf } from './context';
+import { Context } from './Context';
 import { Logs } from './Logs';
 import { Outcome } from './Outcome';
 import { Side } from './Side';
@@ -27,8 +27,8 @@ import { Trace } from './Trace';
 import '../../styles/run.css';
 import '../../styles/trace.css';
 
-const ReplayDialog = lazy(async () => (await import('../replay/ReplayDialog')).ReplayDialog);
-const BacktestDialog = lazy(async () => (await import('../backtests/BacktestDialog')).BacktestDialog);
+const ReplayDialog = lazy(async () => (await import('../replay/ReplayDialog')).ReplayDialog, null);
+const BacktestDialog = lazy(async () => (await import('../backtests/BacktestDialog')).BacktestDialog, null);
 
 /** While the run goes on; a waiting one changes less. */
 const EVERY_MS = 1_000;
@@ -81,12 +81,7 @@ function RunParts({ run }: { run: RunDetails }) {
           </Section>
         )}
         <Logs run={run} />
-        <Section title="Context">
-          <details>
-            <summary>What the task is told about this run, in ctx</summary>
-            <Json value={contextOf(run, environment.value)} label="the context" />
-          </details>
-        </Section>
+        <Context run={run} />
       </div>
       <Side run={run} />
     </div>

@@ -113,6 +113,11 @@ function Relations({ run }: { run: RunDetails }) {
           <Relation key={child.id} title="Child" id={child.id} run={child} />
         ))}
       </ul>
+      {run.replays.length > 0 && (
+        <p>
+          <a href={`${pathIn('runs')}?replayedFrom=${run.id}`}>All its replays in the list</a>
+        </p>
+      )}
       {children.length >= 100 && <p class="faint">The first {counted(100, 'child', 'children')} are shown.</p>}
     </Section>
   );

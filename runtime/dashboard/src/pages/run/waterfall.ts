@@ -1,31 +1,39 @@
-// A trace as rows on one scale of time. Pure.
+// A trace as rows on one scale of time: spans, and the calls that a run made of its host. Pure.
 
-import type { SpanEvent, TraceSpan } from '../../api/types';
+import type { CallItem, SpanEvent, TraceSpan } from '../../api/types';
 
-type RowKind = 'run' | 'attempt' | 'span' | 'child';
+type RowKind = 'run' | 'attempt' | 'span' | 'child' | 'call';
 
 interface Segment {
   /** Milliseconds since 1970. */
   from: number;
   to: number;
-  kind: 'queued' | 'waiting' | 'active';
+  kind: 'queued' | 'waiting' | 'active' | 'http';
 }
 
-export interface Row {
-  span: TraceSpan;
+/** A span or a call with what lies in it. */
+interface Node {
+  id: string;
   kind: RowKind;
-  level: number;
+  label: string;
   from: number;
   to: number;
+  of: { span: TraceSpan } | { call: CallItem };
+  children: Node[];
+}
+
+export interface Row extends Omit<Node, 'children'> {
+  level: number;
   segments: Segment[];
-  hasChildren: boolean;
+  children: number;
 }
 
 export interface Waterfall {
   rows: Row[];
   from: number;
-  /** Milliseconds; more than 0. */
+  /** Milliseconds, never zero. */
   length: number;
+  /** Whether the server left something out. */
   isCut: boolean;
 }
 
@@ -34,24 +42,34 @@ interface State {
   status: string;
 }
 
-/** `folded` has the ids of spans whose children are left out. */
-export function waterfall(root: TraceSpan, folded: ReadonlySet<string>): Waterfall {
+/** `folded` has the ids of rows whose children are left out. Calls without a time are left out, too. */
+export function waterfall(root: TraceSpan, calls: readonly CallItem[], folded: ReadonlySet<string>): Waterfall {
   const states = statesOf(root);
+  const tree = nodeOf(root, root, 0);
+  for (const call of calls) addCall(tree, root.runId, call);
   const rows: Row[] = [];
-  const add = (span: TraceSpan, level: number) => {
-    const kind = kindOf(span, root, level);
-    const from = Date.parse(span.data.startTime);
-    const to = from + span.data.duration / 1e6;
-    const segments =
-      kind === 'run' || kind === 'attempt' ? segmentsOf(states, from, to, kind) : [{ from, to, kind: 'active' as const }];
-    rows.push({ span, kind, level, from, to, segments, hasChildren: span.children.length > 0 });
-    if (!folded.has(span.id)) span.children.forEach((child) => add(child, level + 1));
+  const add = ({ children, ...node }: Node, level: number) => {
+    rows.push({ ...node, level, segments: segmentsOf(node, states), children: children.length });
+    if (!folded.has(node.id)) children.forEach((child) => add(child, level + 1));
   };
-  add(root, 0);
+  add(tree, 0);
   const from = Math.min(...rows.map((row) => row.from));
   const to = Math.max(...rows.map((row) => row.to));
   const properties = root.data.properties as { isTruncated?: boolean } | undefined;
   return { rows, from, length: Math.max(to - from, 0.001), isCut: properties?.isTruncated === true };
+}
+
+function nodeOf(span: TraceSpan, root: TraceSpan, level: number): Node {
+  const from = Date.parse(span.data.startTime);
+  return {
+    id: span.id,
+    kind: kindOf(span, root, level),
+    label: span.data.message,
+    from,
+    to: from + span.data.duration / 1e6,
+    of: { span },
+    children: span.children.map((child) => nodeOf(child, root, level + 1)),
+  };
 }
 
 function kindOf(span: TraceSpan, root: TraceSpan, level: number): RowKind {
@@ -60,14 +78,45 @@ function kindOf(span: TraceSpan, root: TraceSpan, level: number): RowKind {
   return level === 1 && /^Attempt \d+$/.test(span.data.message) && span.data.properties === undefined ? 'attempt' : 'span';
 }
 
+/** Puts a call into the innermost span of the run that was open when it began. */
+function addCall(tree: Node, runId: string, call: CallItem): void {
+  if (call.at === undefined) return;
+  const from = Date.parse(call.at);
+  let place = tree;
+  for (;;) {
+    const inner = place.children.find((node) => {
+      if (node.kind === 'attempt' && node.label !== `Attempt ${call.attempt}`) return false;
+      return 'span' in node.of && node.of.span.runId === runId && node.from <= from && from <= node.to;
+    });
+    if (!inner) break;
+    place = inner;
+  }
+  const after = place.children.findIndex((node) => node.from > from);
+  place.children.splice(after < 0 ? place.children.length : after, 0, {
+    id: `call ${call.seq}`,
+    kind: 'call',
+    label: `${call.kind === 'http' ? '' : `${call.kind} `}${call.target}`,
+    from,
+    to: from + (call.durationMs ?? 0),
+    of: { call },
+    children: [],
+  });
+}
+
 function statesOf(root: TraceSpan): State[] {
   return (root.data.events ?? [])
     .filter((event) => event.name === 'status')
     .map((event) => ({ at: Date.parse(event.time), status: String((event.properties as { status?: unknown }).status) }));
 }
 
+function segmentsOf({ kind, from, to, of }: Omit<Node, 'children'>, states: State[]): Segment[] {
+  if (kind === 'run' || kind === 'attempt') return statesBetween(states, from, to, kind);
+  if (!('call' in of)) return [{ from, to, kind: 'active' }];
+  return [{ from, to, kind: of.call.kind === 'http' ? 'http' : of.call.kind === 'wait' ? 'waiting' : 'active' }];
+}
+
 /** What the run was in during a span: of an attempt, only its waits stand out. */
-function segmentsOf(states: State[], from: number, to: number, kind: RowKind): Segment[] {
+function statesBetween(states: State[], from: number, to: number, kind: RowKind): Segment[] {
   const segments: Segment[] = [];
   states.forEach((state, place) => {
     const begin = Math.max(state.at, from);
@@ -97,7 +146,7 @@ export function ticks(length: number, wanted: number): number[] {
   return Array.from({ length: Math.floor(length / step) + 1 }, (_, place) => place * step);
 }
 
-/** Events of a span that are worth a mark. */
-export function marks(span: TraceSpan): SpanEvent[] {
-  return (span.data.events ?? []).filter((event) => event.name === 'exception');
+/** Events of a row that are worth a mark. */
+export function marks({ of }: Row): SpanEvent[] {
+  return 'span' in of ? (of.span.data.events ?? []).filter((event) => event.name === 'exception') : [];
 }

@@ -5,7 +5,7 @@ import { useRef, useState } from 'preact/hooks';
 import { navigate, query, setQuery } from '../../core/router';
 import { useShortcuts } from '../../core/shortcuts';
 import { Icon } from '../../ui/Icon';
-import { FIELDS, filterOf, valuesOf, withValue, type Filter } from './filter';
+import { FIELDS, filterOf, isFlag, valuesOf, withValue, type Filter } from './filter';
 import { useSuggestions, type Suggestion } from './suggestions';
 import { TimeFilter } from './TimeFilter';
 
@@ -51,7 +51,7 @@ export function FilterBar() {
 }
 
 function wordOf(name: string, value: string): string {
-  if (name === 'isTest') return value === 'true' ? 'yes' : 'no';
+  if (isFlag(name)) return value === 'true' ? 'yes' : 'no';
   return name === 'status' ? value.toLowerCase().replaceAll('_', ' ') : value;
 }
 

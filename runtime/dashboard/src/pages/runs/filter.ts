@@ -21,11 +21,16 @@ export const FIELDS: readonly FilterField[] = [
   { name: 'queue', label: 'queue', isList: true, hint: 'Where they queued' },
   { name: 'machine', label: 'machine', isList: true, hint: 'The preset they asked for' },
   { name: 'isTest', label: 'test', isList: false, hint: 'Triggered as a test, or not' },
+  { name: 'isReplay', label: 'replay', isList: false, hint: 'Made by a replay, or not' },
+  { name: 'replayedFrom', label: 'replay of', isList: false, hint: 'The replays of a run, by its id' },
   { name: 'bulkAction', label: 'bulk', isList: false, hint: 'What a bulk action made' },
   { name: 'batch', label: 'batch', isList: false, hint: 'The items of a batch' },
   { name: 'schedule', label: 'schedule', isList: false, hint: 'What a schedule fired' },
   { name: 'error', label: 'error', isList: true, hint: 'A group of errors, by its fingerprint' },
 ];
+
+/** Conditions that hold or do not. */
+export const isFlag = (name: string) => name === 'isTest' || name === 'isReplay';
 
 /** Conditions by name; `from`, `to` and `period` are the time. */
 export type Filter = Readonly<Record<string, string>>;
@@ -79,6 +84,8 @@ export function bulkFilter(filter: Filter): BulkFilter {
     ...list('machine'),
     ...(queues.length > 0 ? { queue: queues } : {}),
     ...flag('isTest'),
+    ...flag('isReplay'),
+    ...one('replayedFrom'),
     ...one('bulkAction'),
     ...one('batch'),
     ...one('schedule'),

@@ -2,7 +2,7 @@
 
 import { MACHINES, useDeployments, useKnownQueues, useTasks } from '../../core/known';
 import { STATUSES, statusWord } from '../../ui/Status';
-import { FIELDS, type FilterField } from './filter';
+import { FIELDS, isFlag, type FilterField } from './filter';
 
 export interface Suggestion {
   field: FilterField;
@@ -33,7 +33,7 @@ export function useSuggestions(text: string, isOpen: boolean): Suggestion[] {
     const all = knownValues(of);
     const fitting = all.filter(([value, word]) => fits(value, start) || fits(word, start)).slice(0, MAX_SHOWN);
     const found = fitting.map(([value, word]) => ({ field: of, value, label: word }));
-    const isFree = start !== '' && !['status', 'isTest'].includes(of.name);
+    const isFree = start !== '' && of.name !== 'status' && !isFlag(of.name);
     const isKnown = all.some(([value]) => value === start);
     return isFree && !isKnown ? [...found, { field: of, value: start, label: start, hint: 'as typed' }] : found;
   }
@@ -66,6 +66,7 @@ export function useSuggestions(text: string, isOpen: boolean): Suggestion[] {
       case 'machine':
         return same(MACHINES);
       case 'isTest':
+      case 'isReplay':
         return [
           ['true', 'yes'],
           ['false', 'no'],

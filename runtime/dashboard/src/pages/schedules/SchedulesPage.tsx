@@ -15,10 +15,11 @@ import { Empty, Loaded } from '../../ui/states';
 import { Badge, SHAPES } from '../../ui/Status';
 import { Table, type Column } from '../../ui/Table';
 import { Time } from '../../ui/Time';
+import { Fires, readSchedule } from './Fires';
 import { ScheduleDialog } from './ScheduleDialog';
 
 const EVERY_MS = 10_000;
-type Open = { kind: 'new' } | { kind: 'edit' | 'delete'; schedule: ScheduleItem };
+type Open = { kind: 'new' } | { kind: 'edit' | 'delete' | 'fires'; schedule: ScheduleItem };
 
 export function SchedulesPage() {
   const [open, setOpen] = useState<Open>();
@@ -38,12 +39,14 @@ export function SchedulesPage() {
     return schedule.active ? 'It fires no more.' : 'It fires again.';
   });
   const test = useAction(async (schedule: ScheduleItem) => {
+    const { upcoming = [] } = await readSchedule(schedule.id);
     const payload = {
       scheduleId: schedule.id,
       type: schedule.type,
       timestamp: new Date().toISOString(),
       timezone: schedule.timezone,
-      upcoming: [],
+      ...(schedule.externalId ? { externalId: schedule.externalId } : {}),
+      upcoming,
     };
     const made = await post('/api/v1/tasks/{task}/trigger', {
       path: { task: schedule.task },
@@ -60,7 +63,14 @@ export function SchedulesPage() {
     { title: 'Time zone', cell: (schedule) => schedule.timezone },
     {
       title: 'Fires next',
-      cell: (schedule) => (schedule.active ? <Time at={schedule.nextRun ?? undefined} /> : <span class="faint">–</span>),
+      cell: (schedule) =>
+        schedule.active ? (
+          <button type="button" class="quiet" onClick={() => setOpen({ kind: 'fires', schedule })} title="The next five times">
+            <Time at={schedule.nextRun ?? undefined} />
+          </button>
+        ) : (
+          <span class="faint">–</span>
+        ),
     },
     {
       title: 'From',
@@ -84,7 +94,12 @@ export function SchedulesPage() {
               <button type="button" class="quiet" onClick={() => setOpen({ kind: 'edit', schedule })}>
                 Change
               </button>
-              <button type="button" class="quiet" aria-label="Delete" onClick={() => setOpen({ kind: 'delete', schedule })}>
+              <button
+                type="button"
+                class="quiet"
+                aria-label={`Delete the schedule of ${schedule.task}`}
+                onClick={() => setOpen({ kind: 'delete', schedule })}
+              >
                 <Icon name="trash" />
               </button>
             </>
@@ -126,6 +141,7 @@ export function SchedulesPage() {
       </Loaded>
       {open?.kind === 'new' && <ScheduleDialog onDone={found.reload} onClose={close} />}
       {open?.kind === 'edit' && <ScheduleDialog schedule={open.schedule} onDone={found.reload} onClose={close} />}
+      {open?.kind === 'fires' && <Fires schedule={open.schedule} onClose={close} />}
       {open?.kind === 'delete' && <Delete schedule={open.schedule} onDone={found.reload} onClose={close} />}
     </Page>
   );
