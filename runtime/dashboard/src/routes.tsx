@@ -7,7 +7,8 @@ import { RunsPage } from './pages/runs/RunsPage';
 import { Page } from './ui/Page';
 import { Empty } from './ui/states';
 
-const RunPage = lazy(async () => (await import('./pages/run/RunPage')).RunPage);
+const loadRunPage = () => import('./pages/run/RunPage');
+const RunPage = lazy(async () => (await loadRunPage()).RunPage);
 const ComparePage = lazy(async () => (await import('./pages/compare/ComparePage')).ComparePage);
 const BacktestsPage = lazy(async () => (await import('./pages/backtests/BacktestsPage')).BacktestsPage);
 const BacktestPage = lazy(async () => (await import('./pages/backtests/BacktestPage')).BacktestPage);
@@ -65,3 +66,6 @@ export function pageAt([page = '', ...rest]: string[]): ComponentChildren {
     )
   );
 }
+
+/** Loads what is opened most while nothing else is to be done, so that it is there at once. */
+requestIdleCallback(() => void loadRunPage().catch(() => undefined), { timeout: 5_000 });

@@ -50,6 +50,13 @@ const dateTime = new Intl.DateTimeFormat(undefined, {
   second: '2-digit',
   timeZoneName: 'short',
 });
+const shortTime = new Intl.DateTimeFormat('en-US', {
+  month: 'short',
+  day: 'numeric',
+  hour: '2-digit',
+  minute: '2-digit',
+  hourCycle: 'h23',
+});
 const clock = new Intl.DateTimeFormat('en-GB', {
   hour: '2-digit',
   minute: '2-digit',
@@ -60,6 +67,11 @@ const clock = new Intl.DateTimeFormat('en-GB', {
 /** Date and time where the reader is. */
 export function moment(at: number): string {
   return dateTime.format(at);
+}
+
+/** `Nov 22, 14:03` where the reader is. */
+export function day(at: number): string {
+  return shortTime.format(at);
 }
 
 /** `14:03:07.123` where the reader is. */

@@ -18,10 +18,15 @@ interface DialogProps {
 export function Dialog({ title, onClose, wide, children, footer }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
   useEffect(() => {
+    const dialog = element.current;
     const before = document.activeElement as HTMLElement | null;
-    element.current?.showModal();
-    focusFirst(element.current);
-    return () => before?.focus();
+    dialog?.showModal();
+    focusFirst(dialog);
+    return () => {
+      // While it is open, nothing outside of it can have the focus.
+      dialog?.close();
+      before?.focus();
+    };
   }, []);
   return (
     <dialog

@@ -1,11 +1,11 @@
 // Bulk actions: what was done to many runs at once, and to each of them.
 
 import { useState } from 'preact/hooks';
-import { get, post } from '../../api/client';
+import { ApiFailure, get, post } from '../../api/client';
 import type { BulkItem, BulkMember } from '../../api/types';
 import { count, counted, shortId } from '../../core/format';
 import { useQuery } from '../../core/query';
-import { address } from '../../core/router';
+import { address, navigate } from '../../core/router';
 import { environment, pathIn } from '../../core/session';
 import { Confirm } from '../../ui/Dialog';
 import { Id } from '../../ui/Copy';
@@ -20,6 +20,8 @@ import { Elapsed, Time } from '../../ui/Time';
 import '../../styles/verdicts.css';
 
 const EVERY_MS = 2_000;
+/** Runs that a request may name. */
+const MAX_NAMED = 500;
 
 export function BulkListPage() {
   const found = useQuery(
@@ -83,7 +85,7 @@ function BulkState({ of }: { of: BulkItem }) {
 
 export function BulkPage({ id }: { id: string }) {
   const slug = environment.value?.slug;
-  const [isAsking, setAsking] = useState(false);
+  const [asks, setAsking] = useState<'abort' | 'again'>();
   const found = useQuery(
     slug && `${slug}/bulk/${id}`,
     (signal) => get('/api/v1/bulk-actions/{bulk}', { path: { bulk: id }, signal }),
@@ -119,8 +121,14 @@ export function BulkPage({ id }: { id: string }) {
                 The new runs
               </a>
             )}
+            {item.status !== 'PENDING' && item.counts.total > 0 && (
+              <button type="button" onClick={() => setAsking('again')}>
+                <Icon name="replay" />
+                Run again
+              </button>
+            )}
             {item.status === 'PENDING' && (
-              <button type="button" onClick={() => setAsking(true)}>
+              <button type="button" onClick={() => setAsking('abort')}>
                 <Icon name="cancel" />
                 Abort
               </button>
@@ -143,13 +151,51 @@ export function BulkPage({ id }: { id: string }) {
           </>
         )}
       </Loaded>
-      {isAsking && (
-        <Confirm title="Abort this bulk action?" verb="Abort" isDangerous run={abort} onClose={() => setAsking(false)}>
+      {asks === 'abort' && (
+        <Confirm title="Abort this bulk action?" verb="Abort" isDangerous run={abort} onClose={() => setAsking(undefined)}>
           <p class="faint">What was done until then stays done.</p>
+        </Confirm>
+      )}
+      {asks === 'again' && item && (
+        <Confirm
+          title="Run this bulk action again?"
+          verb="Run again"
+          isDangerous={environment.value?.type === 'PRODUCTION'}
+          {...(environment.value?.type === 'PRODUCTION' ? { typed: environment.value.slug } : {})}
+          run={() => runAgain(item)}
+          onClose={() => setAsking(undefined)}
+        >
+          <p>
+            {item.type === 'REPLAY'
+              ? `Each of its ${counted(item.counts.total, 'run')} is replayed once more, with all effects.`
+              : `Those of its ${counted(item.counts.total, 'run')} that go on are canceled.`}
+          </p>
         </Confirm>
       )}
     </Page>
   );
+}
+
+async function runAgain(of: BulkItem): Promise<string> {
+  const runIds = await memberIds(of.id);
+  const body = { action: of.type === 'REPLAY' ? 'replay' : 'cancel', name: of.name, runIds };
+  const made = await post('/api/v1/bulk-actions', { bodyText: JSON.stringify(body) });
+  navigate(pathIn('bulk', made.id));
+  return 'The bulk action was started again, on the same runs.';
+}
+
+/** The runs that it looked at, as far as a request may name them. */
+async function memberIds(id: string): Promise<string[]> {
+  const ids: string[] = [];
+  let after = '';
+  do {
+    const query = { 'page[size]': '100', 'page[after]': after };
+    const page = await get('/api/v1/bulk-actions/{bulk}/members', { path: { bulk: id }, query });
+    ids.push(...page.data.map((member) => member.runId));
+    after = page.pagination.next ?? '';
+  } while (after && ids.length < MAX_NAMED);
+  if (after) throw new ApiFailure(`It has more than ${MAX_NAMED} runs: select them in the list of runs instead.`, 0);
+  return ids;
 }
 
 /** Whether runs that it has made have not ended. */

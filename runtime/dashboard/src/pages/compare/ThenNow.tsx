@@ -15,7 +15,7 @@ const COLUMNS: Column<Line>[] = [
   { title: 'What', isTitleHidden: true, cell: (line) => <span class="faint">{line.name}</span> },
   { title: 'Then', cell: (line) => line.then },
   { title: 'Now', cell: (line) => line.now },
-  { title: 'Change', cell: (line) => <span class="faint">{line.change}</span> },
+  { title: 'Change', cell: (line) => line.change && <span class="faint">{line.change}</span> },
 ];
 
 export function ThenNow({ lines }: { lines: readonly Line[] }) {

@@ -105,7 +105,7 @@ function ReplayForm({ run, onClose }: { run: RunDetails; onClose: () => void }) 
     >
       <form id="replay" class="stack" onSubmit={submit}>
         <ModePicker mode={draft.mode} hasFailed={hasFailed} onChange={(mode) => change({ mode })} />
-        <div class="fields">
+        <div class="fields roomy">
           <SelectField
             label="Version"
             value={draft.version}

@@ -2,7 +2,7 @@
 
 import { get } from '../../api/client';
 import type { DeploymentItem } from '../../api/types';
-import { moment } from '../../core/format';
+import { day } from '../../core/format';
 import { useDeployments, useTasks } from '../../core/known';
 import { useQuery } from '../../core/query';
 
@@ -44,5 +44,5 @@ export function noteOf({ schema, isMissing }: Versions): string | undefined {
 
 function label(item: DeploymentItem): string {
   const state = item.isCurrent ? 'current' : item.deployedAt ? 'promoted before' : 'never promoted';
-  return `${item.version} ${item.component}, ${state}, ${moment(Date.parse(item.createdAt))}`;
+  return `${item.version} ${item.component}, ${state}, ${day(Date.parse(item.createdAt))}`;
 }

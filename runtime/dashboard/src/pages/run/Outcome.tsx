@@ -35,16 +35,21 @@ function RunError({ error, isOver }: { error: NonNullable<RunDetails['error']>; 
   );
 }
 
+/** Frames of the language, not of the task. */
+const FOREIGN = /^\s*(?:\d+:\s*)?(?:<?(?:std|core|alloc|panic_unwind)\b|_{1,2}rust|abort\b)/;
+/** What the compiler adds to names. */
+const HASH = /\[[0-9a-f]{16}\]|::h[0-9a-f]{16}\b/g;
+
 /** One frame a line: the name stands out, where it is stays quiet. */
 function Backtrace({ text }: { text: string }) {
   const frames = text.split('\n').filter((line) => line.trim() !== '');
   return (
-    <ol class="backtrace" aria-label="Backtrace">
+    <ol class="backtrace" aria-label="Backtrace" tabIndex={0}>
       {frames.map((frame, place) => {
         const [, name, where] = /^\s*(?:\d+:\s*)?(.*?)(\s+(?:at\s|\().*)?$/.exec(frame) ?? [];
         return (
-          <li key={place}>
-            <span>{name || where}</span>
+          <li key={place} class={FOREIGN.test(frame) ? 'foreign' : undefined} title={frame.trim()}>
+            <span>{(name || where || '').replaceAll(HASH, '')}</span>
             {name && where && <span class="faint">{where}</span>}
           </li>
         );

@@ -36,14 +36,12 @@ export function RunsPage() {
   useEffect(() => {
     if (selection.keys.size === 0) setAll(false);
   }, [selection.keys.size]);
+  const pickAll = () => {
+    selection.set(rows.map((run) => run.id));
+    setAll(true);
+  };
   useShortcuts('List', {
-    a: [
-      'Select all that match, also on other pages',
-      () => {
-        selection.set(rows.map((run) => run.id));
-        setAll(true);
-      },
-    ],
+    a: ['Select all that match, also on other pages', pickAll],
     Escape: ['Select nothing', selection.clear],
     n: ['Show new runs', live.showNews],
   });
@@ -73,8 +71,8 @@ export function RunsPage() {
       )}
       <Actions picked={isPicked ? picked : { runs: atRow ? [atRow] : [] }} isShown={isPicked} onDone={selection.clear}>
         {isAll ? <AllCount filter={filter} /> : `${count(selection.keys.size)} selected`}
-        {!isAll && (live.pagination.next || live.pagination.previous) && (
-          <button type="button" class="quiet" onClick={() => setAll(true)}>
+        {!isAll && (selection.keys.size < rows.length || live.pagination.next || live.pagination.previous) && (
+          <button type="button" class="quiet" onClick={pickAll}>
             Select all that match
           </button>
         )}

@@ -169,7 +169,7 @@ function Test({ id, runs }: { id: string; runs: readonly RunItem[] }) {
   return (
     <Section title="Test">
       <form class="panel stack" onSubmit={submit}>
-        <div class="fields">
+        <div class="fields roomy">
           <Field label="Payload of an old run">
             {(attributes) => (
               <select

@@ -9,7 +9,7 @@ import { query, setQuery } from '../../core/router';
 import { environment, pathIn } from '../../core/session';
 import { Page } from '../../ui/Page';
 import { PeriodPicker } from '../../ui/Series';
-import { TaskSpark } from '../../ui/Spark';
+import { TaskSparks } from '../../ui/Spark';
 import { FailureShare } from '../../ui/FailureShare';
 import { Empty, Loaded } from '../../ui/states';
 import { Table, type Column } from '../../ui/Table';
@@ -60,7 +60,7 @@ function columnsOf(statistics: ReadonlyMap<string, TaskStatistics>, period: stri
   const ms = (value: number | null | undefined) => (value == null ? <span class="faint">–</span> : duration(value));
   return [
     { title: 'Task', cell: (task) => task.id },
-    { title: 'Ended', cell: (task) => statistics.has(task.id) && <TaskSpark task={task.id} period={period} /> },
+    { title: 'Ended, and how long', cell: (task) => statistics.has(task.id) && <TaskSparks task={task.id} period={period} /> },
     { title: 'Runs', cell: (task) => count(totalOf(statistics.get(task.id))), isNumber: true },
     { title: 'Failed', cell: (task) => <FailureShare of={statistics.get(task.id)} />, isNumber: true },
     { title: 'p50', cell: (task) => ms(statistics.get(task.id)?.p50Ms), isNumber: true },

@@ -3,8 +3,8 @@
 
 import { useEffect, useRef } from 'preact/hooks';
 import uPlot, { type AlignedData, type Options, type Series } from 'uplot';
-import { count, duration, moment } from '../../core/format';
-import { theme } from '../../core/theme';
+import { count, duration } from '../../core/format';
+import { isDark } from '../../core/theme';
 import 'uplot/dist/uPlot.min.css';
 import '../../styles/plot.css';
 
@@ -31,7 +31,7 @@ export function TimePlot(props: TimePlotProps) {
   const frame = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot>();
   const data = JSON.stringify([props.from, props.stepSeconds, props.lines]);
-  const look = theme.value;
+  const look = isDark.value;
   const latest = useRef(props);
   latest.current = props;
   useEffect(() => {
@@ -60,7 +60,9 @@ function timesOf({ from, stepSeconds, lines }: TimePlotProps): [number, number] 
 function dataOf({ from, stepSeconds, kind, lines }: TimePlotProps): AlignedData {
   const begin = Date.parse(from) / 1e3;
   const length = lines[0]?.values.length ?? 0;
-  const times = Array.from({ length }, (_, place) => begin + place * stepSeconds);
+  // Bars begin where their interval does; the points of a line are in the middle of it.
+  const first = kind === 'counts' ? begin : begin + stepSeconds / 2;
+  const times = Array.from({ length }, (_, place) => first + place * stepSeconds);
   if (kind === 'durations') return [times, ...lines.map((line) => [...line.values])];
   const sums = new Array<number>(length).fill(0);
   const stacked = lines.map((line) =>
@@ -89,10 +91,10 @@ function optionsOf(latest: { current: TimePlotProps }, element: HTMLElement): Op
       label: line.label,
       stroke: shown,
       width: isCounts ? 0 : 1.5,
-      points: { show: !isCounts, size: 4 },
+      points: { show: !isCounts, size: 5, fill: shown },
       value: (_, __, ___, place) => {
         const value = original(line.label, place);
-        return value === null ? '–' : written(value);
+        return value === null ? '' : written(value);
       },
       ...(isCounts ? { fill: shown, ...(bars ? { paths: bars } : {}) } : { spanGaps: false }),
     };
@@ -115,7 +117,7 @@ function optionsOf(latest: { current: TimePlotProps }, element: HTMLElement): Op
       { ...axis, values: (_, values) => values.map(tick) },
       { ...axis, size: 58, values: (_, values) => values.map((value) => (isCounts && value % 1 !== 0 ? '' : written(value))) },
     ],
-    series: [{ label: 'Time', value: (_, value) => (value === null ? '' : moment(value * 1e3)) }, ...series],
+    series: [{ label: 'Time', value: (_, __, ___, place) => (place === null ? '' : interval(latest.current, place)) }, ...series],
   };
 }
 
@@ -126,6 +128,12 @@ const day = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric' 
 function tick(seconds: number): string {
   const at = new Date(seconds * 1e3);
   return at.getHours() + at.getMinutes() === 0 ? day.format(at) : hour.format(at);
+}
+
+/** `Nov 22, 05:00 to 06:00` */
+function interval({ from, stepSeconds }: TimePlotProps, place: number): string {
+  const begin = Date.parse(from) + place * stepSeconds * 1e3;
+  return `${day.format(begin)}, ${hour.format(begin)} to ${hour.format(begin + stepSeconds * 1e3)}`;
 }
 
 /** A custom property as a colour that a canvas understands. */
