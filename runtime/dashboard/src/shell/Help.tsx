@@ -36,6 +36,13 @@ export function Help({ onClose }: { onClose: () => void }) {
               </dt>
               <dd>Close</dd>
             </div>
+            <div>
+              <dt>
+                <kbd>Ctrl</kbd>
+                <kbd>⏎</kbd>
+              </dt>
+              <dd>Send the form, also from an editor</dd>
+            </div>
           </dl>
         </section>
       </div>

@@ -7,6 +7,7 @@ import { environment, environments, pathIn, serverVersion, signOut } from '../co
 import { navigate, pathTo, segments } from '../core/router';
 import { useShortcuts } from '../core/shortcuts';
 import { nextTheme, theme } from '../core/theme';
+import { Guard } from '../ui/Guard';
 import { Icon } from '../ui/Icon';
 import { Help } from './Help';
 import { GROUPS, PAGES } from './pages';
@@ -45,7 +46,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
         </div>
       </aside>
       <main id="content" tabIndex={-1}>
-        {children}
+        <Guard key={here}>{children}</Guard>
       </main>
       {isHelp && <Help onClose={() => setHelp(false)} />}
     </div>

@@ -15,6 +15,8 @@ export interface Column<T> {
   cell: (row: T) => ComponentChildren;
   /** Figures, at the right. */
   isNumber?: boolean;
+  /** Said before the value in a card, where the value does not say what it is. */
+  isNamed?: boolean;
   /** Takes the room that is left, and cuts what is longer. */
   isWide?: boolean;
 }
@@ -92,9 +94,8 @@ export function Table<T>(props: TableProps<T>) {
   );
 }
 
-function classOf<T>(column: Column<T>): string | undefined {
-  if (column.isNumber) return 'number';
-  return column.isWide ? 'wide' : undefined;
+function classOf<T>({ isNumber, isNamed, isWide }: Column<T>): string | undefined {
+  return [isNumber && 'number', isNamed && 'named', isWide && 'wide'].filter(Boolean).join(' ') || undefined;
 }
 
 function SelectAll({ selection, keys }: { selection: Selection; keys: string[] }) {

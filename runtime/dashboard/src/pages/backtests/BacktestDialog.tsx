@@ -61,7 +61,11 @@ export function BacktestDialog({ picked, version, onClose }: BacktestDialogProps
     void action.run();
   };
   const versions = (deployments ?? []).map(
-    (item) => [item.version, `${item.version} ${item.component}${item.isCurrent ? ', current' : ''}`] as const,
+    (item) =>
+      [
+        item.version,
+        `${item.version} ${item.component}, ${item.isCurrent ? 'current' : item.deployedAt ? 'promoted before' : 'never promoted'}`,
+      ] as const,
   );
   const number = { type: 'number', min: 1, max: 100_000 } as const;
   return (
@@ -71,7 +75,7 @@ export function BacktestDialog({ picked, version, onClose }: BacktestDialogProps
           {whichRuns(picked)} are replayed on the version in the sandbox, and compared with what happened. No effect leaves the
           server.
         </p>
-        <div class="fields">
+        <div class="fields roomy">
           <SelectField label="Version" value={chosen} onChange={(to) => change({ version: to })} options={versions} />
           <SelectField
             label="Compared with"

@@ -26,11 +26,12 @@ export function EffectList({ effects, onIgnore }: EffectsProps) {
   const lists = [added, removed, changed, reordered, newHosts, unmatched];
   const total = lists.reduce((sum, list) => sum + list.items.length, 0);
   const more = lists.reduce((sum, list) => sum + (list.more ?? 0), 0);
-  // A call that is not in the recording is an added one, too: it is shown once.
-  const isUnmatched = (call: EffectCall) => unmatched.items.some((other) => nameOf(other) === nameOf(call));
+  // A call that is not in the recording is an added one, too, unless a rule overlooks it: it is shown once.
+  const isIn = (list: readonly EffectCall[], call: EffectCall) => list.some((other) => nameOf(other) === nameOf(call));
+  const isOverlooked = (call: EffectCall) => !isIn(added.items, call) && !added.more;
   const calls = (items: readonly EffectCall[], word: string, tone: string) =>
     items.map((call, place) => (
-      <Call key={`${word}${place}`} word={word} tone={tone} call={call} onIgnore={onIgnore}>
+      <Call key={`${word}${place}`} word={word} tone={tone} call={call} onIgnore={tone === 'idle' ? undefined : onIgnore}>
         {call.arguments && <pre>{call.arguments}</pre>}
       </Call>
     ));
@@ -46,9 +47,13 @@ export function EffectList({ effects, onIgnore }: EffectsProps) {
       )}
       {total === 0 && <p class="faint">It makes the same calls as then.</p>}
       <ul class="changes">
-        {calls(unmatched.items, 'added, not in the recording', 'bad')}
         {calls(
-          added.items.filter((call) => !isUnmatched(call)),
+          unmatched.items.filter((call) => !isOverlooked(call)),
+          'added, not in the recording',
+          'bad',
+        )}
+        {calls(
+          added.items.filter((call) => !isIn(unmatched.items, call)),
           'added',
           'now',
         )}
@@ -59,6 +64,7 @@ export function EffectList({ effects, onIgnore }: EffectsProps) {
             <Value text={call.after} side="now" />
           </Call>
         ))}
+        {calls(unmatched.items.filter(isOverlooked), 'overlooked by a rule, not in the recording', 'idle')}
         {reordered.items.map((call, place) => (
           <Call key={`moved${place}`} word="moved" tone="waiting" call={call} onIgnore={onIgnore}>
             <p class="faint">

@@ -36,7 +36,7 @@ const COLUMNS: Column<DeploymentItem>[] = [
   { title: 'Your name for it', cell: (item) => item.externalId && <code>{item.externalId}</code>, isWide: true },
   { title: 'Size', cell: (item) => bytes(item.sizeBytes), isNumber: true },
   { title: 'Uploaded', cell: (item) => <Time at={item.createdAt} /> },
-  { title: 'With', cell: (item) => item.deployedBy && <span class="faint">{deployerWord(item.deployedBy)}</span> },
+  { title: 'With', cell: (item) => item.deployedBy && <span class="faint">{deployerWord(item.deployedBy)}</span>, isNamed: true },
   { title: 'Promoted', cell: (item) => <Time at={item.deployedAt ?? undefined} /> },
 ];
 

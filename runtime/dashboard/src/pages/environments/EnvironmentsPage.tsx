@@ -31,6 +31,7 @@ export function EnvironmentsPage() {
       title: 'Gate',
       cell: (item) =>
         item.backtestPolicy ? `last ${count(item.backtestPolicy.last ?? 1_000)} runs` : <span class="faint">none</span>,
+      isNamed: true,
     },
     {
       title: 'Actions',

@@ -41,7 +41,7 @@ export function QueuesPage() {
     { title: 'State', cell: (queue) => <QueueState of={queue} /> },
     { title: 'Running', cell: (queue) => count(queue.running), isNumber: true },
     { title: 'Queued', cell: (queue) => count(queue.queued), isNumber: true },
-    { title: 'At a time', cell: (queue) => <Limit of={queue} />, isWide: true },
+    { title: 'At a time', cell: (queue) => <Limit of={queue} />, isWide: true, isNamed: true },
     {
       title: 'Actions',
       isTitleHidden: true,

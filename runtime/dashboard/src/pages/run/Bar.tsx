@@ -72,8 +72,14 @@ function Note({ row, drawn, took, more }: { row: Row; drawn: Waterfall; took: st
   const isCall = row.kind === 'call';
   const isBefore = isCall && (row.to - drawn.from) / drawn.length > 0.6 && (row.from - drawn.from) / drawn.length > 0.35;
   const at = isBefore
-    ? { right: `calc(${share(drawn.from + drawn.length - row.from, drawn.length)} + 6px)` }
-    : { left: `calc(${share(row.to - drawn.from, drawn.length)} + 6px)` };
+    ? {
+        right: `calc(${share(drawn.from + drawn.length - row.from, drawn.length)} + 6px)`,
+        maxWidth: `calc(${share(row.from - drawn.from, drawn.length)} - 8px)`,
+      }
+    : {
+        left: `calc(${share(row.to - drawn.from, drawn.length)} + 6px)`,
+        maxWidth: `calc(${share(drawn.from + drawn.length - row.to, drawn.length)} + 58px)`,
+      };
   return (
     <small style={at}>
       {took}

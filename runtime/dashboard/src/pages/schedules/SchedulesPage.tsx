@@ -71,12 +71,14 @@ export function SchedulesPage() {
         ) : (
           <span class="faint">–</span>
         ),
+      isNamed: true,
     },
     {
       title: 'From',
       cell: (schedule) => (
         <span class="faint">{schedule.type === 'DECLARATIVE' ? 'the task' : (schedule.externalId ?? 'the API')}</span>
       ),
+      isNamed: true,
     },
     {
       title: 'Actions',
