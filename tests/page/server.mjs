@@ -49,6 +49,29 @@ class Server {
     assert.fail(`${id} does not end`);
   }
 
+  /** A batch of items `{task, payload, options}`, announced and sent; answers with its id. */
+  async batch(items) {
+    const { id } = await this.send("POST", "/api/v3/batches", { runCount: items.length });
+    const response = await fetch(`${this.url}/api/v3/batches/${id}/items`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${this.adminKey}`, "x-dacapo-environment": "dev", "content-type": "application/x-ndjson" },
+      body: items.map((item, index) => JSON.stringify({ index, ...item })).join("\n"),
+    });
+    assert.ok(response.ok, await response.text());
+    return id;
+  }
+
+  /** A backtest or a bulk action, once it is over. */
+  async settled(kind, id) {
+    const deadline = Date.now() + PATIENCE_MS;
+    while (Date.now() < deadline) {
+      const item = await this.send("GET", `/api/v1/${kind}/${id}`);
+      if (item.status !== "PENDING") return item;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    assert.fail(`${id} does not end`);
+  }
+
   /** Runs a task to its end. */
   async call(task, payload, options, environment) {
     return this.finished(await this.trigger(task, payload, options, environment), environment);

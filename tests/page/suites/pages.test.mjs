@@ -7,86 +7,60 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { DESKTOP, PHONE, openBrowser, openPage } from "../browser.mjs";
+import { furnish } from "../furnish.mjs";
 import { startServer } from "../server.mjs";
+import { openShop } from "../shop.mjs";
 
 const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const PICTURES = process.env.DACAPO_PICTURES_DIR;
 const MAX_FIRST_PAGE_BYTES = 300_000;
 
-let server, browser, places;
+let server, shop, browser, places;
 before(async () => {
   server = await startServer();
-  places = await furnish(server);
+  shop = await openShop();
+  places = await furnish(server, shop);
   browser = await openBrowser();
   if (PICTURES) await mkdir(PICTURES, { recursive: true });
 });
 after(async () => {
   await browser?.close();
   await server?.stop();
+  await shop?.close();
 });
 
-/** Puts something on every page, and answers with their places by name. */
-async function furnish(server) {
-  await server.deploy("echo_v1", { name: "echo" });
-  await server.deploy("script");
-  const version = await server.deploy("echo_v2", { name: "echo", query: "&skipPromotion=true" });
-  for (const n of [1, 2, 3]) await server.call("echo", { n }, { tags: ["even", "odd"].slice(n % 2) });
-  const failed = await server.call("leaf", { fail: "no prices in CHF" });
-  const spans = [{ log: "begins" }, { span: [{ log: "within" }, { child: { task: "leaf", payload: { echo: 1 } } }, { sleep_ms: 20 }] }, { wait_ms: 30 }];
-  const run = await server.call("script", spans, { tags: ["trace"] });
-  const backtest = await server.send("POST", "/api/v1/backtests", { version, filter: { taskIdentifier: "echo" } });
-  const bulk = await server.send("POST", "/api/v1/bulk-actions", { action: "replay", name: "again", runIds: [failed.id] });
-  await server.send("POST", "/api/v1/schedules", { task: "echo", cron: "0 9 * * 1", timezone: "Europe/Vienna", deduplicationKey: "weekly" });
-  await server.send("POST", "/api/v1/projects/p/envvars/dev", { name: "SHOP_URL", value: "https://shop.example" });
-  const token = await server.send("POST", "/api/v1/waitpoints/tokens", { tags: ["approval"], timeout: "1h" });
-  const batch = await server.send("POST", "/api/v3/batches", { runCount: 1 });
-  return {
-    overview: "",
-    runs: "/runs",
-    run: `/runs/${run.id}`,
-    failed: `/runs/${failed.id}`,
-    comparison: `/runs/${failed.id}/replays/sandbox`,
-    errors: "/errors",
-    backtests: "/backtests",
-    backtest: `/backtests/${backtest.id}`,
-    bulk: "/bulk",
-    "bulk-action": `/bulk/${bulk.id}`,
-    batches: "/batches",
-    batch: `/batches/${batch.id}`,
-    tasks: "/tasks",
-    task: "/tasks/echo",
-    deployments: "/deployments",
-    deployment: `/deployments/${version}`,
-    queues: "/queues",
-    schedules: "/schedules",
-    tokens: "/tokens",
-    token: `/tokens/${token.id}`,
-    environments: "/environments",
-    variables: "/variables",
-  };
+/** What is wrong with the page as it is shown now. */
+async function problems(page) {
+  const found = await page.evaluate(() => globalThis.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21aa", "best-practice"] }));
+  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  return [
+    ...found.violations.map(({ id, nodes }) => `${id}: ${nodes[0].html} (${nodes.length})`),
+    ...(overflow > 1 ? [`${overflow} px wider than the window`] : []),
+  ];
 }
 
-for (const colorScheme of ["light", "dark"]) {
-  for (const viewport of [DESKTOP, PHONE]) {
-    test(`every page is accessible: ${colorScheme}, ${viewport.width} px`, async () => {
-      const visit = await openPage(browser, server, { viewport, colorScheme });
-      const { page } = visit;
-      const problems = [];
-      for (const [name, place] of Object.entries(places)) {
-        await visit.open(place);
-        await page.waitForTimeout(150);
-        if (PICTURES) await page.screenshot({ path: join(PICTURES, `${name}-${colorScheme}-${viewport.width}.png`), fullPage: true });
-        await page.evaluate(AXE);
-        const found = await page.evaluate(() => globalThis.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21aa", "best-practice"] }));
-        for (const { id, nodes } of found.violations) problems.push(`${name}: ${id}: ${nodes[0].html} (${nodes.length})`);
-        const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-        if (overflow > 1) problems.push(`${name}: ${overflow} px wider than the window`);
+test("every page is accessible, in light and in dark, on a desk and on a phone", async (context) => {
+  const visit = await openPage(browser, server);
+  const { page } = visit;
+  for (const [name, place] of Object.entries(places)) {
+    await context.test(name, async () => {
+      await page.setViewportSize(DESKTOP);
+      await visit.open(place);
+      await page.evaluate(AXE);
+      for (const colorScheme of ["light", "dark"]) {
+        for (const viewport of [DESKTOP, PHONE]) {
+          await page.emulateMedia({ colorScheme });
+          await page.setViewportSize(viewport);
+          await page.waitForTimeout(100);
+          const look = `${colorScheme}-${viewport.width}`;
+          if (PICTURES) await page.screenshot({ path: join(PICTURES, `${name}-${look}.png`), fullPage: true });
+          assert.deepEqual(await problems(page), [], look);
+        }
       }
-      assert.deepEqual(problems, []);
-      await visit.close();
     });
   }
-}
+  await visit.close();
+});
 
 test("the first page is small, and its figures are told", async (context) => {
   const visit = await openPage(browser, server);

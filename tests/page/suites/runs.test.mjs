@@ -49,6 +49,27 @@ test("conditions are in the address, and stay when the page is loaded again", as
   await visit.close();
 });
 
+test("conditions are still there on the way back from a run", async () => {
+  const visit = await openPage(browser, server);
+  const { page } = visit;
+  await visit.open("/runs?status=FAILED&taskIdentifier=leaf");
+  const chips = () => page.getByRole("button", { name: /Remove the condition/ }).count();
+  const goes = [
+    ["the browser's back", () => page.goBack()],
+    ["the link above the title", () => page.getByRole("main").getByRole("link", { name: "Runs", exact: true }).click()],
+    ["the key u", () => page.keyboard.press("u")],
+  ];
+  for (const [way, back] of goes) {
+    await page.getByRole("row", { name: /leaf/ }).getByRole("link").first().click();
+    await page.getByRole("heading", { name: "leaf", level: 1 }).waitFor();
+    await back();
+    await page.waitForURL(/status=FAILED&taskIdentifier=leaf$/);
+    await page.getByRole("row", { name: /leaf/ }).waitFor();
+    assert.equal(await chips(), 2, way);
+  }
+  await visit.close();
+});
+
 test("rows change in place, and new runs announce themselves", async () => {
   const waiting = await server.trigger("script", [{ wait_ms: 3_000 }], { tags: ["slow"] });
   const visit = await openPage(browser, server);
@@ -84,20 +105,8 @@ test("all that match are replayed at once", async () => {
 });
 
 test("a list of ten thousand runs is paged, and its first page is small", async () => {
-  const items = Array.from({ length: 1_000 }, (_, n) => JSON.stringify({ index: n, task: "leaf", payload: { echo: n } }));
-  for (let batch = 0; batch < MANY / 1_000; batch += 1) {
-    const { id } = await server.send("POST", "/api/v3/batches", { runCount: 1_000 });
-    const response = await fetch(`${server.url}/api/v3/batches/${id}/items`, {
-      method: "POST",
-      headers: {
-        authorization: `Bearer ${server.adminKey}`,
-        "x-dacapo-environment": "dev",
-        "content-type": "application/x-ndjson",
-      },
-      body: items.join("\n"),
-    });
-    assert.ok(response.ok, await response.text());
-  }
+  const items = Array.from({ length: 1_000 }, (_, n) => ({ task: "leaf", payload: { echo: n } }));
+  for (let sent = 0; sent < MANY; sent += items.length) await server.batch(items);
   const visit = await openPage(browser, server);
   const { page } = visit;
   await visit.open("/runs?taskIdentifier=leaf");
@@ -109,5 +118,23 @@ test("a list of ten thousand runs is paged, and its first page is small", async 
   await page.getByRole("button", { name: "Newer" }).and(page.locator(":enabled")).waitFor();
   await page.keyboard.press("a");
   await page.getByText(/All 10,000 and more that match/).waitFor();
+  await visit.close();
+});
+
+test("a bulk action on all that match is aborted, and says how far it came", async () => {
+  const visit = await openPage(browser, server);
+  const { page } = visit;
+  await visit.open("/runs?taskIdentifier=leaf");
+  await page.keyboard.press("a");
+  await page.keyboard.press("r");
+  await page.getByRole("dialog").getByRole("button", { name: /^Replay/ }).click();
+  await page.waitForURL(/\/bulk\/bulk_\w+/);
+  await page.getByRole("button", { name: "Abort" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Abort" }).click();
+  await page.getByText("The bulk action was aborted.").waitFor();
+  await page.locator(".page-header").getByText("Aborted").waitFor();
+  const bulk = await server.send("GET", `/api/v1/bulk-actions/${new URL(page.url()).pathname.split("/").at(-1)}`);
+  assert.equal(bulk.status, "ABORTED");
+  assert.ok(bulk.counts.success < MANY, `${bulk.counts.success} runs were made`);
   await visit.close();
 });
