@@ -10,6 +10,7 @@ import { useDeployments } from '../../core/known';
 import { renew, useQuery } from '../../core/query';
 import { navigate, query, setQuery } from '../../core/router';
 import { environment, pathIn } from '../../core/session';
+import { useShortcuts } from '../../core/shortcuts';
 import { Confirm } from '../../ui/Dialog';
 import { Id } from '../../ui/Copy';
 import { Icon } from '../../ui/Icon';
@@ -114,6 +115,11 @@ function BacktestActions({ item, onChange }: { item: BacktestItem; onChange: () 
     const made = await post('/api/v1/backtests', { bodyText: formatJson(item.request, 0) });
     navigate(pathIn('backtests', made.id));
     return 'The backtest was started again.';
+  });
+  useShortcuts('Backtest', {
+    p: ['Promote the version', () => isClean && !isCurrent && setAsks('promote')],
+    r: ['Run again', () => item.status !== 'PENDING' && item.request && void again.run()],
+    c: ['Abort', () => item.status === 'PENDING' && setAsks('abort')],
   });
   const save = useAction(async (format: 'json' | 'junit' | 'html') => saveReport(item.id, format));
   const abort = async () => {

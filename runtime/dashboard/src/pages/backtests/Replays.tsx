@@ -8,6 +8,7 @@ import { useQuery } from '../../core/query';
 import { query } from '../../core/router';
 import { changeRules, withRule } from '../../core/rules';
 import { environment, pathIn } from '../../core/session';
+import { useShortcuts } from '../../core/shortcuts';
 import { toast } from '../../core/toast';
 import { Dialog } from '../../ui/Dialog';
 import { Section } from '../../ui/Page';
@@ -28,6 +29,8 @@ export function Replays({ item, verdict }: { item: BacktestItem; verdict: string
     (signal) => get('/api/v1/backtests/{backtest}/replays', { path: { backtest: item.id }, query: asked, signal }),
     { every: () => (isPending ? 3_000 : undefined), keepsOld: query.value.get('after') === null },
   );
+  const [at, setAt] = useState<BacktestReplay>();
+  useShortcuts('List', { d: ['Show what differs', () => at && setOpen(at)] });
   const columns: Column<BacktestReplay>[] = [
     { title: 'Task', cell: (replay) => replay.taskIdentifier },
     { title: 'Verdict', cell: (replay) => <Verdict of={replay.verdict} /> },
@@ -60,6 +63,7 @@ export function Replays({ item, verdict }: { item: BacktestItem; verdict: string
                 keyOf={(replay) => replay.runId}
                 linkOf={(replay) => pathIn('runs', replay.runId)}
                 keyboard="List"
+                onFocusRow={setAt}
               />
               <Pager pagination={page.pagination} />
             </>

@@ -7,6 +7,7 @@ import { count, counted, shortId } from '../../core/format';
 import { useQuery } from '../../core/query';
 import { address, navigate } from '../../core/router';
 import { environment, pathIn } from '../../core/session';
+import { useShortcuts } from '../../core/shortcuts';
 import { Confirm } from '../../ui/Dialog';
 import { Id } from '../../ui/Copy';
 import { Icon } from '../../ui/Icon';
@@ -99,6 +100,10 @@ export function BulkPage({ id }: { id: string }) {
     found.reload();
     return 'The bulk action was aborted.';
   };
+  useShortcuts('Bulk action', {
+    r: ['Run again', () => item && item.status !== 'PENDING' && item.counts.total > 0 && setAsking('again')],
+    c: ['Abort', () => item?.status === 'PENDING' && setAsking('abort')],
+  });
   return (
     <Page
       title={item?.name ?? 'Bulk action'}

@@ -100,7 +100,7 @@ function linesOf(then: RunDetails, now: RunDetails): Line[] {
   return [
     { name: 'Run', then: <a href={pathIn('runs', then.id)}>{then.id}</a>, now: <a href={pathIn('runs', now.id)}>{now.id}</a> },
     { name: 'Status', then: <Status of={then.status} />, now: <Status of={now.status} /> },
-    { name: 'Version', then: then.version, now: now.version, change: then.version === now.version ? 'the same' : '' },
+    { name: 'Version', then: then.version, now: now.version },
     {
       name: 'CPU time',
       then: duration(then.durationMs),

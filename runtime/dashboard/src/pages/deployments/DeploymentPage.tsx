@@ -10,6 +10,7 @@ import { lazy } from '../../core/lazy';
 import { renew, useQuery } from '../../core/query';
 import { query, setQuery } from '../../core/router';
 import { environment, pathIn } from '../../core/session';
+import { useShortcuts } from '../../core/shortcuts';
 import { Id } from '../../ui/Copy';
 import { Confirm } from '../../ui/Dialog';
 import { Diff } from '../../ui/Editor';
@@ -33,6 +34,10 @@ export function DeploymentPage({ version }: { version: string }) {
   const found = useDeployment(version);
   const [open, setOpen] = useState<'promote' | 'backtest'>();
   const item = found.data;
+  useShortcuts('Version', {
+    p: ['Make it current', () => item && !item.isCurrent && setOpen('promote')],
+    b: ['Backtest it', () => setOpen('backtest')],
+  });
   const promote = async () => {
     const done = await post('/api/v1/deployments/{deployment}/promote', { path: { deployment: version } });
     renew('/deployment');

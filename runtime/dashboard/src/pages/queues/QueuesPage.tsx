@@ -8,6 +8,7 @@ import { count } from '../../core/format';
 import { useQuery } from '../../core/query';
 import { address } from '../../core/router';
 import { environment, pathIn } from '../../core/session';
+import { useShortcuts } from '../../core/shortcuts';
 import { Confirm } from '../../ui/Dialog';
 import { TextField } from '../../ui/Field';
 import { Icon } from '../../ui/Icon';
@@ -29,11 +30,18 @@ export function QueuesPage() {
       every: () => EVERY_MS,
     },
   );
+  // As it is now, not as it was when the keyboard came to it.
+  const [atId, setAtId] = useState<string>();
+  const at = found.data?.data.find((queue) => queue.id === atId);
   const pause = useAction(async (queue: QueueItem) => {
     const action = queue.paused ? 'resume' : 'pause';
     await post('/api/v1/queues/{queue}/pause', { path: { queue: queue.id }, body: { type: 'id', action } });
     found.reload();
     return queue.paused ? `${queue.name} goes on.` : `${queue.name} is paused: what runs goes on, nothing starts.`;
+  });
+  useShortcuts('List', {
+    p: ['Pause, or resume', () => at && void pause.run(at)],
+    l: ['Change the limit', () => at && setLimited(at)],
   });
   const columns: Column<QueueItem>[] = [
     { title: 'Queue', cell: (queue) => queue.name },
@@ -77,6 +85,7 @@ export function QueuesPage() {
                   `${pathIn('runs')}?queue=${encodeURIComponent(queue.type === 'task' ? `task/${queue.name}` : queue.name)}`
                 }
                 keyboard="List"
+                onFocusRow={(queue) => setAtId(queue?.id)}
               />
               <NumberedPager pagination={page.pagination} />
             </>

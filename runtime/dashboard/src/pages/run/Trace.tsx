@@ -18,7 +18,10 @@ import { ticks, waterfall, type Row } from './waterfall';
 const ROW_PX = 24;
 const MAX_HEIGHT_PX = 500;
 const EVERY_MS = 2_000;
+/** Marks on the scale, where there is room for them. */
 const TICKS = 5;
+const NARROW_TICKS = 2;
+const isNarrow = window.matchMedia('(width < 800px)');
 
 export function Trace({ run }: { run: RunDetails }) {
   const slug = environment.value?.slug;
@@ -98,7 +101,7 @@ function Scale({ length }: { length: number }) {
     <div class="scale" aria-hidden="true">
       <span />
       <span>
-        {ticks(length, TICKS).map((tick) => (
+        {ticks(length, isNarrow.matches ? NARROW_TICKS : TICKS).map((tick) => (
           <i key={tick} style={{ left: share(tick, length) }}>
             {tick === 0 ? '0' : duration(tick)}
           </i>

@@ -6,6 +6,7 @@ import { navigate } from '../../core/router';
 import { environment, pathIn } from '../../core/session';
 import { Confirm } from '../../ui/Dialog';
 import type { Picked } from './Actions';
+import { useCount } from './AllCount';
 import { bulkFilter, describe } from './filter';
 
 interface BulkDialogProps {
@@ -15,6 +16,7 @@ interface BulkDialogProps {
 }
 
 export function BulkDialog({ action, picked, onClose }: BulkDialogProps) {
+  const number = useCount('all' in picked ? picked.all : undefined);
   const which = 'all' in picked ? `all runs that match: ${describe(picked.all)}` : counted(picked.runs.length, 'run');
   const isReplay = action === 'replay';
   const isProduction = environment.value?.type === 'PRODUCTION';
@@ -36,7 +38,8 @@ export function BulkDialog({ action, picked, onClose }: BulkDialogProps) {
       onClose={onClose}
     >
       <p>
-        It is for {which}, in <b>{environment.value?.slug}</b>.
+        It is for {which}
+        {number && ` (now ${number})`}, in <b>{environment.value?.slug}</b>.
       </p>
       <p class="faint">
         {isReplay

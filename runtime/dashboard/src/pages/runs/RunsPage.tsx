@@ -2,20 +2,19 @@
 // picked for a replay, a cancellation or a backtest.
 
 import { useEffect, useState } from 'preact/hooks';
-import { ApiFailure, get } from '../../api/client';
+import { ApiFailure } from '../../api/client';
 import type { RunCommon } from '../../api/types';
 import { count, counted } from '../../core/format';
-import { useQuery } from '../../core/query';
 import { query, setQuery } from '../../core/router';
-import { environment } from '../../core/session';
 import { useShortcuts } from '../../core/shortcuts';
 import { Icon } from '../../ui/Icon';
 import { Page } from '../../ui/Page';
 import { useSelection } from '../../ui/selection';
 import { Empty, Failure, Loading } from '../../ui/states';
 import { Actions, type Picked } from './Actions';
+import { AllCount } from './AllCount';
 import { FilterBar } from './FilterBar';
-import { filterOf, listQuery, type Filter } from './filter';
+import { filterOf } from './filter';
 import { useLiveRuns, type LiveRuns } from './live';
 import { RunsTable } from './RunsTable';
 import '../../styles/runs.css';
@@ -78,21 +77,6 @@ export function RunsPage() {
         )}
       </Actions>
     </Page>
-  );
-}
-
-/** How many they are; the server stops counting at some point. */
-function AllCount({ filter }: { filter: Filter }) {
-  const slug = environment.value?.slug;
-  const found = useQuery(slug && `${slug}/count/${JSON.stringify(filter)}`, (signal) =>
-    get('/api/v1/runs/count', { query: listQuery(filter), signal }),
-  );
-  if (!found.data) return <>All that match</>;
-  return (
-    <>
-      All {count(found.data.count)}
-      {found.data.isMore && ' and more'} that match
-    </>
   );
 }
 

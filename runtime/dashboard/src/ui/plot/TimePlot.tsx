@@ -114,7 +114,7 @@ function optionsOf(latest: { current: TimePlotProps }, element: HTMLElement): Op
       y: { range: (_, __, max) => [0, Math.max(max, isCounts ? 4 : 1) * 1.08] },
     },
     axes: [
-      { ...axis, values: (_, values) => values.map(tick) },
+      { ...axis, size: 28, values: (_, values) => values.map(tick) },
       { ...axis, size: 58, values: (_, values) => values.map((value) => (isCounts && value % 1 !== 0 ? '' : written(value))) },
     ],
     series: [{ label: 'Time', value: (_, __, ___, place) => (place === null ? '' : interval(latest.current, place)) }, ...series],
