@@ -1,1 +1,0 @@
-import{n as e}from"./Editor-B_B4BrWq.js";import{t}from"./jsxRuntime.module-B1DGzo-g.js";function n({label:n,initial:r,onInput:i,schema:a,note:o,isWrong:s}){return t(`div`,{class:`field`,children:[t(`span`,{children:n}),t(e,{label:n,initial:r,onInput:i,schema:a}),o&&t(`small`,{class:s?`wrong`:`faint`,role:s?`alert`:void 0,children:o})]})}export{n as t};

@@ -1,1 +1,0 @@
-import{n as e,s as t}from"./format-DOYR6kTD.js";import{t as n}from"./jsxRuntime.module-B1DGzo-g.js";function r({of:r}){return!r||r.failed===0?n(`span`,{class:`faint`,children:`0`}):n(`span`,{class:`wrong`,children:[e(r.failed),` (`,t(r.failed/(r.completed+r.failed+r.dropped)),`)`]})}export{r as t};

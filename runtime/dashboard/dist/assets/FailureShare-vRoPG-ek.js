@@ -1,0 +1,1 @@
+import{c as e,n as t}from"./format-BvHDrGwU.js";import{t as n}from"./jsxRuntime.module-BRhHO3YY.js";function r({of:r}){return!r||r.failed===0?n(`span`,{class:`faint`,children:`0`}):n(`span`,{class:`wrong`,children:[t(r.failed),` (`,e(r.failed/(r.completed+r.failed+r.dropped)),`)`]})}export{r as t};

@@ -1,0 +1,1 @@
+import{o as e}from"./jsxRuntime.module-BRhHO3YY.js";import{n as t}from"./toast-DsHTuAiq.js";function n(n,r=!1){let[i,a]=e(!1),[o,s]=e();return{isBusy:i,error:o,run:async(...e)=>{a(!0),s(void 0);try{let r=await n(...e);return r&&t(r),!0}catch(e){return s(e),r||t(e.message,`error`),!1}finally{a(!1)}},clear:()=>s(void 0)}}export{n as t};

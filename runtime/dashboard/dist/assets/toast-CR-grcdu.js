@@ -1,1 +1,0 @@
-import{a as e}from"./storage-BE4SX-C8.js";var t=e([]),n=0;function r(e,r=`done`){let a=++n;t.value=[...t.value.slice(-3),{id:a,text:e,kind:r}],setTimeout(()=>i(a),r===`error`?9e3:4e3)}function i(e){t.value=t.value.filter(t=>t.id!==e)}export{r as n,t as r,i as t};
