@@ -10,7 +10,7 @@ import { environment, pathIn } from '../../core/session';
 import { toast } from '../../core/toast';
 import { Diff } from '../../ui/Editor';
 import { Section } from '../../ui/Page';
-import { Loaded } from '../../ui/states';
+import { Failure, Loaded, Loading } from '../../ui/states';
 import { Status } from '../../ui/Status';
 import { Verdict, verdictText } from '../../ui/Verdict';
 import { ComparisonView, type OnIgnore } from './ComparisonView';
@@ -46,29 +46,29 @@ function Sides({ then, now }: { then: RunDetails; now: RunDetails }) {
   return (
     <>
       {!isOver && (
+        <p class="verdict-line">
+          {now.isCompleted ? 'The source run goes on.' : 'The replay goes on. It is compared when it has ended.'}
+        </p>
+      )}
+      {compared.data ? (
         <>
-          <p class="verdict-line">
-            {now.isCompleted ? 'The source run goes on.' : 'The replay goes on. It is compared when it has ended.'}
-          </p>
+          <Notes of={compared.data} />
+          <ComparisonView
+            comparison={compared.data.comparison}
+            lines={linesOf(then, now)}
+            whole={{ then: endOf(then), now: endOf(now) }}
+            onIgnore={ignore}
+          />
+        </>
+      ) : (
+        <>
+          {compared.error && <Failure text={`Their calls are not compared. ${compared.error.message}`} retry={compared.reload} />}
+          {compared.isLoading && <Loading rows={2} />}
           <Section title="Then and now">
             <ThenNow lines={linesOf(then, now)} />
           </Section>
+          {isOver && <Difference title="Output or error" then={endOf(then)} now={endOf(now)} />}
         </>
-      )}
-      {isOver && (
-        <Loaded query={compared}>
-          {(answer) => (
-            <>
-              <Notes of={answer} />
-              <ComparisonView
-                comparison={answer.comparison}
-                lines={linesOf(then, now)}
-                whole={{ then: endOf(then), now: endOf(now) }}
-                onIgnore={ignore}
-              />
-            </>
-          )}
-        </Loaded>
       )}
       <Difference title="Payload" then={textOf(then.payload)} now={textOf(now.payload)} />
       {isOver && <RulesPanel task={task} />}
