@@ -14,5 +14,7 @@ import './styles/json.css';
 import './styles/table.css';
 
 const root = document.getElementById('app');
+// What stands in the file is seen while the scripts come; it makes room for the page itself.
+root?.replaceChildren();
 if (root) render(<App />, root);
 void findSession();

@@ -164,6 +164,9 @@ export function TokenPage({ id }: { id: string }) {
                   'URL',
                   <>
                     A <code>POST</code> to its URL completes it, without a key. <Copy text={loaded.url} label="the URL" />
+                    {loaded.status === 'WAITING' && (
+                      <pre class="panel">{`curl -X POST '${loaded.url}' -H 'content-type: application/json' -d '{}'`}</pre>
+                    )}
                   </>,
                 ],
                 ...(loaded.idempotencyKey ? [['Idempotency key', <code>{loaded.idempotencyKey}</code>] as const] : []),
