@@ -36,6 +36,7 @@ mod lifecycle;
 mod limits;
 mod lives;
 mod network;
+mod noise;
 mod openapi;
 mod packets;
 mod parsers;

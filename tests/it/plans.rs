@@ -22,8 +22,19 @@ const OF_THE_LIVING: [&str; 10] = [
     "bulk_actions_pending",
 ];
 /// Tables, or their short names, of which an environment has few.
-const FEW_PER_ENVIRONMENT: [&str; 10] =
-    ["current_tasks", "c", "promotions", "p", "queues", "q", "schedules", "deployments", "variables", "packets"];
+const FEW_PER_ENVIRONMENT: [&str; 11] = [
+    "replay_rules",
+    "current_tasks",
+    "c",
+    "promotions",
+    "p",
+    "queues",
+    "q",
+    "schedules",
+    "deployments",
+    "variables",
+    "packets",
+];
 /// What is sorted, and may be: a component has a thousand tasks at most, a batch a thousand items.
 const SHORT: [&str; 2] = ["FROM deployment_tasks t", "JOIN batch_items i"];
 
