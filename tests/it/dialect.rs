@@ -365,6 +365,13 @@ async fn send_a_batch(app: &TestApp) {
     assert_eq!(app.send(&app.key, request, lines).await.ok()["sealed"], true);
     let shown = app.get(&format!("/api/v2/batches/{id}")).await.ok();
     app.finished(shown["runs"][0].as_str().expect("the first item has a run")).await;
+    let page = app.get("/api/v1/batches?page[size]=1").await.ok();
+    let cursor = page["pagination"]["next"].as_str().unwrap_or(id);
+    app.get(&format!("/api/v1/batches?page[before]={cursor}")).await.ok();
+    let rules = Request::put("/api/v1/replay-rules").header("content-type", "application/json");
+    app.send(&app.key, rules, r#"{"rules":{"*":{"ignore-effects":["tags"]}}}"#).await.ok();
+    let rules = Request::put("/api/v1/replay-rules").header("content-type", "application/json");
+    app.send(&app.key, rules, r#"{"rules":{}}"#).await.ok();
 }
 
 /// An item that finds the queue full leaves nothing behind, nor does a trigger with a one-time token.

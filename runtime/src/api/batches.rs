@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::{RunResult, TriggerOptions, serialize_instant, serialize_instant_option};
+use super::{Pagination, RunResult, TriggerOptions, serialize_instant, serialize_instant_option};
 use crate::model::batch;
 
 /// `POST /api/v3/batches`
@@ -176,6 +176,52 @@ pub struct BatchDetails {
     pub runs: Vec<String>,
     /// What became of sending it.
     pub processing: BatchProcessing,
+}
+
+/// Dacapo's: `GET /api/v1/batches`
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct BatchList {
+    /// Newest first.
+    pub data: Vec<BatchSummary>,
+    /// Where the next page begins.
+    pub pagination: Pagination,
+}
+
+/// A batch in a list.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchSummary {
+    /// `batch_…`
+    pub id: String,
+    /// Where it is in its life.
+    pub status: BatchStatus,
+    /// As it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// The run that triggered it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent_run_id: Option<String>,
+    /// When it was announced.
+    #[serde(serialize_with = "serialize_instant")]
+    pub created_at: Timestamp,
+    /// Announced items.
+    pub run_count: u32,
+    /// What became of those that have arrived.
+    pub counts: BatchItemCounts,
+}
+
+/// Items of a batch, by what became of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchItemCounts {
+    /// Their run completed.
+    pub succeeded: u64,
+    /// Their run ended otherwise.
+    pub failed: u64,
+    /// Their run has not ended.
+    pub unfinished: u64,
+    /// They have no run, because it could not be made.
+    pub without_run: u64,
 }
 
 /// What became of sending a batch.

@@ -38,8 +38,8 @@ pub use backtests::{
     BacktestStatus, Gate,
 };
 pub use batches::{
-    BatchDetails, BatchItemError, BatchItemHead, BatchItemRequest, BatchItemsReceipt, BatchProcessing, BatchResults,
-    CreateBatchReceipt, CreateBatchRequest,
+    BatchDetails, BatchItemCounts, BatchItemError, BatchItemHead, BatchItemRequest, BatchItemsReceipt, BatchList,
+    BatchProcessing, BatchResults, BatchSummary, CreateBatchReceipt, CreateBatchRequest,
 };
 pub use bulk::{
     BulkCounts, BulkFilter, BulkId, BulkItem, BulkKind, BulkList, BulkMember, BulkMembers, BulkRequest, BulkSelection,

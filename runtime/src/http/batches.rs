@@ -9,16 +9,16 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::Server;
-use super::auth::Bearer;
-use super::body::{Body, Segments, json};
+use super::auth::{Bearer, Caller};
+use super::body::{Body, Params, Segments, json};
 use super::error::{ApiError, Result};
+use super::list::page_size;
 use super::ndjson::{Line, Lines};
-use super::openapi::{ChangeErrors, ReadErrors};
-use super::trigger;
+use super::openapi::{ChangeErrors, Pages, ReadErrors};
+use super::{Server, cursor, trigger};
 use crate::api::{
-    BatchDetails, BatchItemError, BatchItemHead, BatchItemRequest, BatchItemsReceipt, BatchProcessing, BatchResults,
-    CreateBatchReceipt, CreateBatchRequest, RunResult, TriggerRequest,
+    BatchDetails, BatchItemCounts, BatchItemError, BatchItemHead, BatchItemRequest, BatchItemsReceipt, BatchList,
+    BatchProcessing, BatchResults, BatchSummary, CreateBatchReceipt, CreateBatchRequest, RunResult, TriggerRequest,
 };
 use crate::model::batch::{self, ItemError, ItemErrorCode};
 use crate::model::id::{BatchId, EnvironmentId, RunId};
@@ -27,7 +27,7 @@ use crate::model::run::NewRun;
 use crate::model::scope::{Action, Resource};
 use crate::runs::TriggerError;
 use crate::secrets;
-use crate::storage::{Announced, Batch, NewBatch, NewBatchItem};
+use crate::storage::{Announced, Batch, BatchCounts, NewBatch, NewBatchItem};
 
 /// Announces a batch, whose items are sent next.
 #[utoipa::path(
@@ -336,6 +336,34 @@ pub(super) async fn find_to_read(server: &Server, bearer: &Bearer, batch: &str) 
     let id: BatchId = batch.parse().map_err(|_| not_found())?;
     bearer.may(Action::Read, &[Resource::one("batch", batch), Resource::all("runs")])?;
     server.storage.batch(bearer.caller.environment.id, id).await?.ok_or_else(not_found)
+}
+
+/// The batches of the environment, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/batches", tag = "Batches",
+    params(Pages),
+    responses((status = 200, body = BatchList, description = "A page"), ReadErrors),
+)]
+pub(super) async fn list(State(server): State<Arc<Server>>, caller: Caller, params: Params) -> Result<Json<BatchList>> {
+    params.only(&["page[size]", "page[after]", "page[before]"])?;
+    let (limit, place) = (page_size(&params)?, cursor::place_of(&params)?);
+    let page = server.storage.batches(caller.environment.id, place, limit).await?;
+    let pagination = cursor::around(&page, server.runs.now(), |(batch, _)| batch.id);
+    json(BatchList { data: page.items.into_iter().map(summary).collect(), pagination })
+}
+
+fn summary((batch, counts): (Batch, BatchCounts)) -> BatchSummary {
+    let BatchCounts { succeeded, failed, unfinished, without_run } = counts;
+    let (is_sealed, runs) = (batch.sealed_at.is_some(), succeeded + failed + unfinished);
+    BatchSummary {
+        id: batch.id.to_string(),
+        status: batch::status_of(is_sealed, runs, unfinished, without_run).into(),
+        idempotency_key: batch.idempotency_key,
+        parent_run_id: batch.parent.map(|parent| parent.to_string()),
+        created_at: batch.created_at,
+        run_count: batch.run_count,
+        counts: BatchItemCounts { succeeded, failed, unfinished, without_run },
+    }
 }
 
 /// What became of a batch: its status, its runs, and the items that have none.

@@ -38,7 +38,7 @@ use crate::api::{BatchItemRequest, ErrorBody, ShapeMessage};
     paths(
         admin::environments, admin::set_egress, admin::set_concurrency, admin::keys, admin::create_key,
         admin::revoke_key, admin::set_backtest_policy,
-        batches::create, batches::items, batches::retrieve, batches::results,
+        batches::create, batches::items, batches::list, batches::retrieve, batches::results,
         backtests::create, backtests::list, backtests::retrieve, backtests::abort, backtests::delete, backtests::replays, backtests::report,
         bulk::create, bulk::list, bulk::retrieve, bulk::abort, bulk::members,
         changes::reschedule, changes::add_tags, changes::metadata, changes::change_metadata, changes::reset_key,

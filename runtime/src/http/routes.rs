@@ -119,6 +119,7 @@ fn queues_and_bulk() -> Router<Arc<Server>> {
         .route("/api/v1/overview", get(statistics::overview))
         .route("/api/v1/tasks/{task}/statistics", get(statistics::of_task))
         .route("/api/v1/errors", get(statistics::errors))
+        .route("/api/v1/batches", get(batches::list))
         .route("/api/v1/queues", get(queues::list))
         .route("/api/v1/queues/{queue}", get(queues::retrieve))
         .route("/api/v1/queues/{queue}/pause", post(queues::pause))

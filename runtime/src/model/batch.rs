@@ -42,16 +42,21 @@ words!(ItemErrorCode { PayloadTooLarge = "PAYLOAD_TOO_LARGE", CouldNotTrigger = 
 
 /// The status of a batch with these items: the statuses of their runs, `None` where there is none.
 pub fn status(is_sealed: bool, items: impl IntoIterator<Item = Option<Status>>) -> BatchStatus {
-    let (mut runs, mut unfinished, mut failed) = (0_u32, 0_u32, 0_u32);
+    let (mut runs, mut unfinished, mut failed) = (0, 0, 0);
     for item in items {
         match item {
             Some(status) => {
                 runs += 1;
-                unfinished += u32::from(!status.is_final());
+                unfinished += u64::from(!status.is_final());
             }
             None => failed += 1,
         }
     }
+    status_of(is_sealed, runs, unfinished, failed)
+}
+
+/// The status of a batch with so many runs, so many of which have not ended, and so many items that have none.
+pub fn status_of(is_sealed: bool, runs: u64, unfinished: u64, failed: u64) -> BatchStatus {
     match (is_sealed, unfinished, failed) {
         (false, ..) => BatchStatus::Pending,
         (true, 1.., _) => BatchStatus::Processing,

@@ -7,6 +7,7 @@
 use jiff::Timestamp;
 
 use super::insert::{Inserted, insert_run};
+use super::page::{Page, Place};
 use super::sql::{Row, Tx, values};
 use super::tokens::use_token;
 use super::{Error, Storage};
@@ -123,6 +124,19 @@ pub struct Arrived {
     pub is_sealed: bool,
 }
 
+/// What became of the items of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BatchCounts {
+    /// Items whose run completed.
+    pub succeeded: u64,
+    /// Items whose run ended otherwise.
+    pub failed: u64,
+    /// Items whose run has not ended.
+    pub unfinished: u64,
+    /// Items that have no run, because it could not be made.
+    pub without_run: u64,
+}
+
 /// The columns that [`read_batch`] reads.
 macro_rules! batch_columns {
     () => {
@@ -140,6 +154,35 @@ impl Storage {
     pub async fn batch(&self, environment: EnvironmentId, batch: BatchId) -> Result<Option<Batch>, Error> {
         let sql = concat!("SELECT ", batch_columns!(), " FROM batches WHERE id = ?1 AND environment_id = ?2");
         self.read(move |tx| tx.row(sql, values![batch, environment], read_batch)).await
+    }
+
+    /// Batches of an environment with what became of their items, newest first.
+    pub async fn batches(
+        &self,
+        environment: EnvironmentId,
+        place: Place<BatchId>,
+        limit: u32,
+    ) -> Result<Page<(Batch, BatchCounts), BatchId>, Error> {
+        let newest_first = concat!(
+            "SELECT ",
+            batch_columns!(),
+            " FROM batches WHERE environment_id = ?1 AND id > ?2 AND id < ?3 ORDER BY id DESC LIMIT ?4"
+        );
+        let oldest_first = concat!(
+            "SELECT ",
+            batch_columns!(),
+            " FROM batches WHERE environment_id = ?1 AND id > ?2 AND id < ?3 ORDER BY id LIMIT ?4"
+        );
+        let sql = if place.is_backward() { oldest_first } else { newest_first };
+        let (above, below) = place.range(None, None);
+        self.read(move |tx| {
+            let found = tx.rows(sql, values![environment, above, below, limit + 1], read_batch)?;
+            Page::found(found, place, limit).read(|batch| {
+                let counts = count(tx, batch.id)?;
+                Ok(Some((batch, counts)))
+            })
+        })
+        .await
     }
 
     /// The items that have arrived, in the order of their numbers.
@@ -295,6 +338,21 @@ pub(super) fn insert_batch_item(
         }
     }
     Ok(ItemInserted::New)
+}
+
+/// What became of the items of a batch: a thousand at most.
+fn count(tx: &Tx<'_>, batch: BatchId) -> Result<BatchCounts, Error> {
+    let sql = "SELECT COUNT(CASE WHEN r.status = 'completed' THEN 1 END),
+                      COUNT(CASE WHEN r.status <> 'completed' AND r.finished_at IS NOT NULL THEN 1 END),
+                      COUNT(CASE WHEN r.id IS NOT NULL AND r.finished_at IS NULL THEN 1 END),
+                      COUNT(CASE WHEN r.id IS NULL THEN 1 END)
+               FROM   batch_items i LEFT JOIN runs r ON r.id = i.run_id
+               WHERE  i.batch_id = ?1";
+    let counts = tx.row(sql, values![batch], |row| {
+        let (succeeded, failed) = (row.column()?, row.column()?);
+        Ok(BatchCounts { succeeded, failed, unfinished: row.column()?, without_run: row.column()? })
+    })?;
+    Ok(counts.unwrap_or_default())
 }
 
 fn read_batch(row: &mut Row<'_>) -> Result<Batch, Error> {

@@ -61,7 +61,7 @@ use std::sync::Arc;
 pub use backtest_steps::{BacktestEnd, BacktestStep, PendingBacktest, TaskCount};
 pub use backtests::{Backtest, BacktestDeleted, GateRule, NewBacktest, StoredReplay};
 pub use backup::backup;
-pub use batches::{Announced, Arrived, Batch, BatchItem, ItemInserted, NewBatch, NewBatchItem};
+pub use batches::{Announced, Arrived, Batch, BatchCounts, BatchItem, ItemInserted, NewBatch, NewBatchItem};
 pub use bulk::{Acted, Bulk, Member, MemberAction, NewBulk};
 pub use cancel::Canceled;
 pub use changes::{Changes, Position, Topic, Watch};
