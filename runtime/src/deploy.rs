@@ -58,6 +58,8 @@ pub struct Upload {
     pub component: Bytes,
     /// The caller's own name for the deployment.
     pub external_id: Option<String>,
+    /// Who uploads it, for people.
+    pub deployed_by: Option<String>,
     /// Whether it becomes current at once.
     pub promote: Promote,
 }
@@ -97,7 +99,7 @@ impl Deploys {
     /// Checks `component`, stores it as the next version of `target` and, where asked, makes
     /// it current. The bytes of the newest deployment of this name again make no new version.
     pub async fn deploy(&self, target: Target, upload: Upload) -> Result<Deployed, DeployError> {
-        let Upload { name, component, external_id, promote } = upload;
+        let Upload { name, component, external_id, deployed_by, promote } = upload;
         if !is_plain_name(&name) {
             return Err(DeployError::BadName(name.chars().take(64).collect()));
         }
@@ -130,6 +132,7 @@ impl Deploys {
             imports: inspection.imports,
             tasks: described,
             external_id,
+            deployed_by,
             created_at: now,
         };
         let promote_at = match promote {

@@ -54,6 +54,7 @@ mod samples;
 mod sandboxed;
 mod schedules;
 mod sessions;
+mod shown;
 mod statistics;
 mod storage;
 mod streams;

@@ -56,3 +56,6 @@ CREATE TABLE replay_rules (
 ) WITHOUT ROWID;
 -- The rules of the environment when the backtest was asked for. NULL: there were none yet.
 ALTER TABLE backtests ADD COLUMN rules TEXT;
+
+-- Who uploaded it, for people: the hint of a key, or `admin`. NULL: it is not known.
+ALTER TABLE deployments ADD COLUMN deployed_by TEXT;

@@ -52,6 +52,10 @@ pub struct DeploymentItem {
     /// Dacapo's: when it was made current last past the backtest policy of its environment, by the operator.
     #[serde(serialize_with = "serialize_instant_option", skip_serializing_if = "Option::is_none", default)]
     pub past_policy_at: Option<Timestamp>,
+    /// Dacapo's: who uploaded it: `admin`, or the hint of a key, such as `tr_dev_…3f9a`. Absent where an earlier version
+    /// stored it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub deployed_by: Option<String>,
     /// Dacapo's: what it imports.
     pub imports: Vec<String>,
     /// Dacapo's: its tasks; left out of lists.

@@ -116,6 +116,10 @@ pub(crate) fn serialize_instant<S: Serializer>(at: &Timestamp, serializer: S) ->
     serializer.collect_str(&format_args!("{at:.3}"))
 }
 
+pub(crate) fn serialize_instants<S: Serializer>(instants: &[Timestamp], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(instants.iter().map(|at| instant(*at)))
+}
+
 pub(crate) fn serialize_instant_option<S: Serializer>(
     at: &Option<Timestamp>,
     serializer: S,

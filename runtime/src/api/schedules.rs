@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use super::{PageNumber, instant, serialize_instant_option};
+use super::{PageNumber, instant, serialize_instant_option, serialize_instants};
 use crate::model::run::{Packet, PacketFormat};
 use crate::model::schedule;
 
@@ -96,6 +96,9 @@ pub struct ScheduleItem {
     pub next_run: Option<Timestamp>,
     /// Where its runs run: one.
     pub environments: Vec<ScheduleEnvironment>,
+    /// Dacapo's: the next five times at which it fires. Not in lists; none where it is not active.
+    #[serde(serialize_with = "serialize_instants", skip_serializing_if = "Vec::is_empty", default)]
+    pub upcoming: Vec<Timestamp>,
 }
 
 /// What makes a schedule fire.

@@ -23,4 +23,6 @@ pub struct SessionItem {
     /// When it is over.
     #[serde(serialize_with = "serialize_instant")]
     pub expires_at: Timestamp,
+    /// The version of the server.
+    pub version: String,
 }

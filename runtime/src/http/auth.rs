@@ -38,6 +38,8 @@ const MAX_KEY_CHARS: usize = 256;
 const ENVIRONMENT_HEADER: &str = "x-dacapo-environment";
 /// Names the branch that a key of `preview` or `dev` is to open.
 const BRANCH_HEADER: &str = "x-trigger-branch";
+/// What people are shown of the admin key, and of a session.
+const ADMIN: &str = "admin";
 /// With a key of `dev`, no branch.
 const NO_BRANCH: &str = "default";
 /// The claims from which the client makes a public token.
@@ -93,6 +95,12 @@ impl Auth {
         let environment = Arc::new(environment);
         self.know(generation, |known| drop(known.environments.insert(hash, environment.clone())));
         Ok(Some(environment))
+    }
+
+    /// What people are shown of a key.
+    async fn hint(&self, key: &str) -> Result<String> {
+        let (key, environment) = self.storage.key_by_hash(secrets::hash(key)).await?.ok_or_else(invalid_key)?;
+        Ok(keys::hint(&self.server_key, &environment.slug, &key))
     }
 
     /// What is known of the settings of `generation`.
@@ -272,7 +280,11 @@ pub(super) enum Holder {
 }
 
 /// Where somebody may deploy to, a branch that does not exist yet included.
-pub(super) struct Deployer(pub(super) Target);
+pub(super) struct Deployer {
+    pub(super) target: Target,
+    /// Who it is, for people: `admin`, or the hint of the key.
+    pub(super) hint: String,
+}
 
 /// Where in the environment that a key opens somebody wants to be.
 enum Place {
@@ -496,15 +508,17 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
         let auth = &Arc::<Server>::from_ref(state).auth;
         let (bearer, place) = auth.open(parts).await?;
-        let parent = bearer.into_caller()?.environment;
-        Ok(Self(match place {
+        let Caller { environment: parent, is_admin } = bearer.into_caller()?;
+        let hint = if is_admin { ADMIN.into() } else { auth.hint(bearer_text(parts)?).await? };
+        let target = match place {
             Place::Itself => Target::There(parent.id),
             Place::Unnamed => return Err(unnamed_branch()),
             Place::Branch(name) => match auth.branch(parent.id, &name).await? {
                 Some(branch) => Target::There(branch.id),
                 None => Target::NewBranch { parent, name },
             },
-        }))
+        };
+        Ok(Self { target, hint })
     }
 }
 

@@ -55,7 +55,7 @@ fn not_found() -> ApiError {
 )]
 pub(super) async fn deploy(
     State(server): State<Arc<Server>>,
-    Deployer(target): Deployer,
+    Deployer { target, hint }: Deployer,
     params: Params,
     Raw(component): Raw,
 ) -> Result<(StatusCode, Json<DeployReceipt>)> {
@@ -70,7 +70,8 @@ pub(super) async fn deploy(
     let is_later = params.flag("skipPromotion")? || policy.is_some();
     let promote = if is_later { Promote::Later } else { Promote::Now };
     let external_id = params.get("externalId").map(Into::into);
-    let upload = Upload { name: name.into(), component, external_id, promote };
+    let deployed_by = Some(hint);
+    let upload = Upload { name: name.into(), component, external_id, deployed_by, promote };
     let mut deployed = server.deploys.deploy(target, upload).await?;
     let (backtest_id, note) = match policy {
         Some(policy) => stand(&server, &mut deployed, policy).await?,
@@ -301,6 +302,7 @@ fn item(deployment: &Deployment) -> DeploymentItem {
         size_bytes: deployment.size_bytes,
         is_current: deployment.current_tasks > 0,
         past_policy_at: deployment.past_policy_at,
+        deployed_by: deployment.deployed_by.clone(),
         imports: deployment.imports.clone(),
         tasks: None,
     }

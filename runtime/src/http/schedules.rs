@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use jiff::Timestamp;
 
 use super::Server;
 use super::admin::kind_name;
@@ -21,6 +22,8 @@ use crate::model::schedule::{ScheduleKind, Timing, UTC};
 use crate::schedules::{Plan, ScheduleError};
 use crate::storage::{Environment, Schedule};
 
+/// How many of the next times are shown at which a schedule fires.
+const UPCOMING: usize = 5;
 /// What the directories of zones have beside zones.
 const NO_ZONES: [&str; 6] = ["posix/", "right/", "posixrules", "localtime", "Factory", "leap"];
 
@@ -57,7 +60,7 @@ pub(super) async fn create(
 ) -> Result<Json<ScheduleItem>> {
     let plan = plan(body.plan)?;
     let schedule = server.schedules.create(caller.environment.id, body.deduplication_key, plan).await?;
-    json(item(&caller.environment, schedule))
+    json(in_full(&caller.environment, schedule))
 }
 
 /// The schedules of the environment, oldest first.
@@ -90,7 +93,7 @@ pub(super) async fn retrieve(
     Segments(schedule): Segments<String>,
 ) -> Result<Json<ScheduleItem>> {
     let found = server.storage.schedule(caller.environment.id, id_of(&schedule)?).await?;
-    json(item(&caller.environment, found.ok_or_else(not_found)?))
+    json(in_full(&caller.environment, found.ok_or_else(not_found)?))
 }
 
 /// Changes a schedule that was made over the API.
@@ -107,7 +110,7 @@ pub(super) async fn update(
 ) -> Result<Json<ScheduleItem>> {
     let id = id_of(&schedule)?;
     let updated = server.schedules.update(caller.environment.id, id, plan(body)?).await?;
-    json(item(&caller.environment, updated))
+    json(in_full(&caller.environment, updated))
 }
 
 /// Lets a schedule fire again.
@@ -121,7 +124,7 @@ pub(super) async fn activate(
     Segments(schedule): Segments<String>,
 ) -> Result<Json<ScheduleItem>> {
     let activated = server.schedules.activate(caller.environment.id, id_of(&schedule)?).await?;
-    json(item(&caller.environment, activated))
+    json(in_full(&caller.environment, activated))
 }
 
 /// Lets a schedule fire no more, until it is activated.
@@ -135,7 +138,7 @@ pub(super) async fn deactivate(
     Segments(schedule): Segments<String>,
 ) -> Result<Json<ScheduleItem>> {
     let deactivated = server.schedules.deactivate(caller.environment.id, id_of(&schedule)?).await?;
-    json(item(&caller.environment, deactivated))
+    json(in_full(&caller.environment, deactivated))
 }
 
 /// Deletes a schedule that was made over the API. Its runs stay.
@@ -194,12 +197,25 @@ fn generator(schedule: &Schedule) -> Generator {
     }
 }
 
+/// The next times at which a schedule fires.
+fn upcoming(schedule: &Schedule) -> Vec<Timestamp> {
+    let (Some(next), Ok(timing)) = (schedule.next_fire_at, Timing::parse(&schedule.cron, &schedule.timezone)) else {
+        return Vec::new();
+    };
+    std::iter::once(next).chain(timing.upcoming(next, UPCOMING - 1)).collect()
+}
+
 /// The caller's key; that of a declarative schedule is not the caller's.
 fn caller_key(schedule: &Schedule) -> Option<String> {
     match schedule.kind {
         ScheduleKind::Declarative => None,
         ScheduleKind::Imperative => Some(schedule.deduplication_key.clone()),
     }
+}
+
+fn in_full(environment: &Environment, schedule: Schedule) -> ScheduleItem {
+    let upcoming = upcoming(&schedule);
+    ScheduleItem { upcoming, ..item(environment, schedule) }
 }
 
 fn item(environment: &Environment, schedule: Schedule) -> ScheduleItem {
@@ -217,6 +233,7 @@ fn item(environment: &Environment, schedule: Schedule) -> ScheduleItem {
             id: environment.id.to_string(),
             kind: kind_name(environment.kind).into(),
         }],
+        upcoming: Vec::new(),
     }
 }
 

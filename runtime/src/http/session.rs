@@ -88,7 +88,8 @@ pub(super) struct Session {
 
 impl Session {
     fn item(&self) -> SessionItem {
-        SessionItem { csrf_token: secrets::csrf_token(&self.token), expires_at: self.expires_at }
+        let (csrf_token, version) = (secrets::csrf_token(&self.token), env!("CARGO_PKG_VERSION").into());
+        SessionItem { csrf_token, expires_at: self.expires_at, version }
     }
 
     /// The session of a request that shows no key. `None`: it shows one, or has no cookie.

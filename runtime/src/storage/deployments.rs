@@ -37,6 +37,8 @@ pub struct NewDeployment {
     pub tasks: Vec<TaskDefinition>,
     /// The caller's own name for it, such as a commit; runs can wait for it.
     pub external_id: Option<String>,
+    /// Who uploaded it, for people.
+    pub deployed_by: Option<String>,
     /// Now.
     pub created_at: Timestamp,
 }
@@ -68,6 +70,8 @@ pub struct Deployment {
     pub current_tasks: u64,
     /// When it was made current last past the policy of its environment.
     pub past_policy_at: Option<Timestamp>,
+    /// Who uploaded it first, for people.
+    pub deployed_by: Option<String>,
 }
 
 impl Deployment {
@@ -105,7 +109,7 @@ macro_rules! deployment_columns {
          (SELECT COUNT(*) FROM current_tasks c WHERE c.environment_id = deployments.environment_id
                                                AND c.deployment_id = deployments.id) AS current_tasks,
          (SELECT MAX(p.at) FROM promotions p WHERE p.deployment_id = deployments.id
-                                             AND p.is_past_policy = 1) AS past_policy_at"
+                                             AND p.is_past_policy = 1) AS past_policy_at, deployed_by"
     };
 }
 
@@ -323,8 +327,9 @@ fn insert_deployment(tx: &mut Tx<'_>, new: &NewDeployment) -> Result<(Deployment
     let id = latest_id.map_or(new.id, |latest| new.id.max(latest.next()));
     let version = Version::after(latest_version, new.created_at);
     tx.execute(
-        "INSERT INTO deployments (id, environment_id, version, component, digest, size_bytes, imports, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO deployments (id, environment_id, version, component, digest, size_bytes, imports, created_at,
+                                  deployed_by)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         values![
             id,
             new.environment,
@@ -334,6 +339,7 @@ fn insert_deployment(tx: &mut Tx<'_>, new: &NewDeployment) -> Result<(Deployment
             new.size_bytes,
             new.imports.join("\n"),
             new.created_at,
+            new.deployed_by.as_ref(),
         ],
     )?;
     new.tasks.iter().try_for_each(|task| insert_task(tx, id, task))?;
@@ -350,6 +356,7 @@ fn insert_deployment(tx: &mut Tx<'_>, new: &NewDeployment) -> Result<(Deployment
         promoted_at: None,
         current_tasks: 0,
         past_policy_at: None,
+        deployed_by: new.deployed_by.clone(),
     };
     Ok((deployment, true))
 }
@@ -511,6 +518,7 @@ fn read_deployment(row: &mut Row<'_>) -> Result<Deployment, Error> {
         promoted_at: row.column()?,
         current_tasks: row.column()?,
         past_policy_at: row.column()?,
+        deployed_by: row.column()?,
     })
 }
 
