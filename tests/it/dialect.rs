@@ -485,13 +485,13 @@ async fn list(app: &TestApp) {
             let query: Vec<&str> = chosen.chain([place.as_str()]).filter(|part| !part.is_empty()).collect();
             app.get(&format!("/api/v1/runs?{}", query.join("&"))).await.ok();
         }
+        app.get(&format!("/api/v1/runs?filter[isReplay]=true&{place}")).await.ok();
         let id = "00000000000000000000000007";
         for filter in [
             format!("batch]=batch_{id}"),
             format!("bulkAction]=bulk_{id}"),
             format!("schedule]=sched_{id}"),
             format!("replayedFrom]=run_{id}"),
-            "isReplay]=true".into(),
             "isReplay]=false".into(),
             "machine]=micro,small-1x".into(),
             "queue]=a,task/echo".into(),
