@@ -90,7 +90,7 @@ test("a live replay is compared with its source in full", async () => {
   await page.getByRole("heading", { name: "Comparison" }).waitFor();
   await page.getByRole("row", { name: /Version/ }).waitFor();
   await page.getByRole("region", { name: "Payload" }).getByText('"kind": "plain"').waitFor();
-  await page.getByRole("region", { name: /^Output/ }).getByText('"id": 1').waitFor();
+  await page.getByRole("region", { name: /^Output/ }).getByText('"id": 1,').waitFor();
   await page.getByRole("region", { name: "Calls" }).getByText(`${shop.url}/price/1`).first().waitFor();
   await visit.close();
 });

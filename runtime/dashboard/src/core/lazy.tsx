@@ -13,8 +13,10 @@ export function lazy<P extends object>(
   return function Lazy(props: P) {
     const [failed, setFailed] = useState(false);
     const [, redraw] = useState(0);
+    // Drawn before, loaded since: another one may have asked for it in between, so that it is drawn again in any case.
+    const isDrawn = loaded !== undefined;
     useEffect(() => {
-      if (loaded) return;
+      if (isDrawn) return;
       load().then(
         (component) => {
           loaded = component;

@@ -29,7 +29,12 @@ export function ComparisonView({ comparison, lines, whole, onIgnore }: Compariso
   const { ends, output, metadata, effects } = comparison;
   const newVariables = comparison.newVariables?.items ?? [];
   const hasFailed = ends.then.kind !== 'completed' || ends.now.kind !== 'completed';
-  const same = ends.then.kind === ends.now.kind ? 'No difference.' : 'Nothing to compare: one has an output, the other an error.';
+  const isOverlooked = whole !== undefined && whole.then !== whole.now && ends.then.kind === ends.now.kind;
+  const same = isOverlooked
+    ? 'What differs is overlooked by the noise rules.'
+    : ends.then.kind === ends.now.kind
+      ? 'No difference.'
+      : 'Nothing to compare: one has an output, the other an error.';
   return (
     <>
       {comparison.passedBudgets && comparison.passedBudgets.length > 0 && (
