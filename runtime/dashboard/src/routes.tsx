@@ -67,5 +67,5 @@ export function pageAt([page = '', ...rest]: string[]): ComponentChildren {
   );
 }
 
-/** Loads what is opened most while nothing else is to be done, so that it is there at once. */
-requestIdleCallback(() => void loadRunPage().catch(() => undefined), { timeout: 5_000 });
+/** Loads what is opened most when the first page has been drawn, so that it is there at once. */
+setTimeout(() => void loadRunPage().catch(() => undefined), 2_000);

@@ -89,3 +89,17 @@ export function VerdictBar({ counts, left, chosen, onChoose }: VerdictBarProps) 
     </div>
   );
 }
+
+/** The counts as a bar in a row of a table; read out as words. */
+export function VerdictStrip({ counts }: { counts: Record<string, number> }) {
+  const found = VERDICTS.filter((verdict) => (counts[verdict] ?? 0) > 0);
+  const total = found.reduce((sum, verdict) => sum + (counts[verdict] ?? 0), 0);
+  const words = found.map((verdict) => `${verdictWord(verdict)} ${count(counts[verdict] ?? 0)}`).join(', ');
+  return (
+    <span class="verdict-strip" role="img" aria-label={words || 'none yet'} title={words}>
+      {found.map((verdict) => (
+        <i key={verdict} class={`verdict-${verdict}`} style={{ width: `${((counts[verdict] ?? 0) / total) * 100}%` }} />
+      ))}
+    </span>
+  );
+}

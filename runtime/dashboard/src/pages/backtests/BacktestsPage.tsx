@@ -15,7 +15,9 @@ import { Empty, Loaded } from '../../ui/states';
 import { Badge, SHAPES } from '../../ui/Status';
 import { Table, type Column } from '../../ui/Table';
 import { Elapsed, Time } from '../../ui/Time';
+import { VerdictStrip } from '../../ui/Verdict';
 import { BacktestDialog } from './BacktestDialog';
+import '../../styles/verdicts.css';
 
 const EVERY_MS = 3_000;
 
@@ -61,14 +63,15 @@ function None() {
 const COLUMNS: Column<BacktestItem>[] = [
   { title: 'Version', cell: (item) => item.version },
   { title: 'Status', cell: (item) => <BacktestState of={item} /> },
-  { title: 'Against', cell: (item) => item.against },
+  { title: 'Against', cell: (item) => (item.against === 'recorded' ? 'what happened' : item.against), isNamed: true },
+  { title: 'Verdicts', cell: (item) => <VerdictStrip counts={item.verdicts} /> },
   {
     title: 'Replayed',
     cell: (item) => (item.status === 'COMPLETED' ? count(item.done) : `${count(item.done)} of ${count(item.planned)}`),
     isNumber: true,
   },
   { title: 'Different', cell: (item) => count(item.differences), isNumber: true },
-  { title: 'Gate', cell: (item) => <Gate of={item} />, isWide: true },
+  { title: 'Gate', cell: (item) => <Gate of={item} />, isWide: true, isNamed: true },
   { title: 'Started', cell: (item) => <Time at={item.createdAt} /> },
   { title: 'Took', cell: (item) => <Elapsed from={item.createdAt} to={item.completedAt ?? undefined} />, isNumber: true },
 ];

@@ -30,7 +30,7 @@ export function Keys() {
         item.revokedAt ? (
           <Badge tone="idle" word="Revoked" shape={SHAPES.stopped} />
         ) : (
-          <Badge tone="good" word="Good" shape={SHAPES.done} />
+          <Badge tone="good" word="Valid" shape={SHAPES.done} />
         ),
       isWide: true,
     },
