@@ -1,9 +1,8 @@
 // Names for the shapes of the API that pages speak of.
 
-import type { ReplayNow } from './coming';
 import type { components } from './schema';
 
-export type { BatchListItem, CallItem, CallList, RunComparison } from './coming';
+export type { BatchListItem } from './coming';
 
 /** A request's shape: what may be `null` may be left out. */
 export type Loose<T> = T extends readonly (infer I)[]
@@ -25,19 +24,21 @@ export type EventItem = Schemas['EventItem'];
 export type LogItem = Schemas['LogItem'];
 export type TraceSpan = Schemas['TraceSpan'];
 export type SpanEvent = Schemas['SpanEvent'];
-export type ReplayReport = Schemas['ReplayReport'] & { now?: ReplayNow };
-export type ReplayEnd = ReplayNow;
+export type ReplayReport = Schemas['ReplayReport'];
+export type ReplayEnd = Schemas['ReplayEnd'];
+export type RunComparison = Schemas['RunComparison'];
+export type CallItem = Schemas['CallItem'];
 export type TaskReplayRules = Partial<Loose<Schemas['TaskReplayRules']>>;
 export type Comparison = Schemas['Comparison'];
 export type Change = Schemas['Listed_Change']['items'][number];
 export type EffectChanges = Comparison['effects'];
 export type EffectCall = Schemas['Listed_EffectCall']['items'][number];
-export type BacktestItem = Schemas['BacktestItem'] & { request?: BacktestRequest };
+export type BacktestItem = Schemas['BacktestItem'];
 export type BacktestReplay = Schemas['BacktestReplay'];
 export type BacktestRequest = Loose<Schemas['BacktestRequest']>;
 export type BulkItem = Schemas['BulkItem'];
 export type BulkMember = Schemas['BulkMember'];
-export type BulkFilter = Loose<Schemas['BulkFilter']> & { isReplay?: boolean; replayedFrom?: string };
+export type BulkFilter = Loose<Schemas['BulkFilter']>;
 export type DeploymentItem = Schemas['DeploymentItem'] & { deployedBy?: string };
 export type TaskItem = Schemas['TaskItem'];
 export type QueueItem = Schemas['QueueItem'];

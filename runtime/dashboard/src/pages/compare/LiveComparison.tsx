@@ -84,7 +84,7 @@ function Notes({ of }: { of: RunComparison }) {
         <Verdict of={verdict} />
         <span>{verdictText(verdict)}</span>
       </div>
-      {of.notes.map((note) => (
+      {(of.notes ?? []).map((note) => (
         <p key={note} class="faint trace-note">
           {note}
         </p>
