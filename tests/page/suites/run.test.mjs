@@ -36,7 +36,7 @@ test("the trace has calls with their outcome, waits and child runs, and each tel
   await price.click();
   const dialog = page.getByRole("dialog");
   await dialog.getByText(`${shop.url}/price/4`, { exact: true }).waitFor();
-  await dialog.getByText("127.0.0.1", { exact: true }).waitFor();
+  await dialog.getByText(new URL(shop.url).host, { exact: true }).waitFor();
   await page.keyboard.press("Escape");
   await page.getByText("What the task is told about this run, in ctx").click();
   await page.getByRole("group", { name: "the context" }).getByText(run.id).first().waitFor();
@@ -51,10 +51,11 @@ test("a run that goes on is followed: its state, its log and its end", async () 
   const visit = await openPage(browser, server);
   const { page } = visit;
   await visit.open(`/runs/${id}`);
-  await page.getByText("first line").waitFor();
+  const logs = page.getByRole("region", { name: "Logs" });
+  await logs.getByText("first line").waitFor();
   await page.getByText("live", { exact: true }).waitFor();
   await page.getByRole("region", { name: "It waits for" }).waitFor();
-  await page.getByText("last line").waitFor();
+  await logs.getByText("last line").waitFor();
   await page.locator(".page-header").getByText("Completed").waitFor();
   await page.getByRole("group", { name: "the output" }).getByText("the end").waitFor();
   await visit.close();

@@ -5,7 +5,7 @@ import { get, post } from '../../api/client';
 import { formatJson } from '../../api/exact';
 import type { BacktestItem } from '../../api/types';
 import { useAction } from '../../core/action';
-import { count, counted } from '../../core/format';
+import { count, counted, day } from '../../core/format';
 import { useDeployments } from '../../core/known';
 import { renew, useQuery } from '../../core/query';
 import { navigate, query, setQuery } from '../../core/router';
@@ -100,11 +100,17 @@ function requestFacts({ request, planned }: BacktestItem): (readonly [string, st
   if (!request) return [];
   const { mode, runIds, filter, sample } = request;
   const runs = runIds ? `${counted(runIds.length, 'run')} chosen by hand` : `the newest ${count(request.last ?? planned)}`;
-  const conditions = Object.entries(filter ?? {}).map(([name, value]) => `${name} ${formatJson(value, 0)}`);
+  const conditions = Object.entries(filter ?? {}).map(([name, value]) => `${name} ${conditionWord(name, value)}`);
   return [
     ['Mode', mode ?? 'sandbox'],
     ['Runs', [runs, sample ? `a sample of ${count(sample)}` : '', ...conditions].filter(Boolean).join(', ')],
   ];
+}
+
+function conditionWord(name: string, value: unknown): string {
+  if (name === 'from' || name === 'to') return day(Date.parse(String(value)));
+  if (Array.isArray(value) && value.every((item) => typeof item === 'string')) return value.join(' or ');
+  return typeof value === 'string' ? value : formatJson(value, 0);
 }
 
 function BacktestActions({ item, onChange }: { item: BacktestItem; onChange: () => void }) {

@@ -7,6 +7,7 @@ import { Dialog } from '../../ui/Dialog';
 import { Facts } from '../../ui/Page';
 import { Table, type Column } from '../../ui/Table';
 import { Time } from '../../ui/Time';
+import { callName } from './waterfall';
 
 /** What came of a call, in a few words: `200, 14 B sent, 1.2 KiB received`. */
 export function outcomeOf({ http, error, isUnanswered }: CallItem): string {
@@ -26,7 +27,7 @@ export function CallDialog({ call, root, onClose }: { call: CallItem; root: Trac
   const { http } = call;
   const after = call.at === undefined ? undefined : Date.parse(call.at) - Date.parse(root.data.startTime);
   return (
-    <Dialog title={`${call.kind} ${call.target}`} onClose={onClose} wide>
+    <Dialog title={callName(call)} onClose={onClose} wide>
       <div class="stack">
         <Facts
           items={[

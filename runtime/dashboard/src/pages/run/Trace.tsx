@@ -52,16 +52,14 @@ export function Trace({ run }: { run: RunDetails }) {
 }
 
 function Legend({ hasHttp }: { hasHttp: boolean }) {
+  const looks = [['active', 'at work'], ['waiting', 'waiting'], ['queued', 'queued'], ...(hasHttp ? [['http', 'HTTP']] : [])];
   return (
     <span class="legend faint">
-      <i class="bar-active" /> at work
-      <i class="bar-waiting" /> waiting
-      <i class="bar-queued" /> queued
-      {hasHttp && (
-        <>
-          <i class="bar-http" /> HTTP
-        </>
-      )}
+      {looks.map(([look, word]) => (
+        <span key={look}>
+          <i class={`bar-${look}`} /> {word}
+        </span>
+      ))}
     </span>
   );
 }

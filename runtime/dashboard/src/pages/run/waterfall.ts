@@ -91,16 +91,23 @@ function addCall(tree: Node, runId: string, call: CallItem): void {
     if (!inner) break;
     place = inner;
   }
-  const after = place.children.findIndex((node) => node.from > from);
+  // What a call has made comes after it, even in the same millisecond.
+  const after = place.children.findIndex((node) => node.from > from || (node.kind === 'child' && node.from >= from));
   place.children.splice(after < 0 ? place.children.length : after, 0, {
     id: `call ${call.seq}`,
     kind: 'call',
-    label: `${call.kind === 'http' ? '' : `${call.kind} `}${call.target}`,
+    label: callName(call),
     from,
     to: from + (call.durationMs ?? 0),
     of: { call },
     children: [],
   });
+}
+
+/** `GET https://a.b/c`, `trigger mail`, `wait for 2`. */
+export function callName({ kind, target }: CallItem): string {
+  if (kind === 'http') return target;
+  return kind === 'wait' ? `wait for ${target}` : `${kind} ${target}`;
 }
 
 function statesOf(root: TraceSpan): State[] {
