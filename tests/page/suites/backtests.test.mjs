@@ -43,8 +43,8 @@ test("from a filter: a version that spoils gifts is found out, verdict by verdic
   await failing.click();
   await page.waitForURL(/verdict=newly-failing/);
   const rows = page.getByRole("table", { name: "Runs of the backtest" }).getByRole("row");
+  await rows.nth(2).waitFor({ state: "detached" });
   await page.getByRole("cell", { name: /order 3 is a gift/ }).waitFor();
-  assert.equal(await rows.count(), 2);
   await page.getByRole("button", { name: "Compare" }).click();
   await page.getByRole("dialog").getByText("NoGifts").first().waitFor();
   await page.keyboard.press("Escape");
