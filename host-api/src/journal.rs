@@ -291,7 +291,6 @@ impl State {
 
     fn ask<T: DeserializeOwned>(&mut self, question: &Question) -> wasmtime::Result<Option<T>> {
         self.calls += 1;
-        self.answer_is_timed = question.header().kind.answer_is_timed();
         if let Some(notes) = &self.notes {
             notes.asked(&question.header());
             return Ok(None);
@@ -310,6 +309,7 @@ impl State {
             return Err(NonDeterministic::new(self.calls, &header, question).into());
         }
         if rest.is_empty() {
+            self.answer_is_timed = header.kind.answer_is_timed();
             self.go_live(question)?;
             return Ok(None);
         }
@@ -346,6 +346,8 @@ impl State {
             true => self.append(&(TIMED, self.clock.now_us(), header)),
             false => self.append(&header),
         }
+        // Not before: the first question of an attempt comes after what it was told.
+        self.answer_is_timed = header.kind.answer_is_timed();
     }
 
     fn append_answer<T: Serialize>(&mut self, answer: &T) {
