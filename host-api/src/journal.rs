@@ -453,8 +453,11 @@ fn after_format(journal: &[u8]) -> Result<&[u8], HostFault> {
     }
 }
 
+/// When a question was asked, the question, and what follows it.
+type Asked<'j> = (u64, Header<'j>, &'j [u8]);
+
 /// The question at the beginning of these bytes with its time, and what follows it; `None`: there are none.
-fn split_question(bytes: &[u8]) -> Result<Option<(u64, Header<'_>, &[u8])>, HostFault> {
+fn split_question(bytes: &[u8]) -> Result<Option<Asked<'_>>, HostFault> {
     if bytes.is_empty() {
         return Ok(None);
     }
