@@ -279,6 +279,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/batches": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The batches of the environment, newest first.
+         * @description The batches of the environment, newest first.
+         */
+        get: operations["batches_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/batches/{batch}": {
         parameters: {
             query?: never;
@@ -2055,6 +2075,29 @@ export interface components {
              */
             updatedAt: string;
         };
+        /** @description Items of a batch, by what became of them. */
+        BatchItemCounts: {
+            /**
+             * Format: int64
+             * @description Their run ended otherwise.
+             */
+            failed: number;
+            /**
+             * Format: int64
+             * @description Their run completed.
+             */
+            succeeded: number;
+            /**
+             * Format: int64
+             * @description Their run has not ended.
+             */
+            unfinished: number;
+            /**
+             * Format: int64
+             * @description They have no run, because it could not be made.
+             */
+            withoutRun: number;
+        };
         /** @description Why an item has no run. */
         BatchItemError: {
             /** @description For people. */
@@ -2110,6 +2153,13 @@ export interface components {
             /** @description Whether all announced items have arrived; else send them again. */
             sealed: boolean;
         };
+        /** @description Dacapo's: `GET /api/v1/batches` */
+        BatchList: {
+            /** @description Newest first. */
+            data: components["schemas"]["BatchSummary"][];
+            /** @description Where the next page begins. */
+            pagination: components["schemas"]["Pagination"];
+        };
         /** @description What became of sending a batch. */
         BatchProcessing: {
             /**
@@ -2132,6 +2182,29 @@ export interface components {
          * @enum {string}
          */
         BatchStatus: "PENDING" | "PROCESSING" | "COMPLETED" | "PARTIAL_FAILED" | "ABORTED";
+        /** @description A batch in a list. */
+        BatchSummary: {
+            /** @description What became of those that have arrived. */
+            counts: components["schemas"]["BatchItemCounts"];
+            /**
+             * Format: date-time
+             * @description When it was announced.
+             */
+            createdAt: string;
+            /** @description `batch_…` */
+            id: string;
+            /** @description As it was sent. */
+            idempotencyKey?: string;
+            /** @description The run that triggered it. */
+            parentRunId?: string;
+            /**
+             * Format: int32
+             * @description Announced items.
+             */
+            runCount: number;
+            /** @description Where it is in its life. */
+            status: components["schemas"]["BatchStatus"];
+        };
         /** @description The same of the source run and of the replay. */
         Both_End: {
             /** @description How a run ended. */
@@ -2724,6 +2797,11 @@ export interface components {
              * @description When it was made current last.
              */
             deployedAt?: string;
+            /**
+             * @description Dacapo's: who uploaded it: `admin`, or the hint of a key, such as `tr_dev_…3f9a`. Absent where an earlier version
+             *     stored it.
+             */
+            deployedBy?: string;
             /** @description Dacapo's: SHA-256 of the component, in hexadecimal. */
             digest: string;
             /** @description The caller's own name for it, such as a commit. */
@@ -4223,6 +4301,8 @@ export interface components {
             timezone: string;
             /** @description Who made it. */
             type: components["schemas"]["ScheduleKind"];
+            /** @description Dacapo's: the next five times at which it fires. Not in lists; none where it is not active. */
+            upcoming?: string[];
         };
         /**
          * @description Who made a schedule.
@@ -4290,6 +4370,8 @@ export interface components {
              * @description When it is over.
              */
             expiresAt: string;
+            /** @description The version of the server. */
+            version: string;
         };
         /** @description `POST /api/v1/projects/{ref}/envvars/{slug}` */
         SetVariableRequest: {
@@ -6637,6 +6719,96 @@ export interface operations {
                     "application/json": unknown;
                     "application/xml": string;
                     "text/html": string;
+                };
+            };
+            /** @description A parameter is unknown or not good */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description There is no good key */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The key or token does not open this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description It does not exist */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Too much at a time: try again later */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The server is overloaded, or shutting down: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    batches_list: {
+        parameters: {
+            query?: {
+                /** @description Items on a page, 1 to 100; default 25. A page has fewer, or none, where very much meets each of several conditions and hardly anything all of them: its `next` goes on */
+                "page[size]"?: string;
+                /** @description The `next` of a page: show the one after it */
+                "page[after]"?: string;
+                /** @description The `previous` of a page: show the one before it */
+                "page[before]"?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchList"];
                 };
             };
             /** @description A parameter is unknown or not good */

@@ -2,8 +2,6 @@
 
 import type { components } from './schema';
 
-export type { BatchListItem } from './coming';
-
 /** A request's shape: what may be `null` may be left out. */
 export type Loose<T> = T extends readonly (infer I)[]
   ? Loose<I>[]
@@ -39,14 +37,15 @@ export type BacktestRequest = Loose<Schemas['BacktestRequest']>;
 export type BulkItem = Schemas['BulkItem'];
 export type BulkMember = Schemas['BulkMember'];
 export type BulkFilter = Loose<Schemas['BulkFilter']>;
-export type DeploymentItem = Schemas['DeploymentItem'] & { deployedBy?: string };
+export type DeploymentItem = Schemas['DeploymentItem'];
 export type TaskItem = Schemas['TaskItem'];
 export type QueueItem = Schemas['QueueItem'];
-export type ScheduleItem = Schemas['ScheduleItem'] & { upcoming?: string[] };
+export type ScheduleItem = Schemas['ScheduleItem'];
 export type WaitpointItem = Schemas['WaitpointItem'];
 export type EnvironmentItem = Schemas['EnvironmentItem'];
 export type ApiKeyItem = Schemas['ApiKeyItem'];
 export type VariableItem = Schemas['VariableItem'];
+export type BatchSummary = Schemas['BatchSummary'];
 export type BatchDetails = Schemas['BatchDetails'];
 export type Pagination = Schemas['Pagination'];
 export type ErrorGroupItem = Schemas['ErrorGroupItem'];

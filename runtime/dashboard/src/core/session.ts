@@ -55,7 +55,7 @@ export async function findSession(): Promise<void> {
   }
 }
 
-function begin(found: { csrfToken: string; version?: string }): void {
+function begin(found: { csrfToken: string; version: string }): void {
   context.csrfToken = found.csrfToken;
   serverVersion.value = found.version;
 }

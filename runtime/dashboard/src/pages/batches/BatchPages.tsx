@@ -1,7 +1,7 @@
 // Batches: many runs announced together, and what became of each item.
 
 import { get } from '../../api/client';
-import type { BatchDetails, BatchListItem } from '../../api/types';
+import type { BatchDetails, BatchSummary } from '../../api/types';
 import { count, counted, shortId } from '../../core/format';
 import { useQuery } from '../../core/query';
 import { address, query } from '../../core/router';
@@ -52,7 +52,7 @@ export function BatchesPage() {
   );
 }
 
-const COLUMNS: Column<BatchListItem>[] = [
+const COLUMNS: Column<BatchSummary>[] = [
   { title: 'Batch', cell: (item) => <code>{shortId(item.id)}</code> },
   { title: 'Status', cell: (item) => <BatchState of={item} /> },
   { title: 'Items', cell: (item) => count(item.runCount), isNumber: true },
