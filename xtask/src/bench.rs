@@ -5,6 +5,7 @@
 //! the release profile on fresh directories, calls it, and writes `target/bench/bench.json` and a
 //! table. Numbers are never asserted: machines differ, and so do their moments.
 
+mod page;
 mod replays;
 mod waits;
 
@@ -37,6 +38,8 @@ struct Bench {
     dacapo: PathBuf,
     guests: PathBuf,
     /// Where servers keep their data: on the disk that the target directory is on.
+    /// What opens the page in a browser.
+    page_tests: PathBuf,
     dir: PathBuf,
     /// Smaller and shorter, to see that it works.
     quick: bool,
@@ -45,7 +48,7 @@ struct Bench {
 /// A name for `--only`, what is measured, and how.
 type Measurement = (&'static str, &'static str, fn(&Bench) -> Result<Value>);
 
-static MEASUREMENTS: [Measurement; 13] = [
+static MEASUREMENTS: [Measurement; 14] = [
     ("calls", "instantiate, call, drop: wasmtime alone and the sandbox", calls),
     ("http", "HTTP alone: axum echoes JSON", http),
     ("commits", "storage alone: three durable records a run in SQLite", commits),
@@ -57,6 +60,7 @@ static MEASUREMENTS: [Measurement; 13] = [
     ("journal", "what recording costs, and what an HTTP call weighs", waits::journal),
     ("children", "runs with a child each that they wait for", waits::children),
     ("replays", "replays in the sandbox, and a gate of 1,000", replays::replays),
+    ("page", "the list of a million runs in a browser", page::page),
     ("queue", "memory with 10,000 queued runs", queue),
     ("deployments", "1,000 deployments: each upload, and the start after them", deployments),
 ];
@@ -71,6 +75,7 @@ pub(crate) fn run(workspace: &Workspace, options: &[String]) -> Result<ExitCode>
         measure,
         dacapo,
         guests: build::guests(workspace)?,
+        page_tests: workspace.root.join("tests/page"),
         dir: workspace.target.join("bench"),
         quick: options.iter().any(|option| option == "--quick"),
     };

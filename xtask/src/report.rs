@@ -9,6 +9,7 @@ const GOAL_CALL_RATIO: f64 = 2.0;
 const GOAL_REST_MB: f64 = 100.0;
 const GOAL_REPLAYS_PER_SECOND: f64 = 5_000.0;
 const GOAL_LIST_P99_MS: f64 = 20.0;
+const GOAL_PAINT_MS: f64 = 200.0;
 
 /// A measurement, its value, and what to compare it with.
 struct Row(String, String, String);
@@ -40,6 +41,7 @@ pub(crate) fn table(results: &Value) -> String {
         journal,
         children,
         replays,
+        page,
         deployments,
     ]
     .into_iter()
@@ -321,6 +323,21 @@ fn replays(results: &Value) -> Vec<Row> {
         Row(format!("replays in the sandbox, compared and recorded, {} rounds", rates.len()), rate(median), beside),
         Row("from `deploy` to promoted, through a gate of 1,000 runs".into(), gate, "compiling included".into()),
     ]
+}
+
+fn page(results: &Value) -> Vec<Row> {
+    let page = &results["page"];
+    let count = page["inserted"]["runs"].as_u64().unwrap_or_default();
+    let visits = [("without the browser's cache", "cold"), ("with it", "warm")];
+    let row = |(how, name): (&str, &str)| {
+        let seen = &page["seen"][name];
+        let paint = seen["paintMs"]["p50"].as_f64()?;
+        let (rows, kb) = (seen["rowsMs"]["p50"].as_f64()?, seen["bytes"].as_f64()? / 1e3);
+        let reached = if paint <= GOAL_PAINT_MS { "reached" } else { "missed" };
+        let beside = format!("rows {rows:.0} ms, {kb:.0} kB; goal 200 ms: {reached}");
+        Some(Row(format!("first paint of the list of {count} runs, {how}"), format!("p50 {paint:.0} ms"), beside))
+    };
+    visits.into_iter().filter_map(row).collect()
 }
 
 fn deployments(results: &Value) -> Vec<Row> {
