@@ -8,7 +8,7 @@ import type { Query } from '../core/query';
 
 export function Loading({ rows = 6 }: { rows?: number }) {
   return (
-    <div class="loading" role="status" aria-label="Loading">
+    <div class="loading" role="status" aria-label="Loading" aria-busy={true}>
       {Array.from({ length: rows }, (_, row) => (
         <span key={row} />
       ))}
