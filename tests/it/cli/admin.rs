@@ -42,6 +42,17 @@ fn a_key_is_made_used_and_revoked() {
 }
 
 #[test]
+fn the_operator_of_a_machine_works_in_all_environments() {
+    let desk = Desk::new();
+    let admin = desk.data_dir.join("admin.key").display().to_string();
+    desk.does(&["deploy", guests::ECHO_V1, "--name", "echo", "-e", "production"]);
+    desk.does(&["trigger", "echo", "1", "--wait", "-e", "production", "--key-file", &admin]).says("✓ echo completed");
+    desk.does(&["runs", "list", "-e", "production"]).says("echo");
+    desk.does(&["runs", "list"]).says("no runs");
+    desk.does(&["runs", "list", "--key-file", &admin]).says("no runs");
+}
+
+#[test]
 fn only_the_admin_key_manages_keys() {
     let desk = Desk::new();
     let dev = desk.data_dir.join("dev.key").display().to_string();
