@@ -22,7 +22,11 @@ export function App() {
 function Content() {
   switch (session.value) {
     case 'unknown':
-      return <p class="boot">Dacapo</p>;
+      return (
+        <p class="boot" aria-busy="true">
+          Dacapo
+        </p>
+      );
     case 'unreachable':
       return <Failure text="The server does not answer. Check that it runs." retry={() => void findSession()} />;
     case 'signed-out':
