@@ -42,6 +42,19 @@ test("the admin key opens the page that was asked for, and is not kept", async (
   await visit.close();
 });
 
+test("a tab goes on in the session that another one has begun", async () => {
+  const visit = await openPage(browser, server);
+  const { page } = visit;
+  await visit.open("/queues");
+  const begun = await page.request.post("/api/v1/session", { data: { adminKey: server.adminKey } });
+  assert.ok(begun.ok());
+  visit.refuse("/api/v1/session");
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByLabel("Admin key").waitFor();
+  assert.deepEqual(await page.context().cookies(), []);
+  await visit.close();
+});
+
 test("whoever leaves is out, in every tab", async () => {
   const visit = await openPage(browser, server);
   const { page } = visit;

@@ -79,7 +79,28 @@ interface AnyOptions {
   signal?: AbortSignal;
 }
 
+/** A change is refused with 403 where another tab has begun a new session: its token is taken, once. */
 async function send<T>(method: Method, template: string, options: AnyOptions): Promise<T> {
+  try {
+    return await sendOnce<T>(method, template, options);
+  } catch (error) {
+    const isRefused = error instanceof ApiFailure && error.status === 403 && method !== 'get';
+    if (!isRefused || !(await hasNewToken())) throw error;
+    return await sendOnce<T>(method, template, options);
+  }
+}
+
+async function hasNewToken(): Promise<boolean> {
+  const former = context.csrfToken;
+  try {
+    context.csrfToken = (await sendOnce<{ csrfToken: string }>('get', '/api/v1/session', {})).csrfToken;
+  } catch {
+    return false;
+  }
+  return context.csrfToken !== former;
+}
+
+async function sendOnce<T>(method: Method, template: string, options: AnyOptions): Promise<T> {
   const headers: Record<string, string> = {};
   const environment = options.environment ?? context.environment;
   if (environment) headers['x-dacapo-environment'] = environment;
