@@ -50,6 +50,24 @@ test("two keys lead to every page, and ? says which", async () => {
   await visit.close();
 });
 
+test("letters can be switched off, for good", async () => {
+  const visit = await openPage(browser, server);
+  const { page } = visit;
+  await visit.open("/runs");
+  await page.keyboard.press("?");
+  const help = page.getByRole("dialog", { name: "Keyboard" });
+  await help.getByLabel("Letters and signs are shortcuts").uncheck();
+  await page.keyboard.press("Escape");
+  await page.reload();
+  await visit.settled();
+  await page.keyboard.press("?");
+  await page.keyboard.press("j");
+  assert.equal(await page.locator("tr.at, dialog").count(), 0);
+  await page.keyboard.press("ArrowDown");
+  await page.locator("tr.at").waitFor();
+  await visit.close();
+});
+
 test("rows are reached, opened, left again and picked by keys; what has the focus is seen", async () => {
   const visit = await openPage(browser, server);
   const { page } = visit;
@@ -58,6 +76,7 @@ test("rows are reached, opened, left again and picked by keys; what has the focu
   await page.keyboard.press("j");
   await page.keyboard.press("ArrowDown");
   await at.getByText("n2").waitFor();
+  assert.ok(await at.getByRole("link").first().evaluate((link) => link === document.activeElement), "the row is read out");
   await page.keyboard.press("Enter");
   await page.waitForURL(/\/runs\/run_\w+$/);
   await page.getByRole("heading", { name: "leaf", level: 1 }).waitFor();

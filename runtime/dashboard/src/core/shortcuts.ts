@@ -3,6 +3,7 @@
 
 import { signal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
+import { recall, remember } from './storage';
 
 interface Shortcut {
   /** `j`, `Enter`, `shift+x`, `g r`. */
@@ -14,6 +15,14 @@ interface Shortcut {
 }
 
 export const shortcuts = signal<Shortcut[]>([]);
+
+/** Whether letters and signs are shortcuts: who speaks to the computer may want to switch them off. */
+export const areLettersOn = signal(recall('letters') !== 'off');
+
+export function switchLetters(isOn: boolean): void {
+  areLettersOn.value = isOn;
+  remember('letters', isOn ? undefined : 'off');
+}
 
 /** How long the first key of two is remembered. */
 const PAIR_MS = 1_200;
@@ -46,6 +55,7 @@ function pressed(event: KeyboardEvent): string {
 function rests(event: KeyboardEvent): boolean {
   // Editors live in a shadow of their own; the path sees into it.
   const target = event.composedPath()[0] as HTMLElement | undefined;
+  if (event.key.length === 1 && event.key !== ' ' && !areLettersOn.peek()) return true;
   if (event.metaKey || event.ctrlKey || event.altKey || event.isComposing) return true;
   if (target?.closest?.('input, textarea, select, [contenteditable="true"]')) return true;
   if ((event.key === 'Enter' || event.key === ' ') && target?.closest?.('a, button, summary')) return true;

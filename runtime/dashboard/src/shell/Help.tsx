@@ -1,6 +1,6 @@
 // All shortcuts that work on the page that is shown.
 
-import { shortcuts } from '../core/shortcuts';
+import { areLettersOn, shortcuts, switchLetters } from '../core/shortcuts';
 import { Dialog } from '../ui/Dialog';
 
 const NAMES: Record<string, string> = { ArrowDown: '↓', ArrowUp: '↑', Enter: '⏎', Escape: 'Esc' };
@@ -9,6 +9,10 @@ export function Help({ onClose }: { onClose: () => void }) {
   const groups = Map.groupBy(shortcuts.value, (shortcut) => shortcut.group);
   return (
     <Dialog title="Keyboard" onClose={onClose} wide>
+      <label class="row">
+        <input type="checkbox" checked={areLettersOn.value} onChange={(event) => switchLetters(event.currentTarget.checked)} />
+        Letters and signs are shortcuts
+      </label>
       <div class="help">
         {[...groups].map(([group, items]) => (
           <section key={group}>

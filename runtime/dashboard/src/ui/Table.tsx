@@ -143,6 +143,9 @@ function Keys<T>({ label, rows, keyOf, linkOf, selection, keyboard, onFocusRow }
     if (key === undefined) return;
     setAt(key);
     lastRows.set(nameOfPlace(label), key);
+    // The focus goes along, so that the row is read out.
+    const element = anchor.current?.parentElement?.querySelector(`tr[data-key="${CSS.escape(key)}"]`);
+    element?.querySelector<HTMLElement>('.row-link')?.focus({ preventScroll: true });
     // At once, so that the next key finds the row, however fast it follows.
     onFocusRow?.(rows[next]);
   };
