@@ -39,8 +39,14 @@ export function QueuesPage() {
     found.reload();
     return queue.paused ? `${queue.name} goes on.` : `${queue.name} is paused: what runs goes on, nothing starts.`;
   });
+  const [asked, setAsked] = useState<QueueItem>();
+  const isProduction = environment.value?.type === 'PRODUCTION';
+  const turn = (queue: QueueItem) => {
+    if (isProduction && !queue.paused) setAsked(queue);
+    else void pause.run(queue);
+  };
   useShortcuts('List', {
-    p: ['Pause, or resume', () => at && void pause.run(at)],
+    p: ['Pause, or resume', () => at && turn(at)],
     l: ['Change the limit', () => at && setLimited(at)],
   });
   const columns: Column<QueueItem>[] = [
@@ -58,7 +64,7 @@ export function QueuesPage() {
           <button type="button" class="quiet" onClick={() => setLimited(queue)}>
             Limit
           </button>
-          <button type="button" class="quiet" disabled={pause.isBusy} onClick={() => void pause.run(queue)}>
+          <button type="button" class="quiet" disabled={pause.isBusy} onClick={() => turn(queue)}>
             <Icon name={queue.paused ? 'play' : 'pause'} />
             {queue.paused ? 'Resume' : 'Pause'}
           </button>
@@ -92,6 +98,17 @@ export function QueuesPage() {
           )
         }
       </Loaded>
+      {asked && (
+        <Confirm
+          title={`Pause ${asked.name} in production?`}
+          verb="Pause"
+          isDangerous
+          run={async () => void (await pause.run(asked))}
+          onClose={() => setAsked(undefined)}
+        >
+          <p>What runs goes on; nothing starts until it is resumed.</p>
+        </Confirm>
+      )}
       {limited && <LimitDialog queue={limited} onDone={found.reload} onClose={() => setLimited(undefined)} />}
     </Page>
   );
