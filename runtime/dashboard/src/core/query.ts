@@ -4,6 +4,11 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { ApiFailure } from '../api/client';
 
+/** How many times as long as an answer took it rests before it is asked for again, so that slow ones are asked for less. */
+const REST = 5;
+/** The first and the longest wait after a failure that may pass; each is twice the one before. */
+const FIRST_RETRY_MS = 2_000;
+const MAX_RETRY_MS = 30_000;
 /** Answers that are kept for going back and forth. */
 const MAX_KEPT = 60;
 const kept = new Map<string, unknown>();
@@ -38,12 +43,20 @@ export interface Query<T> {
 }
 
 interface QueryOptions<T> {
-  /** Milliseconds until it is asked again; `undefined`: never. Nothing is asked while the tab is hidden. */
+  /**
+   * Milliseconds until it is asked again; `undefined`: never. Nothing is asked while the tab is hidden.
+   * What has one is asked again after a failure that may pass, too.
+   */
   every?: (data: T) => number | undefined;
   /** Whether the answer to the former key stays until that to the new one is there. */
   keepsOld?: boolean;
   /** Whether the answer to a key never changes: then it is asked for once. */
   isFixed?: boolean;
+}
+
+/** No answer, too many requests or a fault of the server: another time it may succeed. */
+function mayPass({ status }: ApiFailure): boolean {
+  return status === 0 || status === 429 || status >= 500;
 }
 
 /** Asks `load` whenever `key` changes; without a key, nothing. */
@@ -71,9 +84,14 @@ export function useQuery<T>(
     const abort = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
     let isDue = false;
-    const later = (data: T) => {
+    let failures = 0;
+    const later = (data: T, tookMs: number) => {
       const every = latest.current.options.every?.(data);
-      if (every !== undefined) timer = setTimeout(look, every);
+      if (every !== undefined) timer = setTimeout(look, Math.max(every, tookMs * REST));
+    };
+    const retry = (error: ApiFailure) => {
+      if (!latest.current.options.every || !mayPass(error)) return;
+      timer = setTimeout(look, Math.min(FIRST_RETRY_MS * 2 ** failures++, MAX_RETRY_MS));
     };
     const look = () => {
       if (document.hidden) isDue = true;
@@ -82,16 +100,18 @@ export function useQuery<T>(
     const ask = async () => {
       clearTimeout(timer);
       isDue = false;
+      const from = performance.now();
       try {
         const data = await latest.current.load(abort.signal);
         if (abort.signal.aborted) return;
         keep(key, data);
         state.current = { key, data, error: undefined };
-        later(data);
+        failures = 0;
+        later(data, performance.now() - from);
       } catch (error) {
         if (abort.signal.aborted) return;
         state.current = { ...state.current, error: error as ApiFailure };
-        if (state.current.data !== undefined) later(state.current.data);
+        retry(error as ApiFailure);
       }
       redraw((count) => count + 1);
     };
