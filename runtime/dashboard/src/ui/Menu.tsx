@@ -12,6 +12,11 @@ export function Menu({ label, items, children }: { label: string; items: readonl
   const [isOpen, setOpen] = useState(false);
   const frame = useRef<HTMLDivElement>(null);
   const button = useRef<HTMLButtonElement>(null);
+  const isByKey = useRef(false);
+  useEffect(() => {
+    if (isOpen && isByKey.current) frame.current?.querySelector<HTMLElement>('[role="menuitem"]')?.focus();
+    isByKey.current = false;
+  }, [isOpen]);
   useEffect(() => {
     if (!isOpen) return;
     const outside = (event: Event) => {
@@ -31,6 +36,7 @@ export function Menu({ label, items, children }: { label: string; items: readonl
     }
     if (event.key !== 'ArrowDown' && event.key !== 'ArrowUp') return;
     event.preventDefault();
+    isByKey.current = !isOpen;
     setOpen(true);
     const choices = [...(frame.current?.querySelectorAll<HTMLElement>('[role="menuitem"]') ?? [])];
     const at = choices.indexOf(document.activeElement as HTMLElement);
