@@ -8,6 +8,8 @@ import { environment } from './session';
 /** The machine presets of the API. */
 export const MACHINES = ['micro', 'small-1x', 'small-2x', 'medium-1x', 'medium-2x', 'large-1x', 'large-2x'] as const;
 
+/** Pages of 100 names that are read at most. */
+const MAX_PAGES = 5;
 /** Names change seldom. */
 const EVERY_MS = 60_000;
 
@@ -22,26 +24,40 @@ export function useKnownQueues(): KnownQueues {
   const slug = environment.value?.slug;
   const found = useQuery(
     slug && `${slug}/known-queues`,
-    (signal) => get('/api/v1/queues', { query: { perPage: '100' }, signal }),
-    {
-      every: () => EVERY_MS,
+    async (signal) => {
+      const read = (page: number) => get('/api/v1/queues', { query: { page: String(page), perPage: '100' }, signal });
+      const first = await read(1);
+      const pages = Math.min(first.pagination.totalPages, MAX_PAGES);
+      const others = await Promise.all(Array.from({ length: pages - 1 }, (_, place) => read(place + 2)));
+      return [first, ...others].flatMap((page) => page.data);
     },
+    { every: () => EVERY_MS },
   );
-  const queues = found.data?.data ?? [];
+  const queues = found.data ?? [];
   return {
     tasks: queues.filter((queue) => queue.type === 'task').map((queue) => queue.name),
     queues: queues.map((queue) => (queue.type === 'task' ? `task/${queue.name}` : queue.name)),
   };
 }
 
-/** The newest deployments, newest first, 100 at most. */
+/** The newest deployments, newest first, 500 at most. */
 export function useDeployments(slug = environment.value?.slug): DeploymentItem[] | undefined {
   const found = useQuery(
     slug ? `${slug}/deployments/newest` : undefined,
-    (signal) => get('/api/v1/deployments', { query: { 'page[size]': '100' }, environment: slug, signal }),
+    async (signal) => {
+      const items: DeploymentItem[] = [];
+      let next: string | undefined;
+      for (let page = 0; page < MAX_PAGES && (page === 0 || next); page++) {
+        const query = { 'page[size]': '100', 'page[after]': next };
+        const found = await get('/api/v1/deployments', { query, environment: slug, signal });
+        items.push(...found.data);
+        next = found.pagination.next;
+      }
+      return items;
+    },
     { every: () => EVERY_MS },
   );
-  return found.data?.data;
+  return found.data;
 }
 
 /** A task with the version that it runs on. */
