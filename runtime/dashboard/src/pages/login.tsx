@@ -33,7 +33,7 @@ export function Login() {
             <input
               {...attributes}
               type="password"
-              autocomplete="current-password"
+              autocomplete="off"
               required
               autofocus
               value={key}

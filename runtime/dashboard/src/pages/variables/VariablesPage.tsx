@@ -122,6 +122,7 @@ function SetDialog({ item, slug, onDone, onClose }: DialogProps & { item: Variab
             {...attributes}
             class="mono"
             rows={3}
+            required={item?.isSecret ?? false}
             value={value}
             spellcheck={false}
             onInput={(event) => setValue(event.currentTarget.value)}
@@ -174,11 +175,11 @@ function ImportDialog({ slug, onDone, onClose }: DialogProps) {
 /** Reads a .env file: comments and empty lines are left out, quotes around a value go. */
 function parseEnvFile(text: string): Record<string, string> {
   const variables: Record<string, string> = {};
-  for (const line of text.split('\n')) {
+  for (const [place, line] of text.split('\n').entries()) {
     const trimmed = line.trim();
     if (trimmed === '' || trimmed.startsWith('#')) continue;
     const [, name, value] = /^(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*)$/.exec(trimmed) ?? [];
-    if (name === undefined) throw new Error(`This line is not NAME=value: ${trimmed.slice(0, 40)}`);
+    if (name === undefined) throw new Error(`Line ${place + 1} is not NAME=value.`);
     variables[name] = (value ?? '').replace(/^(["'])(.*)\1$/, '$2');
   }
   return variables;
