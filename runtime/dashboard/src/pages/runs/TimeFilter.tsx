@@ -1,6 +1,6 @@
 // When runs were triggered: a span until now, or two moments.
 
-import { useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 import type { Filter } from './filter';
 
 const PERIODS = [
@@ -22,9 +22,13 @@ export function TimeFilter({ filter, onChange }: TimeFilterProps) {
   const [isCustom, setCustom] = useState(isBetween);
   const period = filter.period ?? '';
   const isUsual = PERIODS.some(([value]) => value === period);
+  useEffect(() => {
+    if (!isBetween) setCustom(false);
+  }, [isBetween, period]);
   const choose = (value: string) => {
     setCustom(value === 'between');
     if (value !== 'between') onChange({ period: value, from: undefined, to: undefined });
+    else if (period) onChange({ period: undefined, from: beginOf(period) });
   };
   return (
     <span class="time-filter">
@@ -51,11 +55,24 @@ export function TimeFilter({ filter, onChange }: TimeFilterProps) {
   );
 }
 
+/** When a span until now began, such as `7d`. */
+function beginOf(period: string): string | undefined {
+  const [, number, unit] = /^(\d+)([smhdw])$/.exec(period) ?? [];
+  const seconds = { s: 1, m: 60, h: 3_600, d: 86_400, w: 604_800 }[unit ?? ''];
+  return seconds === undefined ? undefined : isoOf(new Date(Date.now() - Number(number) * seconds * 1_000));
+}
+
+/** Years that no instant of the API has are left out. */
+function isoOf(at: Date): string | undefined {
+  const year = at.getFullYear();
+  return year >= 0 && year <= 9_999 ? at.toISOString() : undefined;
+}
+
 function Moment({ label, value, onChange }: { label: string; value: string | undefined; onChange: (value?: string) => void }) {
   const at = value ? new Date(/^\d+$/.test(value) ? Number(value) : value) : undefined;
   const isGood = at !== undefined && !Number.isNaN(at.getTime());
   const local = isGood ? new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16) : '';
-  const change = (text: string) => onChange(text ? new Date(text).toISOString() : undefined);
+  const change = (text: string) => onChange(text ? isoOf(new Date(text)) : undefined);
   return (
     <input
       type="datetime-local"
