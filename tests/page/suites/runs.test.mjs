@@ -88,6 +88,69 @@ test("rows change in place, and new runs announce themselves", async () => {
   await visit.close();
 });
 
+test("a run stays live, however many newer ones there are", async () => {
+  const token = await server.send("POST", "/api/v1/waitpoints/tokens", { timeout: "1h" });
+  const waiting = await server.trigger("script", [{ token: token.id }], { tags: ["patient"] });
+  const leaves = (many) => Array.from({ length: many }, (_, n) => ({ task: "leaf", payload: { echo: n } }));
+  await server.batch(leaves(30));
+  const visit = await openPage(browser, server);
+  const { page } = visit;
+  await visit.open("/runs");
+  const row = page.getByRole("row", { name: /patient/ });
+  await row.getByText("Waiting").waitFor();
+  await server.batch(leaves(200));
+  await page.getByRole("button", { name: "50 new runs and more" }).waitFor();
+  await server.send("POST", `/api/v1/waitpoints/tokens/${token.id}/complete`, { data: 1 });
+  await server.finished(waiting);
+  await row.getByText("Completed").waitFor();
+  await visit.close();
+});
+
+test("a search that has not reached the end goes on", async () => {
+  const visit = await openPage(browser, server);
+  const { page } = visit;
+  const next = "1-run_00000000000000000000000000";
+  await page.route(/api\/v1\/runs\?.*rare/, (route) =>
+    new URL(route.request().url()).searchParams.has("page[after]")
+      ? route.fulfill({ json: { data: [], pagination: { previous: next } } })
+      : route.fulfill({ json: { data: [], pagination: { next } } }),
+  );
+  await visit.open("/runs?tag=rare&taskIdentifier=leaf");
+  await page.getByRole("heading", { name: "None found so far" }).waitFor();
+  await page.getByRole("button", { name: "Older" }).click();
+  await page.waitForURL(/after=/);
+  await page.getByRole("heading", { name: "No older run meets these conditions" }).waitFor();
+  await visit.close();
+});
+
+test("a list that was not answered is asked for again", async () => {
+  const visit = await openPage(browser, server);
+  const { page } = visit;
+  let asked = 0;
+  await page.route(/api\/v1\/runs\?/, (route) => (++asked === 1 ? route.abort() : route.continue()));
+  page.on("requestfailed", (request) => visit.refuse(request.url()));
+  await visit.open("/runs");
+  await page.getByText("The server does not answer.").waitFor();
+  await page.getByRole("row", { name: /leaf/ }).first().waitFor();
+  await visit.close();
+});
+
+test("a group of errors is replayed as far back as is shown", async () => {
+  const visit = await openPage(browser, server);
+  const { page } = visit;
+  await visit.open("/errors?period=24h");
+  const row = page.getByRole("row", { name: /leaf/ });
+  assert.match(await row.getByRole("link").first().getAttribute("href"), /[?&]period=24h/);
+  await row.getByRole("button", { name: "Replay" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByText(/of the last 24h/).waitFor();
+  const sent = page.waitForRequest((request) => request.method() === "POST" && request.url().endsWith("/bulk-actions"));
+  await dialog.getByRole("button", { name: "Replay" }).click();
+  assert.equal((await sent).postDataJSON().filter.period, "24h");
+  await page.waitForURL(/\/bulk\/bulk_\w+/);
+  await visit.close();
+});
+
 test("all that match are replayed at once", async () => {
   for (const n of [1, 2, 3]) await server.call("leaf", { echo: n }, { tags: ["bulk"] });
   const visit = await openPage(browser, server);
@@ -118,6 +181,30 @@ test("a list of ten thousand runs is paged, and its first page is small", async 
   await page.getByRole("button", { name: "Newer" }).and(page.locator(":enabled")).waitFor();
   await page.keyboard.press("a");
   await page.getByText(/All 10,000 and more that match/).waitFor();
+  await visit.close();
+});
+
+test("what was picked on other pages is counted and done, too", async () => {
+  const visit = await openPage(browser, server);
+  const { page } = visit;
+  await visit.open("/runs?taskIdentifier=leaf");
+  const boxes = page.getByRole("checkbox", { name: /^Select leaf/ });
+  await boxes.nth(0).check();
+  await boxes.nth(1).check();
+  const first = await boxes.nth(0).getAttribute("aria-label");
+  await page.getByRole("button", { name: "Older" }).click();
+  await page.waitForURL(/after=/);
+  await page.getByLabel(first).waitFor({ state: "detached" });
+  await boxes.nth(0).check();
+  const bar = page.getByRole("toolbar", { name: "Selected runs" });
+  await bar.getByText("3 selected").waitFor();
+  await bar.getByText("2 of them on other pages").waitFor();
+  await bar.getByRole("button", { name: "Cancel" }).click();
+  await page.getByRole("dialog").getByText(/It is for 3 runs/).waitFor();
+  const sent = page.waitForRequest((request) => request.method() === "POST" && request.url().endsWith("/bulk-actions"));
+  await page.getByRole("dialog").getByRole("button", { name: "Cancel the runs" }).click();
+  assert.equal(new Set((await sent).postDataJSON().runIds).size, 3);
+  await page.waitForURL(/\/bulk\/bulk_\w+/);
   await visit.close();
 });
 

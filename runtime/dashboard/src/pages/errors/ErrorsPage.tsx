@@ -32,6 +32,7 @@ export function ErrorsPage() {
     r: ['Replay the group', () => at && setReplayed(at)],
     l: ['Open the last run', () => at && navigate(pathIn('runs', at.lastRunId))],
   });
+  const filterOf = (group: ErrorGroupItem) => ({ error: group.fingerprint, period });
   const columns: Column<ErrorGroupItem>[] = [
     { title: 'Error', cell: (group) => <span class="wrong">{group.name}</span> },
     { title: 'Message', cell: (group) => <span title={group.message}>{group.message}</span>, isWide: true },
@@ -73,7 +74,7 @@ export function ErrorsPage() {
                 columns={columns}
                 rows={list.data}
                 keyOf={(group) => group.fingerprint}
-                linkOf={(group) => `${pathIn('runs')}?error=${group.fingerprint}`}
+                linkOf={(group) => `${pathIn('runs')}?${new URLSearchParams(filterOf(group))}`}
                 keyboard="List"
                 onFocusRow={setAt}
               />
@@ -84,9 +85,7 @@ export function ErrorsPage() {
           )
         }
       </Loaded>
-      {replayed && (
-        <BulkDialog action="replay" picked={{ all: { error: replayed.fingerprint } }} onClose={() => setReplayed(undefined)} />
-      )}
+      {replayed && <BulkDialog action="replay" picked={{ all: filterOf(replayed) }} onClose={() => setReplayed(undefined)} />}
     </Page>
   );
 }

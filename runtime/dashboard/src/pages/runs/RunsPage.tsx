@@ -1,7 +1,7 @@
 // The list of runs: live, filtered by what is in the address, and the place where many runs are
 // picked for a replay, a cancellation or a backtest.
 
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { ApiFailure } from '../../api/client';
 import type { RunCommon } from '../../api/types';
 import { count, counted } from '../../core/format';
@@ -9,7 +9,7 @@ import { query, setQuery } from '../../core/router';
 import { useShortcuts } from '../../core/shortcuts';
 import { Icon } from '../../ui/Icon';
 import { Page } from '../../ui/Page';
-import { useSelection } from '../../ui/selection';
+import { useSelection, type Selection } from '../../ui/selection';
 import { Empty, Failure, Loading } from '../../ui/states';
 import { Actions, type Picked } from './Actions';
 import { AllCount } from './AllCount';
@@ -52,25 +52,31 @@ export function RunsPage() {
       selection.pick(key, isRange);
     },
   };
-  const picked: Picked = isAll ? { all: filter } : { runs: rows.filter((run) => selection.has(run.id)) };
+  const runs = usePickedRuns(selection, rows);
+  const picked: Picked = isAll ? { all: filter } : { runs };
   const isPicked = selection.keys.size > 0;
+  const elsewhere = runs.length - rows.filter((run) => selection.has(run.id)).length;
+  const isPaged = Boolean(live.pagination.next || live.pagination.previous);
   const isFiltered = Object.keys(filter).length > 0;
   return (
     <Page title="Runs">
       <FilterBar />
       {live.error && <Failure text={live.error.message} details={detailsOf(live.error)} retry={live.reload} />}
       {!live.rows && !live.error && <Loading rows={12} />}
-      {live.rows && rows.length === 0 && <NoRuns isFiltered={isFiltered} />}
+      {live.rows && rows.length === 0 && (
+        <NoRuns isFiltered={isFiltered} hasOlder={Boolean(live.pagination.next)} hasNewer={Boolean(live.pagination.previous)} />
+      )}
       {rows.length > 0 && (
         <>
           <News live={live} isFirstPage={!cursor.after && !cursor.before} />
           <RunsTable label="Runs" runs={rows} selection={rowSelection} gone={live.gone} keyboard="List" onFocusRow={setAtRow} />
-          <Pages live={live} />
         </>
       )}
+      {(rows.length > 0 || isPaged) && <Pages live={live} />}
       <Actions picked={isPicked ? picked : { runs: atRow ? [atRow] : [] }} isShown={isPicked} onDone={selection.clear}>
-        {isAll ? <AllCount filter={filter} /> : `${count(selection.keys.size)} selected`}
-        {!isAll && (selection.keys.size < rows.length || live.pagination.next || live.pagination.previous) && (
+        {isAll ? <AllCount filter={filter} /> : `${count(runs.length)} selected`}
+        {!isAll && elsewhere > 0 && <span class="faint">{count(elsewhere)} of them on other pages</span>}
+        {!isAll && (selection.keys.size < rows.length || isPaged) && (
           <button type="button" class="quiet" onClick={pickAll}>
             Select all that match
           </button>
@@ -80,17 +86,28 @@ export function RunsPage() {
   );
 }
 
+/** The picked runs, also those that the page no longer shows. */
+function usePickedRuns(selection: Selection, rows: readonly RunCommon[]): RunCommon[] {
+  const known = useRef(new Map<string, RunCommon>());
+  const all = new Map([...known.current, ...rows.map((run) => [run.id, run] as const)]);
+  const picked = [...selection.keys].map((id) => all.get(id)).filter((run) => run !== undefined);
+  known.current = new Map(picked.map((run) => [run.id, run]));
+  return picked;
+}
+
 function detailsOf(error: Error): readonly string[] {
   return error instanceof ApiFailure ? error.details : [];
 }
 
 function News({ live, isFirstPage }: { live: LiveRuns; isFirstPage: boolean }) {
   return (
-    <div class="news" role="status">
+    <div class="news">
+      <Announcement text={isFirstPage && live.news > 0 ? 'There are new runs' : ''} />
       {isFirstPage && live.news > 0 && (
         <button type="button" onClick={live.showNews}>
           <Icon name="plus" />
           {counted(live.news, 'new run')}
+          {live.hasMoreNews && ' and more'}
         </button>
       )}
       {live.gone.size > 0 && (
@@ -99,6 +116,15 @@ function News({ live, isFirstPage }: { live: LiveRuns; isFirstPage: boolean }) {
         </button>
       )}
     </div>
+  );
+}
+
+/** Read out where it changes, and once only: not each time that a number does. */
+function Announcement({ text }: { text: string }) {
+  return (
+    <span class="visually-hidden" role="status">
+      {text}
+    </span>
   );
 }
 
@@ -127,7 +153,21 @@ function Pages({ live }: { live: LiveRuns }) {
   );
 }
 
-function NoRuns({ isFiltered }: { isFiltered: boolean }) {
+interface NoRunsProps {
+  isFiltered: boolean;
+  hasOlder: boolean;
+  hasNewer: boolean;
+}
+
+function NoRuns({ isFiltered, hasOlder, hasNewer }: NoRunsProps) {
+  if (hasOlder) {
+    return (
+      <Empty title="None found so far">
+        <p>There are too many runs to look through at once. Choose “Older” to look further back, or a shorter time.</p>
+      </Empty>
+    );
+  }
+  if (hasNewer) return <Empty title="No older run meets these conditions" />;
   if (isFiltered) {
     return (
       <Empty title="No run meets these conditions">

@@ -10,8 +10,8 @@ import { listQuery, type Filter } from './filter';
 
 const PAGE_ROWS = 50;
 const EVERY_MS = 2_000;
-/** Pages that are read after the first to find rows that newer ones have pushed down. */
-const MAX_MORE_PAGES = 2;
+/** Rows that are read from where the shown ones begin, once newer ones have pushed them down. */
+const PUSHED_ROWS = 100;
 
 interface Cursor {
   after: string | null;
@@ -19,10 +19,16 @@ interface Cursor {
 }
 
 interface Page {
+  /** The newest, and those that are shown. */
   rows: RunItem[];
+  /** Around the newest. */
   pagination: Pagination;
+  /** The last of the newest. */
+  end: string | undefined;
   /** Whether there are older runs than those in `rows`. */
   hasMore: boolean;
+  /** Whether there are more new runs than those in `rows`. */
+  hasMoreNews: boolean;
 }
 
 export interface LiveRuns {
@@ -31,6 +37,8 @@ export interface LiveRuns {
   gone: ReadonlySet<string>;
   /** New runs that are not shown yet. */
   news: number;
+  /** Whether `news` are only the newest of them. */
+  hasMoreNews: boolean;
   showNews: () => void;
   pagination: Pagination;
   error: Error | undefined;
@@ -49,15 +57,24 @@ export function useLiveRuns(filter: Filter, cursor: Cursor): LiveRuns {
     const ask = (more: Record<string, string>) =>
       get('/api/v1/runs', { query: { ...query, 'page[size]': String(PAGE_ROWS), ...more }, signal });
     const first = await ask({});
-    const rows = [...first.data];
-    let next = first.pagination.next;
-    const oldest = order.current.ids.at(-1);
-    for (let more = 0; more < MAX_MORE_PAGES && next && oldest && !rows.some((row) => row.id === oldest); more++) {
-      const page = await ask({ 'page[after]': next, 'page[before]': '' });
-      rows.push(...page.data);
-      next = page.pagination.next;
+    const { pagination } = first;
+    const end = first.data.at(-1)?.id;
+    const isFound = new Set(first.data.map((row) => row.id));
+    const { ids } = order.current;
+    const oldest = ids.at(-1);
+    const newest = ids.map((id) => seen.current.get(id)).find((row) => row !== undefined);
+    if (!pagination.next || !oldest || !newest || isFound.has(oldest)) {
+      return { rows: first.data, pagination, end, hasMore: Boolean(pagination.next), hasMoreNews: false };
     }
-    return { rows, pagination: first.pagination, hasMore: Boolean(next) };
+    const from = { 'page[after]': '', 'page[before]': '', 'page[size]': String(PUSHED_ROWS) };
+    const pushed = await ask({ ...from, 'filter[createdAt][to]': newest.createdAt });
+    return {
+      rows: [...first.data, ...pushed.data.filter((row) => !isFound.has(row.id))],
+      pagination,
+      end,
+      hasMore: Boolean(pushed.pagination.next),
+      hasMoreNews: !ids.some((id) => isFound.has(id)),
+    };
   };
   const seen = useRef(new Map<string, RunItem>());
   const found = useQuery(key, load, { every: () => EVERY_MS });
@@ -79,12 +96,20 @@ export function useLiveRuns(filter: Filter, cursor: Cursor): LiveRuns {
     rows: page && [...seen.current.values()],
     gone: new Set(shown.filter((id) => !fresh.has(id) && created(id) > reached)),
     news: page?.rows.filter((row) => !isKnown.has(row.id) && row.createdAt >= oldest).length ?? 0,
+    hasMoreNews: page?.hasMoreNews ?? false,
     showNews: () => {
       order.current.ids = page?.rows.slice(0, PAGE_ROWS).map((row) => row.id) ?? [];
       redraw((count) => count + 1);
     },
-    pagination: page?.pagination ?? {},
+    pagination: page ? behind(page, shown.at(-1)) : {},
     error: found.error,
     reload: found.reload,
   };
+}
+
+/** The pages around what is shown, which newer runs may have pushed down. An id is a cursor, too. */
+function behind({ rows, pagination, end, hasMore }: Page, last: string | undefined): Pagination {
+  if (last === undefined || last === end) return pagination;
+  const { next: _, ...rest } = pagination;
+  return hasMore || (rows.at(-1)?.id ?? '') < last ? { ...rest, next: last } : rest;
 }
