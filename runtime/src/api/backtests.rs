@@ -107,6 +107,10 @@ pub struct BacktestItem {
     /// Runs with a verdict other than `same`, `fixed` and `not-replayable`, and those that are not replayable because the
     /// server could not execute the version on them.
     pub differences: u64,
+    /// Whether it speaks for the version, once it is over: every run was looked at, something is known of one at least,
+    /// nothing differs, and no task is untested.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub is_clean: Option<bool>,
     /// When it was asked for.
     #[serde(serialize_with = "serialize_instant")]
     pub created_at: Timestamp,

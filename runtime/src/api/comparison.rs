@@ -58,6 +58,8 @@ pub struct RunComparison {
     pub sides: Both<RunSide>,
     /// How they differ.
     pub comparison: Comparison,
+    /// Whether their calls were compared: where a side has no recording they were not, and `effects` says nothing.
+    pub are_calls_compared: bool,
     /// What was not compared, and why: sentences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -151,6 +153,8 @@ pub struct Change {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EffectChanges {
+    /// How many calls are the same then and now, those that have moved included; 0 where calls were not compared.
+    pub matched: u64,
     /// Calls that are made now only.
     pub added: Listed<EffectCall>,
     /// Calls that were made then only.

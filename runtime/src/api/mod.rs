@@ -75,7 +75,7 @@ pub use recordings::{RecordedEnd, RecordedError, RecordingFile, RerunReport, Rer
 pub use replay_rules::{ReplayRules, ReplayRulesItem, ReplayRulesRequest, TaskReplayRules};
 pub use replays::{
     ChildrenPolicy, HttpStub, ReplayAnswer, ReplayEnd, ReplayLine, ReplayMode, ReplayOptions, ReplayReport,
-    ReplayStubs, UnmatchedPolicy, VariablesPolicy,
+    ReplayStubs, SourceEnd, UnmatchedPolicy, VariablesPolicy,
 };
 pub use runs::{
     AwaitedItem, EnvironmentRef, EventItem, EventList, LogItem, LogPage, Pagination, RelatedRun, RelatedRuns,

@@ -154,9 +154,29 @@ pub struct ReplayReport {
     /// Why there is no comparison.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// How the source run ended, where a replay was executed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub then: Option<SourceEnd>,
     /// How the replay ended, where it was executed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub now: Option<ReplayEnd>,
+}
+
+/// How a source run ended: the whole of what a comparison shows cut. Values of variables are left out as in `now`, so that
+/// the two can stand side by side.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceEnd {
+    /// What it returned, where it completed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub output: Option<Box<RawValue>>,
+    /// Whether it returned more than 1 MiB, which is left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub output_is_cut: bool,
+    /// Why it did not complete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<SerializedError>,
 }
 
 /// How a replay ended: the whole of what a comparison shows cut. The values of variables are left out.

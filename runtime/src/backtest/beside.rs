@@ -55,14 +55,15 @@ fn compare_sides((mut then, mut now): (Seen, Seen), rules: &TaskRules) -> RunCom
             notes.push(format!("{} has no recording, so that calls are not compared: {why}", seen.run.id));
         }
     }
-    if then.not_recorded.is_some() || now.not_recorded.is_some() {
+    let are_calls_compared = then.not_recorded.is_none() && now.not_recorded.is_none();
+    if !are_calls_compared {
         then.observed.effects.clear();
         now.observed.effects.clear();
         // Who changed their metadata is not known: all that differs counts.
         (then.observed.metadata_digest, now.observed.metadata_digest) = (0, 1);
     }
     let comparison = compare(&then.observed, &now.observed, rules);
-    RunComparison { sides: Both { then: side(&then), now: side(&now) }, comparison, notes }
+    RunComparison { sides: Both { then: side(&then), now: side(&now) }, comparison, are_calls_compared, notes }
 }
 
 fn side(seen: &Seen) -> RunSide {

@@ -11,9 +11,9 @@ use super::plan::{Amount, Plan, Scope, check_how, check_min_known};
 use super::replay::ReplayError;
 use super::rules::RulesError;
 use super::services::Lines;
-use super::shown::shown_end;
+use super::shown::shown_ends;
 use super::stored::{NotReplayable, StoredRuns};
-use crate::api::{BacktestRequest, Gate, ReplayEnd, ReplayMode, ReplayOptions};
+use crate::api::{BacktestRequest, Gate, ReplayEnd, ReplayMode, ReplayOptions, SourceEnd};
 use crate::clock::Clock;
 use crate::context::AttemptLimits;
 use crate::model::id::{BacktestId, DeploymentId, EnvironmentId, RunId};
@@ -159,8 +159,8 @@ impl Backtests {
         version.replayer = version.replayer.keeping(lines.clone());
         let bench = Bench { environment, version, against: None, rules };
         let mut judged = self.judge(&bench, run, payload.map(Arc::new)).await?;
-        let now = judged.now.take().map(|now| shown_end(*now, lines.taken()));
-        Ok(Replayed { judged, deployment, now })
+        let ends = judged.observed.take().map(|observed| shown_ends(*observed, lines.taken()));
+        Ok(Replayed { judged, deployment, ends })
     }
 
     /// Stores a backtest; it begins at once.
@@ -262,8 +262,8 @@ pub struct Replayed {
     pub judged: Judged,
     /// On what it was executed.
     pub deployment: Arc<Deployment>,
-    /// How it ended, where it was executed.
-    pub now: Option<ReplayEnd>,
+    /// How the source and the replay ended, where it was executed.
+    pub ends: Option<(SourceEnd, ReplayEnd)>,
 }
 
 /// How one run is to be replayed.

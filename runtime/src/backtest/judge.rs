@@ -14,7 +14,7 @@ use super::rules::Rules;
 use super::source::{Source, Sources};
 use super::stored::{NotReplayable, OfEnvironment};
 use super::{MAX_CONCURRENT_REPLAYS, stubs};
-use crate::api::{BacktestRequest, Comparison, ReplayMode, ReplayOptions};
+use crate::api::{BacktestRequest, Both, Comparison, ReplayMode, ReplayOptions};
 use crate::model::id::{BacktestId, DeploymentId, EnvironmentId, RunId};
 use crate::model::mask::Mask;
 use crate::model::replay::{Children, Observed, Unmatched, Variables};
@@ -45,8 +45,8 @@ pub struct Judged {
     pub is_troubled: bool,
     /// Whether that was for want of what others had at the time.
     pub is_crowded_out: bool,
-    /// What was seen of the replay, where there was one.
-    pub now: Option<Box<Observed>>,
+    /// What was compared, where a replay was executed.
+    pub observed: Option<Box<Both<Observed>>>,
 }
 
 /// A version, ready to be replayed on.
@@ -115,7 +115,7 @@ impl Backtests {
     }
 
     fn stored(&self, backtest: BacktestId, source: RunId, judged: Judged) -> StoredReplay {
-        let Judged { task, verdict, comparison, note, is_troubled, is_crowded_out: _, now: _ } = judged;
+        let Judged { task, verdict, comparison, note, is_troubled, is_crowded_out: _, observed: _ } = judged;
         let sealed = |comparison| self.sources.sealed_comparison(backtest, source, comparison);
         StoredReplay { source, task, verdict, is_troubled, comparison: comparison.as_ref().map(sealed), note }
     }
@@ -160,8 +160,9 @@ impl Backtests {
             Err(judged) => return Ok(*judged),
         };
         let comparison = compare(&then, &now, bench.rules.task(&task));
-        let (verdict, comparison, now) = (comparison.verdict, Some(comparison), Some(Box::new(now)));
-        Ok(Judged { task, verdict, comparison, note: None, is_troubled: false, is_crowded_out: false, now })
+        let observed = Some(Box::new(Both { then, now }));
+        let (verdict, comparison) = (comparison.verdict, Some(comparison));
+        Ok(Judged { task, verdict, comparison, note: None, is_troubled: false, is_crowded_out: false, observed })
     }
 
     /// Why the version does not take the payload.
@@ -315,6 +316,7 @@ impl Bench {
 
 impl Judged {
     fn without(task: String, verdict: Verdict, note: String) -> Self {
-        Self { task, verdict, comparison: None, note: Some(note), is_troubled: false, is_crowded_out: false, now: None }
+        let (is_troubled, is_crowded_out) = (false, false);
+        Self { task, verdict, comparison: None, note: Some(note), is_troubled, is_crowded_out, observed: None }
     }
 }

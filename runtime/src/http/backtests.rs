@@ -26,6 +26,7 @@ use crate::backtest::jobs::{BacktestError, Backtests, Replayed, Wanted};
 use crate::backtest::judge::Judged;
 use crate::backtest::policy;
 use crate::backtest::report::{Format, Report, ReportRow, Summary};
+use crate::model::backtest::BacktestStatus;
 use crate::model::id::{BacktestId, DeploymentId, RunId};
 use crate::model::limits::MAX_PAGE_RUNS;
 use crate::model::verdict::Verdict;
@@ -213,8 +214,9 @@ pub(super) async fn report(
 pub(super) async fn replay_one(server: &Server, caller: &Caller, run: RunId, wanted: Wanted) -> Result<ReplayReport> {
     let mode = wanted.mode.unwrap_or(ReplayMode::Sandbox);
     let replayed = server.backtests.replay_one(caller.environment.id, run, wanted).await?;
-    let Replayed { judged, deployment, now } = replayed;
-    let Judged { task, verdict, comparison, note, is_troubled: _, is_crowded_out: _, now: _ } = judged;
+    let Replayed { judged, deployment, ends } = replayed;
+    let (then, now) = ends.unzip();
+    let Judged { task, verdict, comparison, note, is_troubled: _, is_crowded_out: _, observed: _ } = judged;
     Ok(ReplayReport {
         source_run_id: run.to_string(),
         task_identifier: task,
@@ -223,6 +225,7 @@ pub(super) async fn replay_one(server: &Server, caller: &Caller, run: RunId, wan
         verdict: verdict.as_str().into(),
         comparison,
         note,
+        then,
         now,
     })
 }
@@ -251,6 +254,14 @@ async fn item(storage: &Storage, backtest: Backtest) -> Result<BacktestItem> {
         Some(against) => version_of(storage, against).await?,
         None => "recorded".into(),
     };
+    let is_clean = match backtest.status {
+        BacktestStatus::Pending => None,
+        BacktestStatus::Completed => {
+            Some(counts.known() > 0 && counts.differences() == 0 && backtest.untested.is_empty())
+        }
+        // Nobody has looked at the rest.
+        BacktestStatus::Aborted | BacktestStatus::Failed => Some(false),
+    };
     Ok(BacktestItem {
         id: backtest.id.to_string(),
         status: backtest.status.into(),
@@ -260,6 +271,7 @@ async fn item(storage: &Storage, backtest: Backtest) -> Result<BacktestItem> {
         done: backtest.done,
         verdicts: Verdict::ALL.into_iter().map(named).filter(|(_, count)| *count > 0).collect(),
         differences: counts.differences(),
+        is_clean,
         created_at: backtest.created_at,
         completed_at: backtest.completed_at,
         gate: backtest.gate.map(|gate| Gate { allow: gate.allowed, min_known: Some(gate.min_known) }),

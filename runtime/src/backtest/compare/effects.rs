@@ -54,8 +54,10 @@ pub(super) fn changes(then: &[Effect], now: &[Effect], rules: &TaskRules, mask: 
         unmatched_anew[to] &= !is_unmatched(old[from]);
         // What is not known is not compared; the arguments say so.
         let are_known = old[from].digest != 0 && new[to].digest != 0;
-        if are_known && old[from].digest != new[to].digest {
-            changes.changed.add(|| change(old[from], new[to], mask));
+        match old[from].digest == new[to].digest {
+            true => changes.matched += u64::from(are_known),
+            false if are_known => changes.changed.add(|| change(old[from], new[to], mask)),
+            false => {}
         }
     }
     for (_, effect) in from_taken.iter().zip(&old).filter(|(taken, _)| !**taken) {
@@ -75,7 +77,7 @@ pub(super) fn changes(then: &[Effect], now: &[Effect], rules: &TaskRules, mask: 
         }
     }
     let are_unmatched = unmatched_anew.contains(&true);
-    let EffectChanges { added, removed, changed, reordered, new_hosts: _, unmatched: _ } = &changes;
+    let EffectChanges { matched: _, added, removed, changed, reordered, new_hosts: _, unmatched: _ } = &changes;
     let are_same = added.is_empty() && removed.is_empty() && changed.is_empty() && reordered.is_empty();
     let go_further = are_unmatched || new.iter().filter_map(|effect| host(effect)).any(|host| !known.contains(&host));
     Found { differ: !are_same || are_unmatched, go_further, changes }

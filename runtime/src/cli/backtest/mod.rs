@@ -308,6 +308,7 @@ mod tests {
             done: verdicts.iter().map(|(_, count)| count).sum(),
             verdicts: verdicts.iter().map(|(word, count)| ((*word).to_owned(), *count)).collect(),
             differences,
+            is_clean: None,
             created_at: jiff::Timestamp::UNIX_EPOCH,
             completed_at: None,
             gate: None,
