@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{FromRef, FromRequestParts, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::IntoResponse;
 use cookie::{Cookie, SameSite};
 use jiff::Timestamp;
@@ -45,6 +45,7 @@ const MAX_TOKEN_CHARS: usize = 64;
 )]
 pub(super) async fn begin(
     State(server): State<Arc<Server>>,
+    headers: HeaderMap,
     Body(request): Body<LoginRequest>,
 ) -> Result<impl IntoResponse> {
     if !server.auth.is_admin_key(&request.admin_key) {
@@ -53,7 +54,8 @@ pub(super) async fn begin(
     }
     let now = server.clock.now();
     let (token, expires_at) = (secrets::new_session_token(), later(now, SESSION_LIFE));
-    server.storage.begin_session(server.auth.session_hash(&token), now, expires_at).await?;
+    let replaced = token_of(&headers).map(|token| server.auth.session_hash(&token));
+    server.storage.begin_session(server.auth.session_hash(&token), replaced, now, expires_at).await?;
     let cookie = set_cookie(&server, &token, i64::try_from(SESSION_LIFE.as_secs()).unwrap_or(i64::MAX))?;
     let session = Session { token, expires_at };
     Ok(([(header::SET_COOKIE, cookie)], json(session.item())?))
@@ -97,7 +99,7 @@ impl Session {
         if parts.headers.contains_key(header::AUTHORIZATION) {
             return Ok(None);
         }
-        let Some(token) = token_of(parts) else { return Ok(None) };
+        let Some(token) = token_of(&parts.headers) else { return Ok(None) };
         let expires_at = auth.session(&token).await?.ok_or_else(over)?;
         check_change(parts, &token)?;
         Ok(Some(Self { token, expires_at }))
@@ -120,8 +122,8 @@ fn over() -> ApiError {
     ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "there is no session, or it is over: log in")
 }
 
-fn token_of(parts: &Parts) -> Option<String> {
-    let headers = parts.headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+fn token_of(headers: &HeaderMap) -> Option<String> {
+    let headers = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     let found = headers.flat_map(Cookie::split_parse).flatten().find(|cookie| cookie.name() == COOKIE)?;
     Some(found.value().to_owned()).filter(|token| token.len() <= MAX_TOKEN_CHARS)
 }
