@@ -13,6 +13,7 @@ CREATE TABLE run_statistics (
     dropped        BIGINT NOT NULL,
     PRIMARY KEY (environment_id, step_s, begins_at, task_id, class)
 );
+CREATE INDEX run_statistics_by_task ON run_statistics (environment_id, step_s, task_id, begins_at);
 CREATE INDEX run_statistics_by_age ON run_statistics (step_s, begins_at);
 
 -- Errors that look alike: those of runs that failed, crashed, or took too long.
@@ -44,6 +45,9 @@ CREATE TABLE error_versions (
 -- The group of the error with which a run ended.
 ALTER TABLE runs ADD COLUMN error_group TEXT;
 CREATE INDEX runs_by_error ON runs (environment_id, error_group, id) WHERE error_group IS NOT NULL;
+
+-- What waits for its first attempt, the longest first.
+CREATE INDEX runs_unstarted ON runs (environment_id, queued_at) WHERE status = 'queued' AND started_at IS NULL;
 
 -- Lists of replays.
 CREATE INDEX runs_that_replay ON runs (environment_id, id) WHERE is_replay = 1;

@@ -52,7 +52,7 @@ pub struct PresentCounts {
     pub delayed: u64,
     /// Waiting for a version that has their task.
     pub pending_version: u64,
-    /// When the queued run was queued that was triggered first.
+    /// Since when the run is queued that has waited longest for its first attempt.
     #[serde(serialize_with = "serialize_instant_option", skip_serializing_if = "Option::is_none", default)]
     pub oldest_queued_at: Option<Timestamp>,
 }

@@ -41,18 +41,18 @@ pub(super) async fn overview(
     params.only(&["period"])?;
     let span = Span::read(&params, server.clock.now())?;
     let environment = caller.environment.id;
-    let counted = server.storage.ended_since(environment, None, span.step, span.from).await?;
+    let ends = server.storage.ended_since(environment, span.step, span.from).await?;
     let present = server.storage.present(environment).await?;
     let mut tasks: BTreeMap<&str, Sum> = BTreeMap::new();
-    for row in &counted {
-        tasks.entry(&row.task).or_default().add(row);
+    for row in &ends.by_task {
+        tasks.entry(&row.of).or_default().add(row);
     }
     json(Overview {
         now: present_counts(&present),
-        ended: Sum::of(&counted).counts,
-        series: span.series(&counted),
+        ended: Sum::of(&ends.by_interval).counts,
+        series: span.series(&ends.by_interval),
         tasks: tasks.into_iter().map(|(task, sum)| sum.of_task(task)).collect(),
-        is_cut: is_cut(&counted),
+        is_cut: ends.is_cut,
     })
 }
 
@@ -71,11 +71,11 @@ pub(super) async fn of_task(
     params.only(&["period"])?;
     let span = Span::read(&params, server.clock.now())?;
     let environment = caller.environment.id;
-    let counted = server.storage.ended_since(environment, Some(task.clone()), span.step, span.from).await?;
+    let counted = server.storage.ended_of_task_since(environment, task.clone(), span.step, span.from).await?;
     json(TaskOverview {
         ended: Sum::of(&counted).of_task(&task),
         series: span.series(&counted),
-        is_cut: is_cut(&counted),
+        is_cut: counted.len() >= MAX_STATISTICS_ROWS as usize,
     })
 }
 
@@ -108,10 +108,6 @@ fn group_item(group: ErrorGroup) -> ErrorGroupItem {
         last_run_id: group.last_run.to_string(),
         versions: group.versions.iter().map(ToString::to_string).collect(),
     }
-}
-
-fn is_cut(counted: &[Counted]) -> bool {
-    counted.len() >= MAX_STATISTICS_ROWS as usize
 }
 
 fn present_counts(present: &Present) -> PresentCounts {
@@ -152,10 +148,10 @@ impl Span {
     }
 
     /// One entry for each interval, up to the one that is now.
-    fn series(&self, counted: &[Counted]) -> Series {
+    fn series(&self, counted: &[Counted<Timestamp>]) -> Series {
         let mut intervals: HashMap<Timestamp, Sum> = HashMap::new();
         for row in counted {
-            intervals.entry(row.begins_at).or_default().add(row);
+            intervals.entry(row.of).or_default().add(row);
         }
         let length = self.step.length();
         let mut series = Series {
@@ -189,13 +185,13 @@ struct Sum {
 }
 
 impl Sum {
-    fn of(counted: &[Counted]) -> Self {
+    fn of<K>(counted: &[Counted<K>]) -> Self {
         let mut sum = Self::default();
         counted.iter().for_each(|row| sum.add(row));
         sum
     }
 
-    fn add(&mut self, row: &Counted) {
+    fn add<K>(&mut self, row: &Counted<K>) {
         self.counts.completed += row.completed;
         self.counts.failed += row.failed;
         self.counts.dropped += row.dropped;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::sql::{Row, Tx, values};
+use super::sql::{Column, Row, Tx, values};
 use super::upkeep::MAX_UPKEEP_RUNS;
 use super::{Error, Storage};
 use crate::model::id::{DeploymentId, EnvironmentId, RunId};
@@ -21,13 +21,11 @@ use crate::model::version::Version;
 /// Bytes of the message of a group.
 const MAX_MESSAGE_BYTES: usize = 1_024;
 
-/// How many runs of a task ended in an interval after as long a time.
+/// How many runs of an interval, or of a task, ended after as long a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Counted {
-    /// The beginning of the interval.
-    pub begins_at: Timestamp,
-    /// The task.
-    pub task: String,
+pub struct Counted<K> {
+    /// The beginning of the interval, or the task.
+    pub of: K,
     /// How long they took; `None`: they never started.
     pub class: Option<Class>,
     /// Runs that completed.
@@ -38,12 +36,23 @@ pub struct Counted {
     pub dropped: u64,
 }
 
+/// What ended in an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ends {
+    /// Of all tasks, by interval.
+    pub by_interval: Vec<Counted<Timestamp>>,
+    /// Of all intervals, by task.
+    pub by_task: Vec<Counted<String>>,
+    /// Whether there was more than is counted: the oldest is missing.
+    pub is_cut: bool,
+}
+
 /// What an environment is at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Present {
     /// Runs of each status that is not final, counted up to [`MAX_COUNTED`].
     pub counts: Vec<(Status, u64)>,
-    /// When the queued run was queued that was triggered first.
+    /// Since when the run is queued that has waited longest for its first attempt.
     pub oldest_queued_at: Option<Timestamp>,
 }
 
@@ -71,33 +80,58 @@ pub struct ErrorGroup {
 }
 
 impl Storage {
-    /// What ended since `from`, of one task or of all, in intervals of this length, newest first;
-    /// [`MAX_STATISTICS_ROWS`] rows at most.
-    pub async fn ended_since(
-        &self,
-        environment: EnvironmentId,
-        task: Option<String>,
-        step: Step,
-        from: Timestamp,
-    ) -> Result<Vec<Counted>, Error> {
-        let of_all = "SELECT begins_at, task_id, class, completed, failed, dropped
-                      FROM   run_statistics
-                      WHERE  environment_id = ?1 AND step_s = ?2 AND begins_at >= ?3
-                      ORDER BY begins_at DESC, task_id DESC, class DESC
-                      LIMIT  ?4";
-        let of_one = "SELECT begins_at, task_id, class, completed, failed, dropped
-                      FROM   run_statistics
-                      WHERE  environment_id = ?1 AND step_s = ?2 AND begins_at >= ?3 AND task_id = ?5
-                      ORDER BY begins_at DESC
-                      LIMIT  ?4";
+    /// What ended since `from` in intervals of this length, added up; of [`MAX_STATISTICS_ROWS`] counts at most, the newest.
+    pub async fn ended_since(&self, environment: EnvironmentId, step: Step, from: Timestamp) -> Result<Ends, Error> {
+        macro_rules! newest_by {
+            ($key:literal) => {
+                concat!(
+                    "SELECT ",
+                    $key,
+                    ", class, CAST(SUM(completed) AS BIGINT), CAST(SUM(failed) AS BIGINT), CAST(SUM(dropped) AS BIGINT),
+                       COUNT(*)
+                FROM   (SELECT begins_at, task_id, class, completed, failed, dropped
+                        FROM   run_statistics
+                        WHERE  environment_id = ?1 AND step_s = ?2 AND begins_at >= ?3
+                        ORDER BY begins_at DESC, task_id DESC, class DESC
+                        LIMIT  ?4) AS newest
+                GROUP BY ",
+                    $key,
+                    ", class"
+                )
+            };
+        }
+        let (by_interval, by_task) = (newest_by!("begins_at"), newest_by!("task_id"));
         self.read(move |tx| {
             let (length, from) = (step.length().as_secs(), step.begin_of(from));
-            match &task {
-                None => tx.rows(of_all, values![environment, length, from, MAX_STATISTICS_ROWS], read_counted),
-                Some(task) => {
-                    tx.rows(of_one, values![environment, length, from, MAX_STATISTICS_ROWS, task], read_counted)
-                }
-            }
+            let of = values![environment, length, from, MAX_STATISTICS_ROWS];
+            let mut rows = 0;
+            let by_interval = tx.rows(by_interval, of, |row| {
+                let counted = read_counted(row)?;
+                rows += row.column::<u64>()?;
+                Ok(counted)
+            })?;
+            let by_task = tx.rows(by_task, of, read_counted)?;
+            Ok(Ends { by_interval, by_task, is_cut: rows >= MAX_STATISTICS_ROWS.into() })
+        })
+        .await
+    }
+
+    /// What ended of a task since `from`, in intervals of this length, newest first; [`MAX_STATISTICS_ROWS`] rows at most.
+    pub async fn ended_of_task_since(
+        &self,
+        environment: EnvironmentId,
+        task: String,
+        step: Step,
+        from: Timestamp,
+    ) -> Result<Vec<Counted<Timestamp>>, Error> {
+        let sql = "SELECT begins_at, class, completed, failed, dropped
+                   FROM   run_statistics
+                   WHERE  environment_id = ?1 AND step_s = ?2 AND task_id = ?5 AND begins_at >= ?3
+                   ORDER BY begins_at DESC
+                   LIMIT  ?4";
+        self.read(move |tx| {
+            let (length, from) = (step.length().as_secs(), step.begin_of(from));
+            tx.rows(sql, values![environment, length, from, MAX_STATISTICS_ROWS, &task], read_counted)
         })
         .await
     }
@@ -107,7 +141,10 @@ impl Storage {
         let count = "SELECT COUNT(*) FROM (
                          SELECT 1 AS one FROM runs WHERE environment_id = ?1 AND status = ?2 LIMIT ?3
                      ) AS found";
-        let oldest = "SELECT queued_at FROM runs WHERE environment_id = ?1 AND status = 'queued' ORDER BY id LIMIT 1";
+        let oldest = "SELECT queued_at FROM runs
+                      WHERE  environment_id = ?1 AND status = 'queued' AND started_at IS NULL
+                      ORDER BY queued_at
+                      LIMIT  1";
         let alive = [Status::Executing, Status::Queued, Status::Waiting, Status::Delayed, Status::PendingVersion];
         self.read(move |tx| {
             let mut counts = Vec::new();
@@ -192,10 +229,9 @@ impl Storage {
     }
 }
 
-fn read_counted(row: &mut Row<'_>) -> Result<Counted, Error> {
+fn read_counted<K: Column>(row: &mut Row<'_>) -> Result<Counted<K>, Error> {
     Ok(Counted {
-        begins_at: row.column()?,
-        task: row.column()?,
+        of: row.column()?,
         class: Class::from_number(row.column()?),
         completed: row.column()?,
         failed: row.column()?,
