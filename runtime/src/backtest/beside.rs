@@ -22,7 +22,16 @@ impl Backtests {
         now: RunId,
         then: Option<RunId>,
     ) -> Result<RunComparison, BacktestError> {
-        let _inside = self.door.enter_from_outside().await?;
+        let backtests = self.clone();
+        self.reading(async move { backtests.beside_inside(environment, now, then).await }).await
+    }
+
+    async fn beside_inside(
+        &self,
+        environment: EnvironmentId,
+        now: RunId,
+        then: Option<RunId>,
+    ) -> Result<RunComparison, BacktestError> {
         let rules = self.rules(environment, None, &ReplayOptions::default()).await?;
         let now = self.seen(environment, now).await?;
         let then = then.or(now.run.replay_of).ok_or_else(|| {

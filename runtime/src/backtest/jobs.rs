@@ -80,6 +80,9 @@ pub enum BacktestError {
     /// So many replays wait for a place.
     #[error("{} replays wait already; try again in a moment", limits::MAX_WAITING_REPLAYS)]
     Full,
+    /// So many wait for a place to look at a recording.
+    #[error("{} others wait to look at recordings already; try again in a moment", limits::MAX_WAITING_REPLAYS)]
+    FullOfReaders,
     /// The server cannot do it now. The text is for people.
     #[error("{0}")]
     Host(String),

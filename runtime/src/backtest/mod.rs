@@ -22,6 +22,7 @@ mod gate;
 pub mod jobs;
 pub mod judge;
 pub mod noise;
+mod opened;
 mod plan;
 pub mod policy;
 pub mod replay;
@@ -37,5 +38,7 @@ pub mod stubs;
 
 /// Most replays at a time. They have places of their own, and take none from runs.
 pub const MAX_CONCURRENT_REPLAYS: u32 = 16;
+/// Most requests at a time that only look at recordings.
+pub const MAX_CONCURRENT_READERS: usize = 2;
 /// Most guests of replays at a time: one each, and the runs that it triggers, one within the other.
 pub const MAX_GUESTS: u32 = MAX_CONCURRENT_REPLAYS * (1 + children::MAX_DEPTH);

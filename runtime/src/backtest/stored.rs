@@ -7,19 +7,18 @@ use async_trait::async_trait;
 
 use super::compare::{from_stored, to_stored};
 use super::jobs::Backtests;
-use super::replay::{effects_of, failed};
+use super::opened::Opened;
+use super::replay::failed;
 use super::source::{Original, Source, Sources};
 use crate::api::{self, Comparison};
 use crate::context::{AttemptLimits, SettingsCache, context_of};
 use crate::model::attempt::Usage;
 use crate::model::id::{BacktestId, EnvironmentId, RunId};
 use crate::model::mask::Mask;
-use crate::model::replay::{Effect, LogCounts, Observed, ObservedEnd};
+use crate::model::replay::{LogCounts, Observed, ObservedEnd};
 use crate::model::run::{Run, Status};
 use crate::model::task::TaskDefinition;
 use crate::sandbox::context::Context;
-use crate::sandbox::recording::Recording;
-use crate::sandbox::world::HostFault;
 use crate::secrets::{ServerKey, comparison_owner, journal_owner};
 use crate::storage::{self, Deployment, Storage, StoredReplay, StoredSource};
 
@@ -41,7 +40,7 @@ pub enum NotReplayable {
 }
 
 impl NotReplayable {
-    fn because(why: impl Into<String>) -> Self {
+    pub(super) fn because(why: impl Into<String>) -> Self {
         Self::NoRecording(why.into())
     }
 }
@@ -91,7 +90,11 @@ impl StoredRuns {
     ///
     /// If it cannot be replayed, or storage fails.
     pub async fn load(&self, environment: EnvironmentId, run: RunId) -> Result<Source, NotReplayable> {
-        self.original(environment, run).await.map(|original| original.source)
+        let (stored, opened) = self.opened(environment, run).await?;
+        // What was written is of no more use, and may be large.
+        let opened = Opened { journal: Vec::new(), ..opened? };
+        let (deployment, definition) = self.code_of(&stored.run).await?;
+        self.source(stored, opened, (&deployment, &definition)).await
     }
 
     /// The same, with the recording as it was written, and what it ran on.
@@ -100,29 +103,11 @@ impl StoredRuns {
     ///
     /// If it cannot be replayed, or storage fails.
     pub async fn original(&self, environment: EnvironmentId, run: RunId) -> Result<Original, NotReplayable> {
-        let stored = self.storage.source(environment, run).await?.ok_or(NotReplayable::NoSuchRun)?;
-        let end = end_of(&stored.run)?;
-        let journal = self.journal(&stored)?;
-        let recording = Recording::read(&journal).map_err(|fault| NotReplayable::because(fault.to_string()))?;
+        let (stored, opened) = self.opened(environment, run).await?;
+        let mut opened = opened?;
+        let journal = std::mem::take(&mut opened.journal);
         let (deployment, definition) = self.code_of(&stored.run).await?;
-        let context = match recording.context.clone() {
-            Some(told) => told,
-            None => self.context(&stored.run, &deployment, &definition).await?,
-        };
-        let effects = effects_of(&recording).map_err(|fault| NotReplayable::because(fault.to_string()))?;
-        let metadata_digest = recording.metadata_digest();
-        let secrets = self.secrets(environment, &recording).await?;
-        let StoredSource { run, payload, metadata, logs, .. } = stored;
-        let payload = api::plain_json(&payload).map_err(|error| NotReplayable::because(error.to_string()))?;
-        let source = Source {
-            context,
-            payload: Arc::new(payload),
-            metadata,
-            machine: run.machine,
-            max_duration_seconds: run.max_duration_seconds,
-            recording: Arc::new(recording),
-            observed: observed(&run, (end, effects), logs, (metadata_digest, secrets)),
-        };
+        let source = self.source(stored, opened, (&deployment, &definition)).await?;
         let (version, component) = (deployment.version.to_string(), deployment.digest);
         Ok(Original { source, version, component, journal, is_redacted: false })
     }
@@ -133,45 +118,63 @@ impl StoredRuns {
     ///
     /// If there is no such run, its code did not come to an end, or storage fails.
     pub(super) async fn seen(&self, environment: EnvironmentId, run: RunId) -> Result<Seen, NotReplayable> {
-        let stored = self.storage.source(environment, run).await?.ok_or(NotReplayable::NoSuchRun)?;
-        let end = end_of(&stored.run)?;
-        let read = self.journal(&stored).and_then(|journal| {
-            let damaged = |fault: HostFault| NotReplayable::because(fault.to_string());
-            let recording = Recording::read(&journal).map_err(damaged)?;
-            let effects = effects_of(&recording).map_err(damaged)?;
-            Ok((recording, effects))
-        });
-        let (recording, effects, not_recorded) = match read {
-            Ok((recording, effects)) => (recording, effects, None),
-            Err(NotReplayable::NoRecording(why)) => (Recording::default(), Vec::new(), Some(why)),
+        let (StoredSource { run, logs, .. }, opened) = self.opened(environment, run).await?;
+        let (opened, not_recorded) = match opened {
+            Ok(opened) => (opened, None),
+            Err(NotReplayable::NoRecording(why)) => {
+                let secrets = self.secrets_now(environment).await?;
+                (Opened { secrets, ..Opened::default() }, Some(why))
+            }
             Err(error) => return Err(error),
         };
-        let secrets = self.secrets(environment, &recording).await?;
-        let StoredSource { run, logs, .. } = stored;
-        let observed = observed(&run, (end, effects), logs, (recording.metadata_digest(), secrets));
+        let observed = observed(&run, end_of(&run)?, logs, opened);
         Ok(Seen { run, observed, not_recorded })
     }
 
-    /// The values of the variables that the run saw, and of those that its environment has now.
-    async fn secrets(&self, environment: EnvironmentId, recording: &Recording) -> Result<Mask, NotReplayable> {
-        let seen = recording.variables().map_err(|fault| NotReplayable::because(fault.to_string()))?;
+    /// What is stored of a run whose code came to an end, and its recording.
+    async fn opened(
+        &self,
+        environment: EnvironmentId,
+        run: RunId,
+    ) -> Result<(StoredSource, Result<Opened, NotReplayable>), NotReplayable> {
+        let mut stored = self.storage.source(environment, run).await?.ok_or(NotReplayable::NoSuchRun)?;
+        check_end(&stored.run)?;
         let settings = self.settings.of(environment).await.map_err(NotReplayable::Host)?;
-        Ok(Mask::new(seen.iter().chain(&*settings.variables).map(|(_, value)| value.as_str())))
+        let key = self.server_key.clone();
+        let opening = tokio::task::spawn_blocking(move || {
+            let opened = Opened::of(&mut stored, &key, &settings.variables);
+            (stored, opened)
+        });
+        opening.await.map_err(|error| NotReplayable::Host(error.to_string()))
     }
 
-    fn journal(&self, stored: &StoredSource) -> Result<Vec<u8>, NotReplayable> {
-        match stored.is_recorded {
-            Some(true) => {}
-            Some(false) => {
-                let why = "its journal passed the limit (--max-journal), was not wanted, or is forgotten";
-                return Err(NotReplayable::because(why));
-            }
-            None => return Err(NotReplayable::because("it ended without an attempt that is on record")),
-        }
-        let owner = journal_owner(stored.run.id, stored.run.attempt);
-        let open = |segment: &Vec<u8>| self.server_key.open_bytes(segment, &owner);
-        let journal = stored.journal.iter().map(open).collect::<Result<Vec<_>, _>>();
-        Ok(journal.map_err(|error| NotReplayable::because(format!("its journal: {error}")))?.concat())
+    async fn source(
+        &self,
+        stored: StoredSource,
+        opened: Opened,
+        (deployment, definition): (&Deployment, &TaskDefinition),
+    ) -> Result<Source, NotReplayable> {
+        let StoredSource { run, payload, metadata, logs, .. } = stored;
+        let context = match opened.recording.context.clone() {
+            Some(told) => told,
+            None => self.context(&run, deployment, definition).await?,
+        };
+        let payload = api::plain_json(&payload).map_err(|error| NotReplayable::because(error.to_string()))?;
+        Ok(Source {
+            context,
+            payload: Arc::new(payload),
+            metadata,
+            machine: run.machine,
+            max_duration_seconds: run.max_duration_seconds,
+            recording: opened.recording.clone(),
+            observed: observed(&run, end_of(&run)?, logs, opened),
+        })
+    }
+
+    /// The values of the variables that an environment has now.
+    async fn secrets_now(&self, environment: EnvironmentId) -> Result<Mask, NotReplayable> {
+        let settings = self.settings.of(environment).await.map_err(NotReplayable::Host)?;
+        Ok(Mask::new(settings.variables.iter().map(|(_, value)| value.as_str())))
     }
 
     async fn code_of(&self, run: &Run) -> Result<(Arc<Deployment>, Arc<TaskDefinition>), NotReplayable> {
@@ -198,7 +201,7 @@ impl StoredRuns {
         }
         let (deployment, definition) = self.code_of(&run).await?;
         let context = self.context(&run, &deployment, &definition).await?;
-        Ok((context, self.secrets(environment, &Recording::default()).await?))
+        Ok((context, self.secrets_now(environment).await?))
     }
 
     /// What a run was told that asked nothing, so that nobody wrote it down.
@@ -259,34 +262,42 @@ pub(super) struct Seen {
     pub(super) not_recorded: Option<String>,
 }
 
-fn observed(
-    run: &Run,
-    (end, effects): (ObservedEnd, Vec<Effect>),
-    logs: LogCounts,
-    (metadata_digest, secrets): (u64, Mask),
-) -> Observed {
+fn observed(run: &Run, end: ObservedEnd, logs: LogCounts, opened: Opened) -> Observed {
+    let Opened { journal: _, recording, effects, secrets } = opened;
     Observed {
         end,
         effects,
         children: Vec::new(),
         logs,
         metadata: run.metadata.clone().unwrap_or_else(|| "{}".into()),
-        metadata_digest,
+        metadata_digest: recording.metadata_digest(),
         usage: Usage { cpu: run.cpu, wall: wall_of(run), peak_memory_bytes: run.peak_memory_bytes },
         new_variables: Vec::new(),
         secrets,
     }
 }
 
-fn end_of(run: &Run) -> Result<ObservedEnd, NotReplayable> {
-    match (run.status, &run.output, &run.error) {
-        (Status::Completed, output, _) => Ok(ObservedEnd::Completed(output.clone().unwrap_or_else(|| "null".into()))),
-        (Status::Failed | Status::Crashed | Status::TimedOut, _, Some(error)) => Ok(failed(error.clone())),
-        (status, ..) if status.is_final() => {
-            Err(NotReplayable::because(format!("it is {}: its code did not come to an end", status.as_str())))
+/// Whether the code of a run came to an end.
+fn check_end(run: &Run) -> Result<(), NotReplayable> {
+    match run.status {
+        Status::Completed | Status::Failed | Status::Crashed | Status::TimedOut => Ok(()),
+        Status::Canceled | Status::Expired | Status::SystemFailure => Err(without_end(run)),
+        Status::PendingVersion | Status::Delayed | Status::Queued | Status::Executing | Status::Waiting => {
+            Err(NotReplayable::because("it has not ended"))
         }
-        _ => Err(NotReplayable::because("it has not ended")),
     }
+}
+
+fn end_of(run: &Run) -> Result<ObservedEnd, NotReplayable> {
+    check_end(run)?;
+    if run.status == Status::Completed {
+        return Ok(ObservedEnd::Completed(run.output.clone().unwrap_or_else(|| "null".into())));
+    }
+    run.error.clone().map(failed).ok_or_else(|| without_end(run))
+}
+
+fn without_end(run: &Run) -> NotReplayable {
+    NotReplayable::because(format!("it is {}: its code did not come to an end", run.status.as_str()))
 }
 
 /// From its start to its end, what it waited included.

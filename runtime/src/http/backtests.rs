@@ -54,7 +54,9 @@ impl From<BacktestError> for ApiError {
             }
             BacktestError::Over | BacktestError::Pending => Self::conflict(error.to_string()),
             BacktestError::TooMany => Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_backtests", error.to_string()),
-            BacktestError::Full => Self::busy("too_many_replays", error.to_string()),
+            error @ (BacktestError::Full | BacktestError::FullOfReaders) => {
+                Self::busy("too_many_replays", error.to_string())
+            }
             error @ BacktestError::Host(_) => Self::internal(error),
             BacktestError::Storage(error) => error.into(),
         }

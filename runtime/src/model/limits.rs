@@ -235,7 +235,7 @@ pub const DEFAULT_BACKTEST_RUNS: u32 = 1_000;
 pub const MAX_PENDING_BACKTESTS: u64 = 50;
 /// The least share of the runs of each task, in percent, about which a gate must know something when nobody says.
 pub const DEFAULT_MIN_KNOWN: u32 = 50;
-/// Replays and reruns that may wait for a place.
+/// Replays and reruns that may wait for a place; and so many who look at recordings.
 pub const MAX_WAITING_REPLAYS: usize = 32;
 /// Runs that are looked for at once.
 pub const MAX_PAGE_RUNS: u32 = 100;
@@ -255,3 +255,5 @@ pub const MAX_SHOWN_LINES_BYTES: usize = 256 * KIB;
 pub const MAX_SHOWN_CALLS: usize = 1_000;
 /// Most bytes that are listed of the arguments of such a call, and of what was wrong with it.
 pub const MAX_SHOWN_ARGUMENT_BYTES: usize = 1_000;
+/// Bytes of whom a call of a list reaches.
+pub const MAX_SHOWN_TARGET_BYTES: usize = 400;
