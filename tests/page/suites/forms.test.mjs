@@ -78,6 +78,21 @@ test("a queue is paused, goes on, and gets another limit", async () => {
   await visit.close();
 });
 
+test("a queue in production is paused after a question", async () => {
+  await server.deploy("script", { environment: "prod" });
+  const { visit, page, dialog } = await at("");
+  await page.goto("/dashboard/prod/queues");
+  const row = page.getByRole("row", { name: /leaf/ });
+  await button(row, "Pause").click();
+  await dialog.getByText("nothing starts until it is resumed", { exact: false }).waitFor();
+  assert.equal(await row.getByText("Paused").count(), 0);
+  await button(dialog, "Pause").click();
+  await row.getByText("Paused").waitFor();
+  await button(row, "Resume").click();
+  await row.getByText("Idle").waitFor();
+  await visit.close();
+});
+
 test("a wait token is completed by hand, and its run goes on", async () => {
   const token = await server.send("POST", "/api/v1/waitpoints/tokens", { tags: ["approval"], timeout: "1h" });
   const run = await server.trigger("script", [{ token: token.id }]);
@@ -111,9 +126,15 @@ test("a secret variable can be written and replaced, and is never shown", async 
   const row = page.getByRole("row", { name: /API_KEY/ });
   await row.getByText("Secret").waitFor();
   await button(row, "Change").click();
-  assert.equal(await dialog.getByRole("textbox", { name: "Value" }).inputValue(), "");
+  const value = dialog.getByRole("textbox", { name: "Value" });
+  assert.equal(await value.inputValue(), "");
+  await button(dialog, "Save").click();
+  assert.equal(await value.evaluate((input) => input.validity.valueMissing), true);
   await page.keyboard.press("Escape");
   await button(page, "Import …").click();
+  await dialog.getByLabel("Lines such as NAME=value").fill("SHOP=x\nwhisper");
+  await button(dialog, "Import").click();
+  await dialog.getByRole("alert").getByText("Line 2 is not NAME=value.", { exact: true }).waitFor();
   await dialog.getByLabel("Lines such as NAME=value").fill("# shop\nSHOP=https://shop.example\nexport LEVEL='info'\n");
   await dialog.getByRole("checkbox").uncheck();
   await button(dialog, "Import").click();

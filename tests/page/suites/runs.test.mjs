@@ -49,6 +49,21 @@ test("conditions are in the address, and stay when the page is loaded again", as
   await visit.close();
 });
 
+test("two moments take the place of a span, and go with it", async () => {
+  const visit = await openPage(browser, server);
+  const { page } = visit;
+  await visit.open("/runs?period=1h");
+  const times = page.getByLabel("When runs were triggered");
+  await times.selectOption("Between …");
+  await page.waitForURL((url) => url.searchParams.has("from") && !url.searchParams.has("period"));
+  assert.notEqual(await page.getByLabel(/^From/).inputValue(), "");
+  await page.goBack();
+  await page.waitForURL(/period=1h/);
+  assert.equal(await times.inputValue(), "1h");
+  assert.equal(await page.getByLabel(/^From/).count(), 0);
+  await visit.close();
+});
+
 test("conditions are still there on the way back from a run", async () => {
   const visit = await openPage(browser, server);
   const { page } = visit;
