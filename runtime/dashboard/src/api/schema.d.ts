@@ -1906,6 +1906,11 @@ export interface components {
             gate?: components["schemas"]["Gate"];
             /** @description `backtest_…` */
             id: string;
+            /**
+             * @description Once it is over: whether something is known of its runs, nothing differs, and every task was tested. Not there
+             *     before.
+             */
+            isClean?: boolean;
             /** @description Whether the gate was open, so that the version was promoted, once that is decided. */
             isOpen?: boolean;
             /**
@@ -2866,6 +2871,12 @@ export interface components {
              */
             changed: components["schemas"]["Listed_EffectChange"];
             /**
+             * Format: int64
+             * @description Calls that are the same then and now.
+             * @default 0
+             */
+            matched: number;
+            /**
              * @description Hosts that get requests now and got none then, whatever the rules ignore.
              * @default {
              *       "items": [],
@@ -3821,6 +3832,7 @@ export interface components {
             sourceRunId: string;
             /** @description Its task. */
             taskIdentifier: string;
+            then?: components["schemas"]["SourceEnd"];
             /**
              * @description `same`, `output-changed`, `effects-changed`, `newly-failing`, `fixed`, `over-budget`, `payload-rejected` or
              *     `not-replayable`.
@@ -4129,6 +4141,8 @@ export interface components {
         };
         /** @description `GET /api/v1/runs/{runId}/comparison`: two runs that were done for real. */
         RunComparison: components["schemas"]["Both_RunSide"] & {
+            /** @description Whether their calls were compared: both are on record. */
+            areCallsCompared: boolean;
             /** @description How they differ. */
             comparison: components["schemas"]["Comparison"];
             /** @description What was not compared, and why: sentences. */
@@ -4393,6 +4407,14 @@ export interface components {
         } | {
             /** @description The word. */
             headers: components["schemas"]["ControlHeaders"];
+        };
+        /** @description How the source run of a replay ended, masked as the replay is. */
+        SourceEnd: {
+            error?: components["schemas"]["SerializedError"];
+            /** @description What it returned, where it completed. */
+            output?: unknown;
+            /** @description Whether it returned more than 1 MiB, which is left out. */
+            outputIsCut?: boolean;
         };
         /** @description What is known of a span in a tree. */
         SpanData: {

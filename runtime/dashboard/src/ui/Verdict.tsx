@@ -48,6 +48,11 @@ export function verdictText(verdict: string): string {
   return look(verdict).text;
 }
 
+/** The same where only the ends of both were compared. */
+export function verdictTextOfEnds(verdict: string): string {
+  return verdict === 'same' ? 'It ended as then, with the same output.' : verdictText(verdict);
+}
+
 export function Verdict({ of }: { of: string }) {
   const { tone, word, shape } = look(of);
   return <Badge tone={tone} word={word} shape={shape} />;

@@ -1,12 +1,13 @@
 // What a comparison found, then and now: how both ended, what differs in the output, the metadata
 // and the calls, what they used. Every difference can become a noise rule on the spot.
 
+import { useState } from 'preact/hooks';
 import type { Change, Comparison } from '../../api/types';
 import { bytes, count, counted, duration, factor } from '../../core/format';
-import { Diff } from '../../ui/Editor';
 import { Section } from '../../ui/Page';
-import { Effects, EffectList } from './Effects';
+import { Effects, EffectList, NoEffects } from './Effects';
 import { ThenNow, type Line } from './ThenNow';
+import { WholeDiff } from './WholeDiff';
 
 /** Adds a rule; without it, differences cannot be ignored from here. */
 export type OnIgnore = (list: 'ignore-output' | 'ignore-metadata' | 'ignore-effects', entry: string) => void;
@@ -22,14 +23,17 @@ interface ComparisonViewProps {
   /** Left out: what the comparison itself knows of both sides. */
   lines?: readonly Line[];
   whole?: WholeTexts | undefined;
+  /** Why calls were not compared; left out where they were. */
+  noEffects?: string | undefined;
   onIgnore?: OnIgnore | undefined;
 }
 
-export function ComparisonView({ comparison, lines, whole, onIgnore }: ComparisonViewProps) {
+export function ComparisonView({ comparison, lines, whole, noEffects, onIgnore }: ComparisonViewProps) {
   const { ends, output, metadata, effects } = comparison;
   const newVariables = comparison.newVariables?.items ?? [];
   const hasFailed = ends.then.kind !== 'completed' || ends.now.kind !== 'completed';
-  const isOverlooked = whole !== undefined && whole.then !== whole.now && ends.then.kind === ends.now.kind;
+  const isOverlooked =
+    whole !== undefined && whole.then !== whole.now && ends.then.kind === ends.now.kind && output.items.length === 0;
   const same = isOverlooked
     ? 'What differs is overlooked by the noise rules.'
     : ends.then.kind === ends.now.kind
@@ -50,13 +54,14 @@ export function ComparisonView({ comparison, lines, whole, onIgnore }: Compariso
         <ThenNow lines={lines ?? linesOf(comparison)} />
       </Section>
       <Section title={hasFailed ? 'Output or error' : 'Output'}>
-        {whole && whole.then !== whole.now && <Diff label="Output" before={whole.then} after={whole.now} />}
+        {whole && whole.then !== whole.now && !isOverlooked && <WholeDiff label="Output" then={whole.then} now={whole.now} />}
         <Changes
           changes={output.items}
           more={output.more ?? 0}
           same={same}
           {...(onIgnore ? { onIgnore: (path: string) => onIgnore('ignore-output', path) } : {})}
         />
+        {whole && isOverlooked && <Overlooked whole={whole} />}
       </Section>
       {metadata.items.length > 0 && (
         <Section title="Metadata">
@@ -68,7 +73,11 @@ export function ComparisonView({ comparison, lines, whole, onIgnore }: Compariso
           />
         </Section>
       )}
-      <Effects effects={effects} onIgnore={onIgnore && ((entry) => onIgnore('ignore-effects', entry))} />
+      {noEffects ? (
+        <NoEffects why={noEffects} />
+      ) : (
+        <Effects effects={effects} onIgnore={onIgnore && ((entry) => onIgnore('ignore-effects', entry))} />
+      )}
       {comparison.children && comparison.children.items.length > 0 && (
         <Section title="Child runs">
           {comparison.children.items.map((child, place) => (
@@ -95,6 +104,17 @@ export function ComparisonView({ comparison, lines, whole, onIgnore }: Compariso
         </Section>
       )}
     </>
+  );
+}
+
+/** A diff of whole texts knows nothing of rules: it would contradict them if it stood open. */
+function Overlooked({ whole }: { whole: WholeTexts }) {
+  const [isOpen, setOpen] = useState(false);
+  return (
+    <details onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>Both in full, before the rules</summary>
+      {isOpen && <WholeDiff label="Output" then={whole.then} now={whole.now} />}
+    </details>
   );
 }
 

@@ -20,9 +20,18 @@ export function Effects(props: EffectsProps) {
   );
 }
 
+/** In place of the calls, where a side has none on record. */
+export function NoEffects({ why }: { why: string }) {
+  return (
+    <Section title="Calls">
+      <p>Calls were not compared: {why}.</p>
+    </Section>
+  );
+}
+
 /** Of the run itself, or of a child that was executed with it. */
 export function EffectList({ effects, onIgnore }: EffectsProps) {
-  const { added, removed, changed, reordered, newHosts, unmatched } = effects;
+  const { added, removed, changed, reordered, newHosts, unmatched, matched } = effects;
   const lists = [added, removed, changed, reordered, newHosts, unmatched];
   const total = lists.reduce((sum, list) => sum + list.items.length, 0);
   const more = lists.reduce((sum, list) => sum + (list.more ?? 0), 0);
@@ -46,6 +55,7 @@ export function EffectList({ effects, onIgnore }: EffectsProps) {
         </div>
       )}
       {total === 0 && <p class="faint">It makes the same calls as then.</p>}
+      {matched > 0 && <p class="faint">{counted(matched, 'call')} matched.</p>}
       <ul class="changes">
         {calls(
           unmatched.items.filter((call) => !isOverlooked(call)),

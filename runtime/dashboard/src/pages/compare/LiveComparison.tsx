@@ -8,15 +8,15 @@ import { useQuery } from '../../core/query';
 import { changeRules, useRules, withRule } from '../../core/rules';
 import { environment, pathIn } from '../../core/session';
 import { toast } from '../../core/toast';
-import { Diff } from '../../ui/Editor';
 import { Section } from '../../ui/Page';
 import { Failure, Loaded, Loading } from '../../ui/states';
 import { Status } from '../../ui/Status';
-import { Verdict, verdictText } from '../../ui/Verdict';
+import { Verdict, verdictText, verdictTextOfEnds } from '../../ui/Verdict';
 import { ComparisonView, type OnIgnore } from './ComparisonView';
 import { endOf, textOf } from './ends';
 import { RulesPanel } from './RulesPanel';
 import { ThenNow, type Line } from './ThenNow';
+import { WholeDiff } from './WholeDiff';
 
 export function LiveComparison({ source, replay }: { source: RunDetails; replay: string }) {
   const slug = environment.value?.slug;
@@ -57,6 +57,7 @@ function Sides({ then, now }: { then: RunDetails; now: RunDetails }) {
             comparison={compared.data.comparison}
             lines={linesOf(then, now)}
             whole={{ then: endOf(then), now: endOf(now) }}
+            noEffects={whyNoEffects(compared.data)}
             onIgnore={ignore}
           />
         </>
@@ -82,7 +83,7 @@ function Notes({ of }: { of: RunComparison }) {
     <>
       <div class="verdict-line">
         <Verdict of={verdict} />
-        <span>{verdictText(verdict)}</span>
+        <span>{whyNoEffects(of) ? verdictTextOfEnds(verdict) : verdictText(verdict)}</span>
       </div>
       {(of.notes ?? []).map((note) => (
         <p key={note} class="faint trace-note">
@@ -91,6 +92,13 @@ function Notes({ of }: { of: RunComparison }) {
       ))}
     </>
   );
+}
+
+/** Why their calls were not compared; `undefined` where they were. */
+function whyNoEffects({ areCallsCompared, then, now }: RunComparison): string | undefined {
+  if (areCallsCompared ?? (then.isRecorded && now.isRecorded)) return undefined;
+  if (!then.isRecorded && !now.isRecorded) return 'neither run has a recording';
+  return then.isRecorded ? 'the replay has no recording' : 'the source run has no recording';
 }
 
 function linesOf(then: RunDetails, now: RunDetails): Line[] {
@@ -129,7 +137,7 @@ function Difference({ title, then, now }: { title: string; then: string; now: st
       {then === now ? (
         <p class="faint">{then === '' ? 'Neither has one.' : 'The same.'}</p>
       ) : (
-        <Diff label={title} before={then} after={now} />
+        <WholeDiff label={title} then={then} now={now} />
       )}
     </Section>
   );
