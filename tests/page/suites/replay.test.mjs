@@ -98,3 +98,71 @@ test("a live replay in production is confirmed by the name of the task", async (
   await page.waitForURL((url) => /\/runs\/run_\w+$/.test(url.pathname) && !url.pathname.endsWith(run.id));
   await visit.close();
 });
+
+test("a payload that was emptied is not taken for that of the source run", async () => {
+  const visit = await openPage(browser, server);
+  const { page } = visit;
+  await visit.open(`/runs/${failed.id}`);
+  await page.keyboard.press("r");
+  const dialog = page.getByRole("dialog", { name: /^Replay/ });
+  await dialog.locator(".cm-content").first().click();
+  await page.keyboard.press("Control+a");
+  await page.keyboard.press("Delete");
+  await dialog.getByRole("alert").filter({ hasText: "write null" }).waitFor();
+  assert.ok(await dialog.getByRole("button", { name: "Replay live" }).isDisabled());
+  await page.keyboard.insertText('{"echo": "long work"}');
+  await page.keyboard.press("Escape");
+  const question = page.getByRole("dialog", { name: "Leave this replay?" });
+  await question.getByRole("button", { name: "Go on editing" }).click();
+  await dialog.getByText("long work").waitFor();
+  await page.keyboard.press("Escape");
+  await question.getByRole("button", { name: "Discard" }).click();
+  await dialog.waitFor({ state: "detached" });
+  await visit.close();
+});
+
+test("a replay is executed once, and its address shows it again; in the shadow, it never begins by itself", async () => {
+  const visit = await openPage(browser, server);
+  const { page } = visit;
+  let replays = 0;
+  page.on("request", (request) => {
+    if (request.method() === "POST" && request.url().endsWith("/replay")) replays += 1;
+  });
+  await visit.open(`/runs/${failed.id}`);
+  await page.keyboard.press("r");
+  const dialog = page.getByRole("dialog");
+  await dialog.getByRole("radio", { name: /^Shadow/ }).check();
+  await dialog.getByRole("button", { name: "Replay and compare" }).click();
+  await page.getByRole("heading", { name: "Replay in the shadow" }).waitFor();
+  await page.getByText("Same", { exact: true }).first().waitFor();
+  await page.getByRole("region", { name: "Noise rules" }).locator(".cm-content").waitFor();
+  await page.goBack();
+  await page.getByText("no prices in CHF").first().waitFor();
+  await page.goForward();
+  await page.getByText("Same", { exact: true }).first().waitFor();
+  assert.equal(replays, 1);
+  await page.reload();
+  await page.getByText("Not replayed yet").waitFor();
+  assert.equal(replays, 1);
+  await page.getByRole("button", { name: "Replay", exact: true }).click();
+  await page.getByText("Same", { exact: true }).first().waitFor();
+  assert.equal(replays, 2);
+  await visit.close();
+});
+
+test("a run is tried in the sandbox on what another environment has", async () => {
+  const run = await server.call("leaf", { echo: 2 });
+  const there = await server.deploy("script", { environment: "stg" });
+  const visit = await openPage(browser, server);
+  const { page } = visit;
+  await visit.open(`/runs/${run.id}`);
+  await page.keyboard.press("r");
+  const dialog = page.getByRole("dialog");
+  await dialog.getByRole("radio", { name: /^Sandbox/ }).check();
+  await dialog.getByLabel("Environment").selectOption("stg");
+  await dialog.getByRole("button", { name: "Replay and compare" }).click();
+  await page.waitForURL(/replays\/sandbox\?environment=stg$/);
+  await page.getByText("Same", { exact: true }).first().waitFor();
+  await page.locator(".verdict-line").getByText(`Version ${there}`).waitFor();
+  await visit.close();
+});

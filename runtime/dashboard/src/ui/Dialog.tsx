@@ -4,6 +4,7 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { useAction } from '../core/action';
+import { environment } from '../core/session';
 import { Icon } from './Icon';
 import { Refusal } from './states';
 
@@ -60,20 +61,31 @@ function focusFirst(dialog: HTMLDialogElement | null): void {
   )?.focus();
 }
 
+/** The environment of the page, where that is for production. */
+function productionSlug(): string | undefined {
+  return environment.value?.type === 'PRODUCTION' ? environment.value.slug : undefined;
+}
+
 interface ConfirmProps {
   title: string;
   /** The word on the button. */
   verb: string;
   isDangerous?: boolean;
+  /** The word on the other. */
+  otherwise?: string;
   /** Must be typed before the button works. */
   typed?: string;
+  /** Whether the environment must be typed where it is one for production. */
+  isGuarded?: boolean;
   run: () => Promise<string | undefined | void>;
   onClose: () => void;
   children?: ComponentChildren;
 }
 
 /** Asks, does it, stays open with the reason where it failed. */
-export function Confirm({ title, verb, isDangerous, typed, run, onClose, children }: ConfirmProps) {
+export function Confirm(props: ConfirmProps) {
+  const { title, verb, otherwise = 'Leave it', isDangerous, isGuarded, run, onClose, children } = props;
+  const typed = props.typed ?? (isGuarded ? productionSlug() : undefined);
   const action = useAction(run, true);
   const [text, setText] = useState('');
   const isReady = typed === undefined || text === typed;
@@ -96,7 +108,7 @@ export function Confirm({ title, verb, isDangerous, typed, run, onClose, childre
         <Refusal error={action.error} />
         <div class="actions">
           <button type="button" onClick={onClose}>
-            Leave it
+            {otherwise}
           </button>
           <button class={isDangerous ? 'danger' : 'primary'} disabled={!isReady || action.isBusy}>
             {action.isBusy ? 'Working …' : verb}

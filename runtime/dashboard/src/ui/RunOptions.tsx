@@ -56,11 +56,11 @@ export function tagList(text: string): string[] {
 interface RunOptionsProps {
   values: RunOptionValues;
   onChange: (changes: Partial<RunOptionValues>) => void;
-  /** What an empty queue means. */
-  emptyQueue: string;
+  /** What an empty queue, key or machine means. */
+  empty: { queue: string; concurrencyKey: string; machine: string };
 }
 
-export function RunOptions({ values, onChange, emptyQueue }: RunOptionsProps) {
+export function RunOptions({ values, onChange, empty }: RunOptionsProps) {
   const { queues } = useKnownQueues();
   const number = { type: 'number', min: 0, step: 1 } as const;
   return (
@@ -70,7 +70,7 @@ export function RunOptions({ values, onChange, emptyQueue }: RunOptionsProps) {
         label="Queue"
         value={values.queue}
         onInput={(queue) => onChange({ queue })}
-        hint={`Empty: ${emptyQueue}`}
+        hint={`Empty: ${empty.queue}`}
         input={{ list: 'known-queues' }}
       />
       <datalist id="known-queues">
@@ -82,12 +82,13 @@ export function RunOptions({ values, onChange, emptyQueue }: RunOptionsProps) {
         label="Concurrency key"
         value={values.concurrencyKey}
         onInput={(concurrencyKey) => onChange({ concurrencyKey })}
+        hint={`Empty: ${empty.concurrencyKey}`}
       />
       <SelectField
         label="Machine"
         value={values.machine}
         onChange={(machine) => onChange({ machine })}
-        options={[['', 'as the task says'], ...MACHINES.map((name) => [name, name] as const)]}
+        options={[['', empty.machine], ...MACHINES.map((name) => [name, name] as const)]}
       />
       <TextField
         label="Attempts"

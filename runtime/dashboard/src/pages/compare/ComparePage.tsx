@@ -1,28 +1,27 @@
-// A run beside its replay: one in the sandbox, which is done again whenever the page asks, because it
-// has no effect; or one that was live, of which two runs are left to compare.
+// A run beside its replay: one in the sandbox, of which this tab keeps the report and which can be done
+// again, because it has no effect; or one that was live, of which two runs are left to compare.
 
-import { get, post } from '../../api/client';
-import type { ReplayEnd, ReplayReport, RunDetails } from '../../api/types';
-import { query } from '../../core/router';
+import { useEffect } from 'preact/hooks';
+import { get } from '../../api/client';
+import type { ReplayEnd, ReplayReport, RunDetails, SourceEnd } from '../../api/types';
+import { useAction, type Action } from '../../core/action';
 import { useQuery } from '../../core/query';
-import { changeRules, useRules, withRule } from '../../core/rules';
+import { query, setQuery } from '../../core/router';
+import { changeRules, withRule } from '../../core/rules';
 import { environment, pathIn } from '../../core/session';
 import { toast } from '../../core/toast';
 import { shortId } from '../../core/format';
 import { SelectField } from '../../ui/Field';
 import { Page, Section } from '../../ui/Page';
-import { Empty, Loaded } from '../../ui/states';
+import { Empty, Failure, Loaded, Loading } from '../../ui/states';
 import { Verdict, verdictText } from '../../ui/Verdict';
-import { setQuery } from '../../core/router';
-import { editedReport } from '../replay/request';
+import { keyOf, replayInSandbox, reportOf, type Asked, type SandboxMode } from '../replay/reports';
 import { useVersions } from '../replay/versions';
 import { ComparisonView, type OnIgnore } from './ComparisonView';
 import { endOf } from './ends';
 import { LiveComparison } from './LiveComparison';
 import { RulesPanel } from './RulesPanel';
 import '../../styles/compare.css';
-
-type SandboxMode = 'sandbox' | 'shadow';
 
 export function ComparePage({ id, replay }: { id: string; replay: string }) {
   const slug = environment.value?.slug;
@@ -40,71 +39,103 @@ export function ComparePage({ id, replay }: { id: string; replay: string }) {
   );
 }
 
-function Sandboxed({ run, mode }: { run: RunDetails; mode: SandboxMode }) {
-  const slug = environment.value?.slug;
-  const version = query.value.get('version') ?? '';
-  const isEdited = query.value.get('payload') === 'edited';
-  const edited = isEdited ? editedReport(run.id) : undefined;
-  const rules = useRules();
-  const versions = useVersions(slug ?? '', run.taskIdentifier, version);
-  const found = useQuery(
-    isEdited || !rules.data ? undefined : slug && `${slug}/replay/${run.id}/${mode}/${version}/${rules.data.updatedAt}`,
-    async (signal) => {
-      const body = { mode, ...(version ? { version } : {}) };
-      const answer = await post('/api/v1/runs/{run}/replay', { path: { run: run.id }, bodyText: JSON.stringify(body), signal });
-      if (!('verdict' in answer)) throw new Error('A replay in the sandbox made a run.');
-      return answer as ReplayReport;
-    },
-    { keepsOld: true },
-  );
+interface SandboxedProps {
+  run: RunDetails;
+  mode: SandboxMode;
+}
+
+function Sandboxed({ run, mode }: SandboxedProps) {
+  const asked = askedFor(run.id, mode);
+  const report = reportOf(asked);
+  const isReplayable = report !== undefined || !asked.isEdited;
+  const again = useAction(() => replayInSandbox(asked), true);
+  useEffect(() => {
+    again.clear();
+    // In the shadow, requests go out: an address alone must not send any.
+    if (mode === 'sandbox' && !asked.isEdited && !report) void again.run();
+  }, [keyOf(asked)]);
+  const judgeAgain = () => {
+    if (mode === 'sandbox' && isReplayable) void again.run();
+    else toast('The rules count when it is replayed again.');
+  };
   const ignore: OnIgnore = (list, entry) => {
     changeRules(run.taskIdentifier, (own) => withRule(own, list, entry)).then(
-      () => toast('The rule was saved; the replay is compared again.'),
+      () => {
+        toast('The rule was saved.');
+        judgeAgain();
+      },
       (error: Error) => toast(error.message, 'error'),
     );
   };
-  if (isEdited) {
-    if (edited) return <Report report={edited} source={run} />;
-    return (
-      <Empty title="This replay had an edited payload">
-        <p>
-          It was not kept over the reload. Go back to <a href={pathIn('runs', run.id)}>the run</a> and replay it again.
-        </p>
-      </Empty>
-    );
-  }
   return (
     <>
-      <div class="compare-options">
+      {isReplayable && <Options asked={asked} task={run.taskIdentifier} again={again} />}
+      {again.error && <Failure text={again.error.message} retry={() => void again.run()} />}
+      {report ? (
+        <Report report={report} source={run} onIgnore={ignore} />
+      ) : asked.isEdited ? (
+        <NotKept run={run.id} />
+      ) : mode === 'shadow' && !again.isBusy ? (
+        <Empty title="Not replayed yet">
+          <p>Reading requests (GET, HEAD) that the recording does not answer go out when you replay it.</p>
+        </Empty>
+      ) : (
+        !again.error && <Loading />
+      )}
+      {isReplayable && <RulesPanel task={run.taskIdentifier} onSaved={judgeAgain} />}
+    </>
+  );
+}
+
+function askedFor(run: string, mode: SandboxMode): Asked {
+  const of = (name: string) => query.value.get(name) ?? '';
+  return { run, mode, version: of('version'), environment: of('environment'), isEdited: of('payload') === 'edited' };
+}
+
+function NotKept({ run }: { run: string }) {
+  return (
+    <Empty title="This replay had an edited payload">
+      <p>
+        It was not kept over the reload. Go back to <a href={pathIn('runs', run)}>the run</a> and replay it again.
+      </p>
+    </Empty>
+  );
+}
+
+interface OptionsProps {
+  asked: Asked;
+  task: string;
+  again: Action<[]>;
+}
+
+function Options({ asked, task, again }: OptionsProps) {
+  const versions = useVersions(asked.environment || (environment.value?.slug ?? ''), task, asked.version);
+  return (
+    <div class="compare-options">
+      {!asked.isEdited && (
         <SelectField
-          label="Version"
-          value={version}
+          label={asked.environment ? `Version in ${asked.environment}` : 'Version'}
+          value={asked.version}
           options={versions.options}
           onChange={(to) => setQuery({ version: to }, true)}
         />
-        <button type="button" onClick={found.reload}>
-          Replay again
-        </button>
-      </div>
-      {rules.data ? (
-        <Loaded query={found}>{(report) => <Report report={report} source={run} onIgnore={ignore} />}</Loaded>
-      ) : (
-        <Loaded query={rules}>{() => null}</Loaded>
       )}
-      <RulesPanel task={run.taskIdentifier} />
-    </>
+      <button type="button" disabled={again.isBusy} onClick={() => void again.run()}>
+        {again.isBusy ? 'Replaying …' : reportOf(asked) ? 'Replay again' : 'Replay'}
+      </button>
+    </div>
   );
 }
 
 interface ReportProps {
   report: ReplayReport;
   source: RunDetails;
-  onIgnore?: OnIgnore;
+  onIgnore: OnIgnore;
 }
 
 function Report({ report, source, onIgnore }: ReportProps) {
-  const { now } = report;
-  const whole = now && !now.outputIsCut ? { then: endOf(source), now: endOf(now) } : undefined;
+  const { now, then = source as SourceEnd } = report;
+  const whole = now && !now.outputIsCut && !then.outputIsCut ? { then: endOf(then), now: endOf(now) } : undefined;
   return (
     <>
       <div class="verdict-line">

@@ -18,7 +18,12 @@ const EXAMPLE = `{
   "relative-tolerance": 0.01
 }`;
 
-export function RulesPanel({ task }: { task: string }) {
+interface RulesPanelProps {
+  task: string;
+  onSaved?: () => void;
+}
+
+export function RulesPanel({ task, onSaved }: RulesPanelProps) {
   const [owner, setOwner] = useState(task);
   const found = useRules();
   const rules = found.data?.rules ?? {};
@@ -44,7 +49,7 @@ export function RulesPanel({ task }: { task: string }) {
       }
     >
       <Loaded query={found}>
-        {(stored) => <RulesForm key={keyOf(stored.rules, owner)} owner={owner} rules={stored.rules} />}
+        {(stored) => <RulesForm key={keyOf(stored.rules, owner)} owner={owner} rules={stored.rules} onSaved={onSaved} />}
       </Loaded>
     </Section>
   );
@@ -54,7 +59,13 @@ function keyOf(rules: Rules, owner: string): string {
   return owner + formatJson(rules[owner] ?? {});
 }
 
-function RulesForm({ owner, rules }: { owner: string; rules: Rules }) {
+interface RulesFormProps {
+  owner: string;
+  rules: Rules;
+  onSaved: (() => void) | undefined;
+}
+
+function RulesForm({ owner, rules, onSaved }: RulesFormProps) {
   const own = rules[owner] ?? {};
   const stored = Object.keys(own).length > 0 ? formatJson(own) : '';
   const [text, setText] = useState(stored);
@@ -62,6 +73,7 @@ function RulesForm({ owner, rules }: { owner: string; rules: Rules }) {
   const isChanged = text.trim() !== stored.trim();
   const save = useAction(async () => {
     await changeRules(owner, () => (text.trim() === '' ? {} : (parseJson(text) as TaskReplayRules)));
+    onSaved?.();
     return 'The rules were saved.';
   }, true);
   const submit = (event: Event) => {

@@ -9,15 +9,18 @@ import { navigate, pathTo } from '../../core/router';
 import { environment, environments, pathIn } from '../../core/session';
 import { toast } from '../../core/toast';
 import { Confirm, Dialog } from '../../ui/Dialog';
-import { jsonComplaint, objectComplaint } from '../../ui/Editor';
+import { objectComplaint } from '../../ui/Editor';
 import { EditorField } from '../../ui/EditorField';
 import { SelectField } from '../../ui/Field';
 import { More } from '../../ui/More';
 import { RunOptions } from '../../ui/RunOptions';
 import { Loaded, Refusal } from '../../ui/states';
-import { bodyOf, draftOf, keepEdited, type Draft, type Mode } from './request';
+import { replayInSandbox, searchOf, type Asked } from './reports';
+import { bodyOf, draftOf, isSandboxed, payloadComplaint, type Draft, type Mode } from './request';
 import { noteOf, useVersions } from './versions';
 import '../../styles/replay.css';
+
+const AS_THE_SOURCE = { queue: 'as the source run', concurrencyKey: 'as the source run', machine: 'as the source run' };
 
 export function ReplayDialog({ id, onClose }: { id: string; onClose: () => void }) {
   const slug = environment.value?.slug;
@@ -52,59 +55,70 @@ function ReplayForm({ run, onClose }: { run: RunDetails; onClose: () => void }) 
   const [original] = useState(() => draftOf(run, slug));
   const [draft, setDraft] = useState(original);
   const [isAsking, setAsking] = useState(false);
-  const versions = useVersions(draft.environment, run.taskIdentifier, draft.version);
+  const [isLeaving, setLeaving] = useState(false);
+  const to = draft.environment;
+  const versions = useVersions(to, run.taskIdentifier, draft.version);
   const change = (changes: Partial<Draft>) => setDraft((before) => ({ ...before, ...changes }));
-  const isSandboxed = draft.mode === 'sandbox' || draft.mode === 'shadow';
+  const changeMode = (mode: Mode) => {
+    // A run goes on from its failure where it failed.
+    const isElsewhere = mode === 'from-failure' && draft.environment !== slug;
+    change(isElsewhere ? { mode, environment: slug, version: '' } : { mode });
+  };
+  const isHarmless = isSandboxed(draft.mode);
   const hasFailed = run.isCompleted && run.isFailed && !run.isCancelled;
-  const complaint = draft.payload.trim() === '' ? undefined : jsonComplaint(draft.payload);
+  const complaint = payloadComplaint(draft, original);
   const metadataComplaint = objectComplaint(draft.metadata);
-  const isReady = !complaint && (isSandboxed || !metadataComplaint);
-  const target = environments.value.find((item) => item.slug === draft.environment);
+  const isReady = !complaint && (isHarmless || !metadataComplaint);
+  const target = environments.value.find((item) => item.slug === to);
 
-  const replay = async () => {
-    const query = draft.environment === slug ? {} : { environment: draft.environment };
+  const environmentOf = to === slug ? '' : to;
+  const sandboxed = async (mode: Asked['mode']) => {
+    const isEdited = draft.payload !== original.payload;
+    const asked = { run: run.id, mode, version: draft.version, environment: environmentOf, isEdited };
+    await replayInSandbox(asked, bodyOf(draft, original));
+    navigate(pathIn('runs', run.id, 'replays', mode) + searchOf(asked));
+  };
+  const live = async () => {
+    const query = environmentOf ? { environment: environmentOf } : {};
     const answer = await post('/api/v1/runs/{run}/replay', { path: { run: run.id }, query, bodyText: bodyOf(draft, original) });
-    if ('verdict' in answer) {
-      const isEdited = draft.payload !== original.payload;
-      if (isEdited) keepEdited(answer);
-      const version = draft.version ? `version=${draft.version}` : '';
-      const edited = isEdited ? 'payload=edited' : '';
-      const search = [version, edited].filter(Boolean).join('&');
-      navigate(pathIn('runs', run.id, 'replays', draft.mode) + (search && `?${search}`));
-    } else {
-      toast(answer.isCached ? 'The idempotency key found an older run: this is it.' : 'The replay was triggered.');
-      navigate(pathTo(draft.environment, 'runs', answer.id));
-    }
+    const isCached = 'isCached' in answer && answer.isCached;
+    toast(isCached ? 'The idempotency key found an older run: this is it.' : 'The replay was triggered.');
+    if ('id' in answer) navigate(pathTo(to, 'runs', answer.id));
+  };
+  const replay = async () => {
+    await (isSandboxed(draft.mode) ? sandboxed(draft.mode) : live());
     onClose();
   };
   const action = useAction(replay, true);
   const submit = (event: Event) => {
     event.preventDefault();
     if (!isReady || action.isBusy) return;
-    if (target?.type === 'PRODUCTION' && !isSandboxed) setAsking(true);
+    if (target?.type === 'PRODUCTION' && !isHarmless) setAsking(true);
     else void action.run();
   };
+  const isChanged = draft.payload !== original.payload || draft.metadata !== original.metadata;
+  const leave = () => (isChanged ? setLeaving(true) : onClose());
   return (
     <Dialog
       title={`Replay ${run.taskIdentifier}`}
-      onClose={onClose}
+      onClose={leave}
       wide
       footer={
         <>
           <code class="faint">{run.id}</code>
           <span class="actions">
-            <button type="button" onClick={onClose}>
+            <button type="button" onClick={leave}>
               Leave it
             </button>
             <button class="primary" form="replay" disabled={!isReady || action.isBusy}>
-              {action.isBusy ? 'Replaying …' : isSandboxed ? 'Replay and compare' : 'Replay live'}
+              {action.isBusy ? 'Replaying …' : isHarmless ? 'Replay and compare' : 'Replay live'}
             </button>
           </span>
         </>
       }
     >
       <form id="replay" class="stack" onSubmit={submit}>
-        <ModePicker mode={draft.mode} hasFailed={hasFailed} onChange={(mode) => change({ mode })} />
+        <ModePicker mode={draft.mode} hasFailed={hasFailed} onChange={changeMode} />
         <div class="fields roomy">
           <SelectField
             label="Version"
@@ -112,11 +126,11 @@ function ReplayForm({ run, onClose }: { run: RunDetails; onClose: () => void }) 
             onChange={(version) => change({ version })}
             options={versions.options}
           />
-          {draft.mode === 'live' && (
+          {draft.mode !== 'from-failure' && (
             <SelectField
               label="Environment"
               value={draft.environment}
-              onChange={(to) => change({ environment: to, version: '' })}
+              onChange={(slug) => change({ environment: slug, version: '' })}
               options={environments.value.map((item) => [item.slug, item.slug] as const)}
             />
           )}
@@ -126,24 +140,24 @@ function ReplayForm({ run, onClose }: { run: RunDetails; onClose: () => void }) 
         ) : (
           <EditorField
             label="Payload"
-            initial={original.payload}
+            initial={draft.payload}
             onInput={(payload) => change({ payload })}
             schema={versions.schema}
             note={complaint ?? noteOf(versions)}
             isWrong={complaint !== undefined}
           />
         )}
-        {!isSandboxed && (
+        {!isHarmless && (
           <More title="Metadata, tags, queue and other options">
             <EditorField
               label="Metadata"
-              initial={original.metadata}
+              initial={draft.metadata}
               onInput={(metadata) => change({ metadata })}
               note={metadataComplaint ?? 'Left as it is, the new run gets what this one was triggered with.'}
               isWrong={metadataComplaint !== undefined}
             />
             <RunOptions
-              emptyQueue="as the source run"
+              empty={AS_THE_SOURCE}
               values={draft.options}
               onChange={(changes) => change({ options: { ...draft.options, ...changes } })}
             />
@@ -153,7 +167,7 @@ function ReplayForm({ run, onClose }: { run: RunDetails; onClose: () => void }) 
       </form>
       {isAsking && (
         <Confirm
-          title={`Replay live in ${draft.environment}?`}
+          title={`Replay live in ${to}?`}
           verb="Replay live"
           isDangerous
           typed={run.taskIdentifier}
@@ -161,6 +175,18 @@ function ReplayForm({ run, onClose }: { run: RunDetails; onClose: () => void }) 
           onClose={() => setAsking(false)}
         >
           <p>This is production. The new run has all its effects, and those of this one may have happened already.</p>
+        </Confirm>
+      )}
+      {isLeaving && (
+        <Confirm
+          title="Leave this replay?"
+          verb="Discard"
+          otherwise="Go on editing"
+          isDangerous
+          run={async () => onClose()}
+          onClose={() => setLeaving(false)}
+        >
+          <p>What you have written is not kept.</p>
         </Confirm>
       )}
     </Dialog>

@@ -207,7 +207,7 @@ function Test({ id, runs }: { id: string; runs: readonly RunItem[] }) {
             isWrong={metadataComplaint !== undefined}
           />
           <RunOptions
-            emptyQueue="the task’s own"
+            empty={{ queue: 'the task’s own', concurrencyKey: 'none', machine: 'as the task says' }}
             values={options}
             onChange={(changes) => setOptions({ ...options, ...changes })}
           />
