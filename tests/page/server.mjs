@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import { PATIENCE_MS, guest as bytesOf, startProcess, stopProcess } from "../server.mjs";
 
-/** A server, ready. */
-export async function startServer() {
-  return new Server(await startProcess());
+/** A server, ready. `settings` are more arguments. */
+export async function startServer(...settings) {
+  return new Server(await startProcess(...settings));
 }
 
 class Server {

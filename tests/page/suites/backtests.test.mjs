@@ -80,3 +80,30 @@ test("from a selection: a version that only mends is promoted", async () => {
   assert.equal(data.find((item) => item.isCurrent && item.component === "orders").version, mended);
   await visit.close();
 });
+
+test("a backtest of runs without recordings is not called clean, and promotes nothing", async () => {
+  const blind = await startServer("--max-journal", "0B");
+  try {
+    await blind.deploy("echo_v1", { name: "echo" });
+    const run = await blind.call("echo", { customer: "acme" });
+    const again = await blind.send("POST", `/api/v1/runs/${run.id}/replay`, {});
+    await blind.finished(again.id);
+    const version = await blind.deploy("echo_v2", { name: "echo", query: "&skipPromotion=true" });
+    const { id } = await blind.send("POST", "/api/v1/backtests", { version, filter: { taskIdentifier: "echo" } });
+    await blind.settled("backtests", id);
+    const visit = await openPage(browser, blind);
+    const { page } = visit;
+    await visit.open(`/backtests/${id}`);
+    await page.getByText("Too little known").waitFor();
+    await page.getByText("nothing is known of any").waitFor();
+    await page.getByRole("button", { name: "Run again" }).waitFor();
+    assert.equal(await page.getByRole("button", { name: "Promote this version" }).count(), 0);
+
+    await visit.open(`/runs/${run.id}/replays/${again.id}`);
+    await page.getByRole("region", { name: "Calls" }).getByText("Calls were not compared").waitFor();
+    assert.equal(await page.getByText("the same calls").count(), 0);
+    await visit.close();
+  } finally {
+    await blind.stop();
+  }
+});

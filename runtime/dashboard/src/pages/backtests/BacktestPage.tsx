@@ -19,7 +19,9 @@ import { Facts, Page, Section } from '../../ui/Page';
 import { Loaded } from '../../ui/states';
 import { Elapsed, Time } from '../../ui/Time';
 import { VerdictBar } from '../../ui/Verdict';
+import { PastGate } from '../deployments/PastGate';
 import { BacktestState, Gate } from './BacktestsPage';
+import { findingOf, knownRuns } from './clean';
 import { Replays } from './Replays';
 import { saveReport } from './report';
 import '../../styles/verdicts.css';
@@ -69,7 +71,7 @@ function Parts({ item }: { item: BacktestItem }) {
       <div class="panel stack">
         <p>
           <b>{counted(item.done, 'run')}</b> {item.status === 'COMPLETED' ? '' : `of at most ${count(item.planned)} `}replayed,{' '}
-          {item.differences === 0 ? 'none differs' : `${counted(item.differences, 'differs', 'differ')}`}.
+          {differenceWords(item)}.
         </p>
         <VerdictBar
           counts={item.verdicts}
@@ -95,6 +97,14 @@ function Parts({ item }: { item: BacktestItem }) {
   );
 }
 
+function differenceWords(item: BacktestItem): string {
+  if (item.differences > 0) return counted(item.differences, 'differs', 'differ');
+  if (item.done === 0) return 'none differs';
+  const known = knownRuns(item);
+  if (known === 0) return 'and nothing is known of any: there is nothing to compare them with';
+  return known < item.done ? `none of the ${count(known)} that can be compared differs` : 'none differs';
+}
+
 /** What was asked for. */
 function requestFacts({ request, planned }: BacktestItem): (readonly [string, string])[] {
   if (!request) return [];
@@ -115,8 +125,9 @@ function conditionWord(name: string, value: unknown): string {
 
 function BacktestActions({ item, onChange }: { item: BacktestItem; onChange: () => void }) {
   const [asks, setAsks] = useState<'abort' | 'promote'>();
-  const isCurrent = useDeployments()?.find((known) => known.version === item.version)?.isCurrent ?? false;
-  const isClean = item.status === 'COMPLETED' && item.differences === 0 && item.done > 0;
+  const deployment = useDeployments()?.find((known) => known.version === item.version);
+  const isCurrent = deployment?.isCurrent ?? false;
+  const isClean = item.status === 'COMPLETED' && findingOf(item) === 'clean';
   const again = useAction(async () => {
     const made = await post('/api/v1/backtests', { bodyText: formatJson(item.request, 0) });
     navigate(pathIn('backtests', made.id));
@@ -179,10 +190,17 @@ function BacktestActions({ item, onChange }: { item: BacktestItem; onChange: () 
         </Confirm>
       )}
       {asks === 'promote' && (
-        <Confirm title={`Make ${item.version} current?`} verb="Promote" run={promote} onClose={() => setAsks(undefined)}>
+        <Confirm
+          title={`Make ${item.version} current?`}
+          verb="Promote"
+          isGuarded
+          run={promote}
+          onClose={() => setAsks(undefined)}
+        >
           <p>
             New runs of its tasks in <b>{environment.value?.slug}</b> execute on it from then on.
           </p>
+          {!deployment?.deployedAt && <PastGate />}
         </Confirm>
       )}
     </>

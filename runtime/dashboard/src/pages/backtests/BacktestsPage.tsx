@@ -17,6 +17,7 @@ import { Table, type Column } from '../../ui/Table';
 import { Elapsed, Time } from '../../ui/Time';
 import { VerdictStrip } from '../../ui/Verdict';
 import { BacktestDialog } from './BacktestDialog';
+import { findingOf, type Finding } from './clean';
 import '../../styles/verdicts.css';
 
 const EVERY_MS = 3_000;
@@ -98,11 +99,18 @@ export function BacktestState({ of }: { of: BacktestItem }) {
     case 'FAILED':
       return <Badge tone="bad" word="Failed" shape={SHAPES.failed} />;
     case 'COMPLETED':
-      return of.differences === 0 ? (
-        <Badge tone="good" word="Clean" shape={SHAPES.done} />
-      ) : (
-        <Badge tone="waiting" word="Differs" shape={SHAPES.late} />
-      );
+      return <FindingBadge of={findingOf(of)} />;
+  }
+}
+
+function FindingBadge({ of }: { of: Finding }) {
+  switch (of) {
+    case 'clean':
+      return <Badge tone="good" word="Clean" shape={SHAPES.done} />;
+    case 'differs':
+      return <Badge tone="waiting" word="Differs" shape={SHAPES.late} />;
+    case 'unknown':
+      return <Badge tone="idle" word="Too little known" shape={SHAPES.stopped} />;
   }
 }
 

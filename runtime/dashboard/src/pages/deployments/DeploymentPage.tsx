@@ -20,6 +20,7 @@ import { Loaded } from '../../ui/states';
 import { Table, type Column } from '../../ui/Table';
 import { Time } from '../../ui/Time';
 import { deployerWord, DeploymentState } from './DeploymentsPage';
+import { PastGate } from './PastGate';
 
 const BacktestDialog = lazy(async () => (await import('../backtests/BacktestDialog')).BacktestDialog, null);
 
@@ -73,11 +74,12 @@ export function DeploymentPage({ version }: { version: string }) {
       <Loaded query={found}>{(deployment) => <Parts item={deployment} />}</Loaded>
       {open === 'backtest' && <BacktestDialog version={version} onClose={() => setOpen(undefined)} />}
       {open === 'promote' && (
-        <Confirm title={`Make ${version} current?`} verb="Promote" run={promote} onClose={() => setOpen(undefined)}>
+        <Confirm title={`Make ${version} current?`} verb="Promote" isGuarded run={promote} onClose={() => setOpen(undefined)}>
           <p>
             New runs of its tasks in <b>{environment.value?.slug}</b> execute on it from then on. Runs that have started stay
             where they are.
           </p>
+          {!item?.deployedAt && <PastGate />}
         </Confirm>
       )}
     </Page>

@@ -93,6 +93,7 @@ export function DeploymentsPage() {
           title="Roll back the last promotion?"
           verb="Roll back"
           isDangerous
+          isGuarded
           run={rollBack}
           onClose={() => setAsking(false)}
         >

@@ -19,7 +19,7 @@ import { Fires, readSchedule } from './Fires';
 import { ScheduleDialog } from './ScheduleDialog';
 
 const EVERY_MS = 10_000;
-type Open = { kind: 'new' } | { kind: 'edit' | 'delete' | 'fires'; schedule: ScheduleItem };
+type Open = { kind: 'new' } | { kind: 'edit' | 'delete' | 'fires' | 'test'; schedule: ScheduleItem };
 
 export function SchedulesPage() {
   const [open, setOpen] = useState<Open>();
@@ -38,23 +38,11 @@ export function SchedulesPage() {
     found.reload();
     return schedule.active ? 'It fires no more.' : 'It fires again.';
   });
-  const test = useAction(async (schedule: ScheduleItem) => {
-    const { upcoming = [] } = await readSchedule(schedule.id);
-    const payload = {
-      scheduleId: schedule.id,
-      type: schedule.type,
-      timestamp: new Date().toISOString(),
-      timezone: schedule.timezone,
-      ...(schedule.externalId ? { externalId: schedule.externalId } : {}),
-      upcoming,
-    };
-    const made = await post('/api/v1/tasks/{task}/trigger', {
-      path: { task: schedule.task },
-      bodyText: JSON.stringify({ payload, options: { test: true } }),
-    });
-    navigate(pathIn('runs', made.id));
-    return 'A test run was triggered, as if it were due now.';
-  });
+  const test = useAction(fireOnce);
+  const askTest = (schedule: ScheduleItem) => {
+    if (environment.value?.type === 'PRODUCTION') setOpen({ kind: 'test', schedule });
+    else void test.run(schedule);
+  };
   const columns: Column<ScheduleItem>[] = [
     { title: 'Task', cell: (schedule) => schedule.task },
     { title: 'State', cell: (schedule) => <ScheduleState of={schedule} /> },
@@ -85,7 +73,7 @@ export function SchedulesPage() {
       isTitleHidden: true,
       cell: (schedule) => (
         <span class="actions">
-          <button type="button" class="quiet" disabled={test.isBusy} onClick={() => void test.run(schedule)}>
+          <button type="button" class="quiet" disabled={test.isBusy} onClick={() => askTest(schedule)}>
             Test
           </button>
           <button type="button" class="quiet" disabled={change.isBusy} onClick={() => void change.run(schedule)}>
@@ -144,8 +132,43 @@ export function SchedulesPage() {
       {open?.kind === 'new' && <ScheduleDialog onDone={found.reload} onClose={close} />}
       {open?.kind === 'edit' && <ScheduleDialog schedule={open.schedule} onDone={found.reload} onClose={close} />}
       {open?.kind === 'fires' && <Fires schedule={open.schedule} onClose={close} />}
+      {open?.kind === 'test' && <Test schedule={open.schedule} onClose={close} />}
       {open?.kind === 'delete' && <Delete schedule={open.schedule} onDone={found.reload} onClose={close} />}
     </Page>
+  );
+}
+
+/** Triggers its task as if it were due now. */
+async function fireOnce(schedule: ScheduleItem): Promise<string> {
+  const { upcoming = [] } = await readSchedule(schedule.id);
+  const payload = {
+    scheduleId: schedule.id,
+    type: schedule.type,
+    timestamp: new Date().toISOString(),
+    timezone: schedule.timezone,
+    ...(schedule.externalId ? { externalId: schedule.externalId } : {}),
+    upcoming,
+  };
+  const made = await post('/api/v1/tasks/{task}/trigger', {
+    path: { task: schedule.task },
+    bodyText: JSON.stringify({ payload, options: { test: true } }),
+  });
+  navigate(pathIn('runs', made.id));
+  return 'A test run was triggered, as if it were due now.';
+}
+
+function Test({ schedule, onClose }: { schedule: ScheduleItem; onClose: () => void }) {
+  return (
+    <Confirm
+      title={`Trigger ${schedule.task} now?`}
+      verb="Trigger"
+      isDangerous
+      isGuarded
+      run={() => fireOnce(schedule)}
+      onClose={onClose}
+    >
+      <p>This is production. The run is marked as a test, and has all its effects.</p>
+    </Confirm>
   );
 }
 
