@@ -72,7 +72,8 @@ test("a crash shows where it was, by names", async () => {
 });
 
 test("a run is copied as curl, as a command and as a call, without a key, and opened as JSON", async () => {
-  const run = await server.call("leaf", { echo: "it's" }, { tags: ["copied"] });
+  const options = { tags: ["copied"], metadata: { n: 1 }, machine: "small-2x", maxAttempts: 2, maxDuration: 9, priority: 5, concurrencyKey: "acme" };
+  const run = await server.call("leaf", { echo: "it's" }, { ...options, test: true });
   const visit = await openPage(browser, server);
   const { page } = visit;
   await visit.open(`/runs/${run.id}`);
@@ -84,8 +85,15 @@ test("a run is copied as curl, as a command and as a call, without a key, and op
   };
   const curl = await copied("Copy as curl");
   assert.ok(curl.includes(`${server.url}/api/v1/tasks/leaf/trigger`) && curl.includes("it'\\''s") && curl.includes("$TRIGGER_SECRET_KEY"), curl);
-  assert.match(await copied("Copy as command"), /^dacapo trigger 'leaf' .* --tag 'copied'$/);
-  assert.match(await copied("Copy as SDK call"), /await tasks\.trigger\("leaf", \{/);
+  const { options: sent } = JSON.parse(/-d '(.*)'$/s.exec(curl)[1].replaceAll("'\\''", "'"));
+  for (const [name, value] of Object.entries({ ...options, test: true })) assert.deepEqual(sent[name], value, name);
+  const command = await copied("Copy as command");
+  assert.match(command, /^dacapo trigger 'leaf' .* --tag 'copied'$/);
+  for (const flag of ["--metadata '{\"n\":1}'", "--machine 'small-2x'", "--max-attempts '2'", "--max-duration '9'", "--priority '5'"])
+    assert.ok(command.includes(` ${flag}`), command);
+  assert.ok(command.includes(" --concurrency-key 'acme'") && command.includes(" --test"), command);
+  const call = await copied("Copy as SDK call");
+  assert.ok(call.includes('await tasks.trigger("leaf", {') && call.includes('"machine": "small-2x"'), call);
   assert.equal(await copied("Copy replay as command"), `dacapo runs replay ${run.id}`);
   const [tab] = await Promise.all([page.context().waitForEvent("page"), page.keyboard.press("o")]);
   await tab.waitForLoadState();

@@ -1,6 +1,6 @@
 // One run: what became of it and why, drawn as it went, renewed until it has ended.
 
-import { useState } from 'preact/hooks';
+import { useRef, useState } from 'preact/hooks';
 import { get } from '../../api/client';
 import { formatJson } from '../../api/exact';
 import type { RunDetails } from '../../api/types';
@@ -33,12 +33,26 @@ const BacktestDialog = lazy(async () => (await import('../backtests/BacktestDial
 /** While the run goes on; a waiting one changes less. */
 const EVERY_MS = 1_000;
 const WAITING_EVERY_MS = 3_000;
+/** How many times as long as the last answer took: a payload of megabytes comes with each. */
+const REST = 20;
+
+function restMs(run: RunDetails, tookMs: number): number {
+  return Math.max(run.isExecuting ? EVERY_MS : WAITING_EVERY_MS, tookMs * REST);
+}
 
 export function RunPage({ id }: { id: string }) {
   const slug = environment.value?.slug;
-  const found = useQuery(slug && `${slug}/run/${id}`, (signal) => get('/api/v3/runs/{run}', { path: { run: id }, signal }), {
-    every: (run) => (run.isCompleted ? undefined : run.isExecuting ? EVERY_MS : WAITING_EVERY_MS),
-  });
+  const tookMs = useRef(0);
+  const found = useQuery(
+    slug && `${slug}/run/${id}`,
+    async (signal) => {
+      const asked = performance.now();
+      const run = await get('/api/v3/runs/{run}', { path: { run: id }, signal });
+      tookMs.current = performance.now() - asked;
+      return run;
+    },
+    { every: (run) => (run.isCompleted ? undefined : restMs(run, tookMs.current)) },
+  );
   const run = found.data;
   return (
     <Page
@@ -118,7 +132,7 @@ function RunActions({ run, onChange }: { run: RunDetails; onChange: () => void }
         label="Copy and more"
         items={[
           { label: 'Copy as curl', run: copy(asCurl(run, window.location.origin), 'The curl command') },
-          { label: 'Copy as command', run: copy(asCommand(run), 'The command') },
+          { label: 'Copy as command', run: copy(asCommand(run, environment.value?.slug ?? 'dev'), 'The command') },
           { label: 'Copy as SDK call', run: copy(asSdk(run), 'The call') },
           { label: 'Copy replay as command', run: copy(asReplay(run), 'The command') },
           { label: 'Backtest on this run …', run: () => setOpen('backtest') },

@@ -3,8 +3,8 @@
 
 import { useMemo, useState } from 'preact/hooks';
 import { get } from '../../api/client';
-import type { CallItem, RunDetails, TraceSpan } from '../../api/types';
-import { duration } from '../../core/format';
+import type { CallItem, CallList, RunDetails, TraceSpan } from '../../api/types';
+import { count, duration } from '../../core/format';
 import { useQuery } from '../../core/query';
 import { environment } from '../../core/session';
 import { Section } from '../../ui/Page';
@@ -46,8 +46,21 @@ export function Trace({ run }: { run: RunDetails }) {
       {found.data && <Chart root={found.data} calls={calls} />}
       {recorded.error && <Failure text={`Its calls are not shown. ${recorded.error.message}`} retry={recorded.reload} />}
       {recorded.data?.note && <p class="faint trace-note">{recorded.data.note}</p>}
+      <WhichCalls of={recorded.data} attempts={run.attemptCount} />
       <CallsWithoutTime calls={calls.filter((call) => call.at === undefined)} />
     </Section>
+  );
+}
+
+/** What of its calls is not shown. */
+function WhichCalls({ of, attempts }: { of: CallList | undefined; attempts: number }) {
+  const last = of?.calls.at(-1);
+  if (!of || !last) return null;
+  return (
+    <>
+      {of.isCut && <p class="failure">It has made more calls than are shown: these are the first {count(of.calls.length)}.</p>}
+      {attempts > 1 && <p class="faint trace-note">The calls are those of attempt {last.attempt}, its last.</p>}
+    </>
   );
 }
 

@@ -6,18 +6,25 @@ import type { RunDetails } from '../../api/types';
 
 const shell = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`;
 
-/** The options that the new run would share with this one. */
+/** The options that the new run would share with this one: what its trigger named. */
 function options(run: RunDetails): Record<string, unknown> {
+  const { queue, concurrencyKey, machine, maxAttempts, maxDuration, ttl, priority } = run;
   return {
     ...(run.tags.length > 0 ? { tags: run.tags } : {}),
     ...(run.metadata !== undefined && run.metadata !== null ? { metadata: run.metadata } : {}),
-    ...(run.queue === `task/${run.taskIdentifier}` ? {} : { queue: { name: run.queue } }),
+    ...(queue === `task/${run.taskIdentifier}` ? {} : { queue: { name: queue } }),
+    ...(concurrencyKey === undefined ? {} : { concurrencyKey }),
+    ...(machine === undefined ? {} : { machine }),
+    ...(maxAttempts === undefined ? {} : { maxAttempts }),
+    ...(maxDuration === undefined ? {} : { maxDuration }),
+    ...(ttl === undefined ? {} : { ttl }),
+    ...(priority === 0 ? {} : { priority }),
     ...(run.isTest ? { test: true } : {}),
   };
 }
 
 export function asCurl(run: RunDetails, origin: string): string {
-  const body = formatJson({ payload: run.payload ?? null, options: options(run) }, 0);
+  const body = formatJson({ payload: run.payload, options: options(run) }, 0);
   const url = `${origin}/api/v1/tasks/${encodeURIComponent(run.taskIdentifier)}/trigger`;
   return [
     `curl -X POST ${shell(url)}`,
@@ -27,18 +34,43 @@ export function asCurl(run: RunDetails, origin: string): string {
   ].join(' \\\n');
 }
 
-export function asCommand(run: RunDetails): string {
-  const tags = run.tags.map((tag) => ` --tag ${shell(tag)}`).join('');
-  return `dacapo trigger ${shell(run.taskIdentifier)} ${shell(formatJson(run.payload ?? null, 0))}${tags}`;
+/** `slug` is the environment: the command line takes `dev` unless it is told. */
+export function asCommand(run: RunDetails, slug: string): string {
+  const { queue, metadata, test, tags: _, ...others } = options(run);
+  const flag = (name: string, value: unknown) => ` --${name} ${shell(typeof value === 'string' ? value : formatJson(value, 0))}`;
+  return [
+    `dacapo trigger ${shell(run.taskIdentifier)}`,
+    run.payload === undefined ? '' : ` ${shell(formatJson(run.payload, 0))}`,
+    environmentFlags(slug),
+    queue === undefined ? '' : flag('queue', run.queue),
+    metadata === undefined ? '' : flag('metadata', metadata),
+    ...Object.entries(others).map(([name, value]) =>
+      flag(
+        name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`),
+        value,
+      ),
+    ),
+    test ? ' --test' : '',
+    ...run.tags.map((tag) => flag('tag', tag)),
+  ].join('');
+}
+
+const ENVIRONMENTS: Record<string, string> = { stg: 'staging', prod: 'production' };
+
+function environmentFlags(slug: string): string {
+  const [name = slug, ...branch] = slug.split('/');
+  if (name === 'dev' && branch.length === 0) return '';
+  return ` --environment ${ENVIRONMENTS[name] ?? name}${branch.length > 0 ? ` --branch ${shell(branch.join('/'))}` : ''}`;
 }
 
 export function asSdk(run: RunDetails): string {
   const more = options(run);
   const last = Object.keys(more).length > 0 ? `, ${formatJson(more)}` : '';
+  const payload = run.payload === undefined ? 'undefined' : formatJson(run.payload);
   return [
     `import { tasks } from "@trigger.dev/sdk";`,
     ``,
-    `await tasks.trigger(${JSON.stringify(run.taskIdentifier)}, ${formatJson(run.payload ?? null)}${last});`,
+    `await tasks.trigger(${JSON.stringify(run.taskIdentifier)}, ${payload}${last});`,
   ].join('\n');
 }
 
