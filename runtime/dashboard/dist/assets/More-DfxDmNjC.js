@@ -1,1 +1,0 @@
-import{n as e,t}from"./jsxRuntime.module-BRhHO3YY.js";function n({title:n,children:r}){let i=e(null);return t(`details`,{ref:i,onInvalidCapture:()=>{i.current&&(i.current.open=!0)},children:[t(`summary`,{children:n}),t(`div`,{class:`stack`,children:r})]})}export{n as t};

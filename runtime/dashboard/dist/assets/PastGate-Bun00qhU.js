@@ -1,0 +1,1 @@
+import{o as e}from"./states-btMZXs6t.js";import{t}from"./jsxRuntime.module-BRhHO3YY.js";function n(){let{slug:n,backtestPolicy:r}=e.value??{};return r?t(`p`,{class:`failure`,children:[n,` has a gate: a version is to stand a backtest before it is made current. Doing it here passes that gate.`]}):null}export{n as t};
