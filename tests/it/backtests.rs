@@ -189,6 +189,7 @@ async fn what_the_server_could_not_execute_is_tried_again_alone_and_counts_again
     let gate = lab.begin(gated(&two)).await;
     let item = lab.over(&gate).await;
     assert_eq!((&item["isOpen"], &item["verdicts"]), (&json!(true), &json!({ "same": 1 })), "{item}");
+    assert_eq!(item["isClean"], true);
 
     (0..3).for_each(|_| lab.sandbox.then(full()));
     let three = lab.version("three").await;
@@ -274,6 +275,7 @@ async fn a_gate_stays_closed_where_too_little_is_known() {
     let modest = json!({ "version": two, "gate": { "allow": 0, "minKnown": 25 } });
     let item = lab.over(&lab.begin(modest).await).await;
     assert_eq!((&item["isOpen"], &item["untested"]), (&json!(true), &json!(["c"])), "{item}");
+    assert_eq!(item["isClean"], false, "one task is not tested");
     assert_eq!((&item["gate"], lab.current().await), (&json!({ "allow": 0, "minKnown": 25 }), two.clone()));
 
     let refused = json!({ "version": two, "gate": { "allow": 0, "minKnown": 101 } });
@@ -504,6 +506,7 @@ async fn current_is_what_is_current_of_the_component() {
     // What the other version lacks is not the fault of this one.
     let item = compared(&other).await;
     assert_eq!((&item["verdicts"], &item["differences"]), (&json!({ "not-replayable": 1 }), &json!(0)), "{item}");
+    assert_eq!(item["isClean"], false, "nothing is known");
 }
 
 #[tokio::test]

@@ -74,6 +74,17 @@ async fn the_calls_of_a_run_are_listed_with_their_times_and_without_secrets() {
 }
 
 #[tokio::test]
+async fn whom_a_call_reaches_is_cut() {
+    let app = start().await;
+    let url = format!("http://127.0.0.2:1/{}", "x".repeat(2_000));
+    let run = app.call("script", json!([{ "http": url }])).await;
+    let found = calls(&app, run["id"].as_str().expect("an id")).await;
+    for text in [&found[0]["target"], &found[0]["http"]["url"]] {
+        assert!(text.as_str().is_some_and(|text| text.len() <= 403 && text.ends_with('…')), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn times_go_on_where_a_run_is_brought_back() {
     let app = start().await;
     let steps = json!([{ "tags": ["a"] }, { "create_token": {} }, { "token": "$last" }, { "tags": ["b"] }]);

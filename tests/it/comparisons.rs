@@ -236,6 +236,7 @@ fn calls_are_added_removed_changed_and_moved() {
         (1, "arguments 1", "arguments 3")
     );
     let moved: Vec<_> = effects.reordered.items.iter().map(|call| (call.target.as_str(), call.from, call.to)).collect();
+    assert_eq!(effects.matched, 4, "three requests and a run");
     assert_eq!(moved, [("GET https://a.example/3", 3, 1), ("mail", 4, 5)]);
     let listed = compare(&then, &now, &TaskRules::default());
     assert_eq!(listed.verdict, Verdict::EffectsChanged);
@@ -400,6 +401,9 @@ fn a_comparison_is_stored_within_bounds() {
 
     let small = compare(&gets("ab"), &failed(ErrorKind::Task, "no"), &TaskRules::default());
     assert_eq!(from_stored(&to_stored(&small)).unwrap(), small);
+    let before = to_stored(&small).replace("\"matched\":0,", "");
+    assert!(!before.contains("matched"));
+    assert_eq!(from_stored(&before).unwrap(), small, "one of an earlier version");
     assert!(from_stored("{}").is_err());
 }
 

@@ -137,6 +137,12 @@ async fn a_replay_in_the_sandbox_shows_the_whole_of_its_end() {
     let end = async |task: &str, payload: Value| {
         let run = app.call(task, payload).await;
         let report = replayed(&app, run["id"].as_str().unwrap(), json!({ "mode": "sandbox" })).await;
+        let then = &report["then"];
+        assert_eq!(
+            (then.get("output"), then.get("outputIsCut")),
+            (report["now"].get("output"), report["now"].get("outputIsCut"))
+        );
+        assert_eq!(then["error"]["message"], report["now"]["error"]["message"]);
         (run, report["now"].clone())
     };
 
@@ -146,6 +152,9 @@ async fn a_replay_in_the_sandbox_shows_the_whole_of_its_end() {
     assert_eq!(now["output"], run["output"]);
     let line = json!({ "level": "info", "source": "task", "message": "it is [redacted]" });
     assert_eq!((&now["logs"], now.get("logsAreCut"), now.get("error")), (&json!([line]), None, None), "{now}");
+
+    let (run, now) = end("script", json!([{ "env": "PASS" }, { "return": "it is open-sesame-7431" }])).await;
+    assert_eq!((&run["output"], &now["output"]), (&json!("it is open-sesame-7431"), &json!("it is [redacted]")));
 
     let (_, now) = end("leaf", json!({ "fail": "no luck" })).await;
     assert!(now.get("output").is_none(), "{now}");
@@ -171,6 +180,7 @@ async fn a_live_replay_is_compared_with_the_run_that_it_replays() {
     let (then, now) = (&found["then"], &found["now"]);
     assert_eq!((&then["runId"], &now["runId"]), (&json!(run), &json!(replay)));
     assert_eq!((&then["isRecorded"], &now["isRecorded"], found.get("notes")), (&json!(true), &json!(true), None));
+    assert_eq!(found["areCallsCompared"], true);
     assert_ne!(then["version"], now["version"]);
     let comparison = &found["comparison"];
     assert_eq!(
@@ -191,6 +201,7 @@ async fn a_live_replay_is_compared_with_the_run_that_it_replays() {
     connection.execute("UPDATE runs SET is_replayable = 0 WHERE id = ?1", [&run]).unwrap();
     let found = app.get(&path).await.ok();
     assert_eq!((&found["then"]["isRecorded"], &found["now"]["isRecorded"]), (&json!(false), &json!(true)));
+    assert_eq!(found["areCallsCompared"], false);
     assert!(
         found["notes"][0].as_str().is_some_and(|note| note.starts_with(&format!("{run} has no recording"))),
         "{found}"
@@ -209,7 +220,9 @@ async fn a_live_replay_is_compared_with_the_run_that_it_replays() {
 async fn what_two_runs_asked_for_is_compared() {
     let app = TestApp::start().await;
     app.deploy(guests::SCRIPT).await;
-    let run = async |tag: &str| app.call("script", json!([{ "tags": [tag] }])).await["id"].as_str().unwrap().to_owned();
+    let run = async |tag: &str| {
+        app.call("script", json!([{ "tags": ["both"] }, { "tags": [tag] }])).await["id"].as_str().unwrap().to_owned()
+    };
     let (then, now) = (run("a").await, run("b").await);
 
     let found = app.get(&format!("/api/v1/runs/{now}/comparison?with={then}")).await.ok();
@@ -221,5 +234,5 @@ async fn what_two_runs_asked_for_is_compared() {
         (&json!("tags"), &json!("a"), &json!("b")),
         "{found}"
     );
-    assert_eq!(found["comparison"]["verdict"], "effects-changed");
+    assert_eq!((&found["comparison"]["verdict"], &effects["matched"]), (&json!("effects-changed"), &json!(1)));
 }

@@ -9,11 +9,12 @@ use crate::dialect::{empty_database, statements};
 /// Tables that are small, whatever happens.
 const SMALL: [&str; 5] = ["workers", "environments", "e", "api_keys", "schema_migrations"];
 /// What runs and tokens that wait or execute are in, and nothing else: there is a limit to them.
-const OF_THE_LIVING: [&str; 10] = [
+const OF_THE_LIVING: [&str; 11] = [
     "runs_ready",
     "runs_parked",
     "runs_awaiting",
     "runs_executing",
+    "runs_unstarted",
     "runs_in_queue",
     "runs_held_in_environment",
     "waitpoints_waiting",
@@ -35,8 +36,9 @@ const FEW_PER_ENVIRONMENT: [&str; 11] = [
     "variables",
     "packets",
 ];
-/// What is sorted, and may be: a component has a thousand tasks at most, a batch a thousand items.
-const SHORT: [&str; 2] = ["FROM deployment_tasks t", "JOIN batch_items i"];
+/// What is sorted, and may be: a component has a thousand tasks at most, a batch a thousand items; of statistics, so many rows
+/// are added up and no more.
+const SHORT: [&str; 3] = ["FROM deployment_tasks t", "JOIN batch_items i", "AS newest GROUP BY"];
 
 /// How SQLite would answer; what is bound plays no part in it.
 fn plan(connection: &Connection, sql: &str) -> Vec<String> {
@@ -79,6 +81,15 @@ fn no_statement_takes_longer_with_a_longer_history() {
     assert!(statements().len() > 200, "the walk is not one any more");
     assert!(problems.is_empty(), "{} of {}: {problems:#?}", problems.len(), statements().len());
     pages_are_ranges_of_an_index();
+    numbers_of_a_task_are_a_range_of_an_index();
+}
+
+fn numbers_of_a_task_are_a_range_of_an_index() {
+    let is_of_one = |sql: &&String| sql.starts_with("SELECT begins_at, class, completed");
+    let sql = statements().iter().find(is_of_one).expect("the walk leads there");
+    let plan = plan(&empty_database(), sql);
+    let range = "INDEX run_statistics_by_task (environment_id=? AND step_s=? AND task_id=? AND begins_at>?)";
+    assert!(plan[0].ends_with(range), "{plan:#?}");
 }
 
 /// Every condition of a list is a range of its own index, within the ids that the page lies between,

@@ -102,6 +102,19 @@ async fn a_session_ends() {
 }
 
 #[tokio::test]
+async fn a_new_session_ends_the_one_that_it_replaces() {
+    let app = TestApp::start().await;
+    let (old, other) = (Browser::login(&app).await, Browser::login(&app).await);
+    let request = Request::post("/api/v1/session")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::COOKIE, &old.cookie);
+    let body = json!({ "adminKey": app.admin_key }).to_string();
+    app.send_as_is(request.body(Body::from(body)).expect("a request")).await.ok();
+    assert_eq!(old.send("GET", "/api/v1/runs", Value::Null).await.status, StatusCode::UNAUTHORIZED);
+    other.send("GET", "/api/v1/runs", Value::Null).await.ok();
+}
+
+#[tokio::test]
 async fn other_keys_begin_no_session() {
     let app = TestApp::start().await;
     for key in [app.key.as_str(), "", "dcp_admin_guessed"] {

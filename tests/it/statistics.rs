@@ -65,6 +65,27 @@ async fn counts_belong_to_the_time_in_which_runs_ended() {
 }
 
 #[tokio::test]
+async fn the_oldest_queued_run_is_the_one_that_has_waited_longest() {
+    let app = start().await;
+    app.call("leaf", json!({ "echo": 1 })).await;
+    app.post("/api/v1/queues/leaf/pause", json!({ "type": "task", "action": "pause" })).await.ok();
+    let late = app.trigger_with("leaf", json!({ "echo": 1 }), json!({ "delay": "1h" })).await;
+    let first = app.trigger("leaf", json!({ "echo": 1 })).await;
+    let queued = app.run(&first).await;
+    app.app().advance(Duration::from_secs(2 * 3_600));
+    app.until_status(&late, "QUEUED").await;
+
+    let seen = overview(&app, "1h").await;
+
+    assert_eq!(seen["now"]["queued"], json!(2));
+    assert_eq!(seen["now"]["oldestQueuedAt"], queued["createdAt"], "{seen}");
+    for run in [&late, &first] {
+        app.post_empty(&format!("/api/v2/runs/{run}/cancel")).await.ok();
+    }
+    assert_eq!(overview(&app, "1h").await["now"].get("oldestQueuedAt"), None);
+}
+
+#[tokio::test]
 async fn errors_that_look_alike_are_one_group() {
     let app = start().await;
     for message in ["order 17 is gone", "order 4711 is gone", "no money"] {
