@@ -75,17 +75,16 @@ function Parts({ overview, period }: { overview: Overview; period: string }) {
         <Tile label="No version" href={runs('PENDING_VERSION')} isBad={now.pendingVersion > 0}>
           {bounded(now.pendingVersion)}
         </Tile>
-        <Tile label={`Completed in ${period}`} href={lately('COMPLETED')}>
+        <Tile label={`Completed, ${period}`} href={lately('COMPLETED')}>
           {count(ended.completed)}
         </Tile>
-        <Tile label={`Failed in ${period}`} href={lately('FAILED,CRASHED,TIMED_OUT,SYSTEM_FAILURE')} isBad={ended.failed > 0}>
+        <Tile label={`Failed, ${period}`} href={lately('FAILED,CRASHED,TIMED_OUT,SYSTEM_FAILURE')} isBad={ended.failed > 0}>
           {count(ended.failed)}
           {ended.failed > 0 && <small>{percent(ended.failed / total)}</small>}
         </Tile>
       </ul>
-      <p class="faint">
-        Completed and failed are the runs that ended in this time, whenever they were triggered. The lists behind them are of the
-        runs that were triggered in it. The share is of all that ended.
+      <p class="faint overview-note">
+        Completed and failed: what ended in this time. Their lists are of what was triggered in it.
       </p>
       <SeriesPlots series={series} />
       {overview.isCut && <p class="faint">There was more than is counted here: the oldest is missing.</p>}
