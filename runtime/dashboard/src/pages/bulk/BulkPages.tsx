@@ -1,11 +1,11 @@
 // Bulk actions: what was done to many runs at once, and to each of them.
 
 import { useState } from 'preact/hooks';
-import { ApiFailure, get, post } from '../../api/client';
+import { get, post } from '../../api/client';
 import type { BulkItem, BulkMember } from '../../api/types';
 import { count, counted, shortId } from '../../core/format';
 import { useQuery } from '../../core/query';
-import { address, navigate } from '../../core/router';
+import { address } from '../../core/router';
 import { environment, pathIn } from '../../core/session';
 import { useShortcuts } from '../../core/shortcuts';
 import { Confirm } from '../../ui/Dialog';
@@ -18,11 +18,10 @@ import { Badge, SHAPES, Status, statusTone, statusWord } from '../../ui/Status';
 import type { RunStatus } from '../../api/types';
 import { Table, type Column } from '../../ui/Table';
 import { Elapsed, Time } from '../../ui/Time';
+import { AgainDialog } from './AgainDialog';
 import '../../styles/verdicts.css';
 
 const EVERY_MS = 2_000;
-/** Runs that a request may name. */
-const MAX_NAMED = 500;
 
 export function BulkListPage() {
   const found = useQuery(
@@ -161,46 +160,9 @@ export function BulkPage({ id }: { id: string }) {
           <p class="faint">What was done until then stays done.</p>
         </Confirm>
       )}
-      {asks === 'again' && item && (
-        <Confirm
-          title="Run this bulk action again?"
-          verb="Run again"
-          isDangerous={environment.value?.type === 'PRODUCTION'}
-          {...(environment.value?.type === 'PRODUCTION' ? { typed: environment.value.slug } : {})}
-          run={() => runAgain(item)}
-          onClose={() => setAsking(undefined)}
-        >
-          <p>
-            {item.type === 'REPLAY'
-              ? `Each of its ${counted(item.counts.total, 'run')} is replayed once more, with all effects.`
-              : `Those of its ${counted(item.counts.total, 'run')} that go on are canceled.`}
-          </p>
-        </Confirm>
-      )}
+      {asks === 'again' && item && <AgainDialog item={item} onClose={() => setAsking(undefined)} />}
     </Page>
   );
-}
-
-async function runAgain(of: BulkItem): Promise<string> {
-  const runIds = await memberIds(of.id);
-  const body = { action: of.type === 'REPLAY' ? 'replay' : 'cancel', name: of.name, runIds };
-  const made = await post('/api/v1/bulk-actions', { bodyText: JSON.stringify(body) });
-  navigate(pathIn('bulk', made.id));
-  return 'The bulk action was started again, on the same runs.';
-}
-
-/** The runs that it looked at, as far as a request may name them. */
-async function memberIds(id: string): Promise<string[]> {
-  const ids: string[] = [];
-  let after = '';
-  do {
-    const query = { 'page[size]': '100', 'page[after]': after };
-    const page = await get('/api/v1/bulk-actions/{bulk}/members', { path: { bulk: id }, query });
-    ids.push(...page.data.map((member) => member.runId));
-    after = page.pagination.next ?? '';
-  } while (after && ids.length < MAX_NAMED);
-  if (after) throw new ApiFailure(`It has more than ${MAX_NAMED} runs: select them in the list of runs instead.`, 0);
-  return ids;
 }
 
 /** Whether runs that it has made have not ended. */
