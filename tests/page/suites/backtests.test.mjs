@@ -107,3 +107,22 @@ test("a backtest of runs without recordings is not called clean, and promotes no
     await blind.stop();
   }
 });
+
+test("a promotion in production is confirmed by the name of the environment, and says what gate it passes", async () => {
+  const site = { name: "orders", environment: "prod" };
+  await server.deploy("orders_v1", site);
+  const version = await server.deploy("orders_v3", { ...site, query: "&skipPromotion=true" });
+  await server.send("PUT", "/admin/v1/environments/prod/backtest-policy", { policy: { last: 10 } });
+  const visit = await openPage(browser, server);
+  const { page } = visit;
+  await page.goto(`/dashboard/prod/deployments/${version}`);
+  await page.getByRole("button", { name: "Promote" }).click();
+  const question = page.getByRole("dialog");
+  await question.getByText("Doing it here passes that gate").waitFor();
+  const promote = question.getByRole("button", { name: "Promote" });
+  assert.ok(await promote.isDisabled());
+  await question.getByRole("textbox").fill("prod");
+  await promote.click();
+  await page.getByText(`Version ${version} is current.`).waitFor();
+  await visit.close();
+});
