@@ -74,6 +74,10 @@ test("noise rules are written by hand, and refused with the reason where they ar
   await write('{"ignore-output": ["$.version", "$.ctx"]}');
   await page.keyboard.press("Control+Enter");
   await page.getByText("Same", { exact: true }).waitFor();
+  await page.getByText("What differs is overlooked by the noise rules.").waitFor();
+  assert.equal(await page.locator(".diff").count(), 0, "no diff stands open above the verdict of the rules");
+  await page.getByText("Both in full, before the rules").click();
+  await page.locator(".diff").getByText('"version": 2').waitFor();
   await page.reload();
   await page.getByText("Same", { exact: true }).waitFor();
   await panel.getByText("$.ctx").waitFor();
