@@ -401,9 +401,9 @@ fn a_comparison_is_stored_within_bounds() {
 
     let small = compare(&gets("ab"), &failed(ErrorKind::Task, "no"), &TaskRules::default());
     assert_eq!(from_stored(&to_stored(&small)).unwrap(), small);
-    let before = to_stored(&small).replace("\"matched\":0,", "");
-    assert!(!before.contains("matched"));
-    assert_eq!(from_stored(&before).unwrap(), small, "one of an earlier version");
+    let mut before: Value = serde_json::from_str(&to_stored(&small)).unwrap();
+    assert_eq!(before["effects"].as_object_mut().unwrap().remove("matched"), Some(json!(0)));
+    assert_eq!(from_stored(&before.to_string()).unwrap(), small, "one of an earlier version");
     assert!(from_stored("{}").is_err());
 }
 

@@ -88,7 +88,7 @@ fn numbers_of_a_task_are_a_range_of_an_index() {
     let is_of_one = |sql: &&String| sql.starts_with("SELECT begins_at, class, completed");
     let sql = statements().iter().find(is_of_one).expect("the walk leads there");
     let plan = plan(&empty_database(), sql);
-    let range = "INDEX run_statistics_by_task (environment_id=? AND step_s=? AND task_id=? AND begins_at>?)";
+    let range = "COVERING INDEX run_statistics_by_task (environment_id=? AND step_s=? AND task_id=? AND begins_at>?)";
     assert!(plan[0].ends_with(range), "{plan:#?}");
 }
 

@@ -69,8 +69,8 @@ async fn the_oldest_queued_run_is_the_one_that_has_waited_longest() {
     let app = start().await;
     app.call("leaf", json!({ "echo": 1 })).await;
     app.post("/api/v1/queues/leaf/pause", json!({ "type": "task", "action": "pause" })).await.ok();
-    let late = app.trigger_with("leaf", json!({ "echo": 1 }), json!({ "delay": "1h" })).await;
-    let first = app.trigger("leaf", json!({ "echo": 1 })).await;
+    let late = app.trigger_with("leaf", json!({ "echo": 1 }), json!({ "delay": "1h", "ttl": "1d" })).await;
+    let first = app.trigger_with("leaf", json!({ "echo": 1 }), json!({ "ttl": "1d" })).await;
     let queued = app.run(&first).await;
     app.app().advance(Duration::from_secs(2 * 3_600));
     app.until_status(&late, "QUEUED").await;

@@ -13,7 +13,8 @@ CREATE TABLE run_statistics (
     dropped        BIGINT NOT NULL,
     PRIMARY KEY (environment_id, step_s, begins_at, task_id, class)
 );
-CREATE INDEX run_statistics_by_task ON run_statistics (environment_id, step_s, task_id, begins_at);
+CREATE INDEX run_statistics_by_task ON run_statistics
+    (environment_id, step_s, task_id, begins_at, class, completed, failed, dropped);
 CREATE INDEX run_statistics_by_age ON run_statistics (step_s, begins_at);
 
 -- Errors that look alike: those of runs that failed, crashed, or took too long.

@@ -52,6 +52,7 @@ pub struct Both<T> {
 
 /// `GET /api/v1/runs/{runId}/comparison`: two runs that were done for real.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct RunComparison {
     /// The runs.
     #[serde(flatten)]

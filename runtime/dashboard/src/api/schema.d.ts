@@ -1907,8 +1907,8 @@ export interface components {
             /** @description `backtest_…` */
             id: string;
             /**
-             * @description Once it is over: whether something is known of its runs, nothing differs, and every task was tested. Not there
-             *     before.
+             * @description Whether it speaks for the version, once it is over: every run was looked at, something is known of one at least,
+             *     nothing differs, and no task is untested.
              */
             isClean?: boolean;
             /** @description Whether the gate was open, so that the version was promoted, once that is decided. */
@@ -2872,7 +2872,7 @@ export interface components {
             changed: components["schemas"]["Listed_EffectChange"];
             /**
              * Format: int64
-             * @description Calls that are the same then and now.
+             * @description How many calls are the same then and now, those that have moved included; 0 where calls were not compared.
              * @default 0
              */
             matched: number;
@@ -3533,7 +3533,7 @@ export interface components {
             executing: number;
             /**
              * Format: date-time
-             * @description When the queued run was queued that was triggered first.
+             * @description Since when the run is queued that has waited longest for its first attempt.
              */
             oldestQueuedAt?: string;
             /**
@@ -4141,7 +4141,7 @@ export interface components {
         };
         /** @description `GET /api/v1/runs/{runId}/comparison`: two runs that were done for real. */
         RunComparison: components["schemas"]["Both_RunSide"] & {
-            /** @description Whether their calls were compared: both are on record. */
+            /** @description Whether their calls were compared: where a side has no recording they were not, and `effects` says nothing. */
             areCallsCompared: boolean;
             /** @description How they differ. */
             comparison: components["schemas"]["Comparison"];
@@ -4408,7 +4408,10 @@ export interface components {
             /** @description The word. */
             headers: components["schemas"]["ControlHeaders"];
         };
-        /** @description How the source run of a replay ended, masked as the replay is. */
+        /**
+         * @description How a source run ended: the whole of what a comparison shows cut. Values of variables are left out as in `now`, so that
+         *     the two can stand side by side.
+         */
         SourceEnd: {
             error?: components["schemas"]["SerializedError"];
             /** @description What it returned, where it completed. */
