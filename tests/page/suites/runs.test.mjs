@@ -59,8 +59,8 @@ test("two moments take the place of a span, and go with it", async () => {
   assert.notEqual(await page.getByLabel(/^From/).inputValue(), "");
   await page.goBack();
   await page.waitForURL(/period=1h/);
+  await page.getByLabel(/^From/).waitFor({ state: "detached" });
   assert.equal(await times.inputValue(), "1h");
-  assert.equal(await page.getByLabel(/^From/).count(), 0);
   await visit.close();
 });
 
